@@ -1,0 +1,152 @@
+//! PostgreSQL in the cluster: a StatefulSet with its own volume claim, for environments without a managed database.
+//!
+//! The claim is staged by itself, not as a template of the StatefulSet, so that it is marked, guarded
+//! and never left behind without an owner.
+
+use serde_json::json;
+use windlass_sdk::{
+    names::{of_resource, resource_labels, resource_selector},
+    prelude::*,
+    secrets::Policy,
+};
+
+const PORT: u16 = 5432;
+
+/// What a resource may be asked for.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    /// The version of PostgreSQL.
+    #[serde(default)]
+    pub version: Option<String>,
+}
+
+/// What a definition may give.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Inputs {
+    /// The image without its tag.
+    #[serde(default)]
+    pub image: Option<String>,
+    /// The version, where the resource asks for none: 17 if nothing is said.
+    #[serde(default)]
+    pub version: Option<String>,
+    /// The size of the volume: `1Gi` if nothing is said.
+    #[serde(default)]
+    pub storage: Option<String>,
+    /// The storage class; the cluster's own default if nothing is said.
+    #[serde(default)]
+    pub storage_class: Option<String>,
+    /// Memory, requested and limited: `256Mi` if nothing is said.
+    #[serde(default)]
+    pub memory: Option<String>,
+}
+
+/// What it yields.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Outputs {
+    /// The host inside the cluster.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// The database.
+    pub name: String,
+    /// The database, by its other name.
+    pub database: String,
+    /// The user, who owns the database.
+    pub username: String,
+    /// The password.
+    pub password: Sealable,
+}
+
+/// The driver.
+#[derive(Debug)]
+pub struct Postgres;
+
+impl ResourceDefinition for Postgres {
+    const SUMMARY: &'static str = "PostgreSQL in the cluster: a StatefulSet with its own volume claim and a generated password";
+    type Params = Params;
+    type Inputs = Inputs;
+    type Outputs = Outputs;
+
+    fn define(request: Request<Params, Inputs>) -> Result<Answer<Outputs>, Diagnostics> {
+        let Request { context, key, params, inputs, .. } = request;
+        let namespace = context.namespace()?;
+        let name = of_resource(&key);
+        let database = "app";
+        let version = params.version.or(inputs.version).unwrap_or_else(|| "17".to_owned());
+        let image = format!("{}:{version}", inputs.image.as_deref().unwrap_or("docker.io/library/postgres"));
+        let labels = resource_labels(&context, &key);
+        let selector = resource_selector(&context, &key);
+        let mut pod_labels = labels.clone();
+        if let (Some(all), Some(selector)) = (pod_labels.as_object_mut(), selector.as_object()) {
+            all.extend(selector.clone());
+        }
+        let password = Generated::with_policy("password", &Policy::default());
+        let metadata = |name: &str| json!({ "name": name, "namespace": namespace, "labels": labels });
+
+        Object::new("credentials", &json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": metadata(&name), "type": "Opaque",
+            "stringData": { "username": database, "password": password.value(), "database": database },
+        }));
+        let mut claim = json!({
+            "accessModes": ["ReadWriteOnce"],
+            "resources": { "requests": { "storage": inputs.storage.as_deref().unwrap_or("1Gi") } },
+        });
+        if let (Some(class), Some(claim)) = (&inputs.storage_class, claim.as_object_mut()) {
+            claim.insert("storageClassName".into(), json!(class));
+        }
+        let claim_name = format!("{name}-data");
+        Object::new("data", &json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata(&claim_name), "spec": claim }));
+        Object::new("service", &json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": metadata(&name),
+            "spec": { "selector": selector, "ports": [{ "name": "postgresql", "port": PORT, "targetPort": "postgresql", "protocol": "TCP" }] },
+        }));
+        let memory = inputs.memory.as_deref().unwrap_or("256Mi");
+        let from_secret = |variable: &str, field: &str| json!({ "name": variable, "valueFrom": { "secretKeyRef": { "name": name, "key": field } } });
+        let probe = |period: u8| json!({ "exec": { "command": ["pg_isready", "-U", database, "-d", database] }, "periodSeconds": period });
+        Object::new("server", &json!({
+            "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": metadata(&name),
+            "spec": {
+                "serviceName": name, "replicas": 1, "selector": { "matchLabels": selector },
+                "template": {
+                    "metadata": { "labels": pod_labels },
+                    "spec": {
+                        "automountServiceAccountToken": false, "enableServiceLinks": false,
+                        "securityContext": { "runAsNonRoot": true, "runAsUser": 999, "runAsGroup": 999, "fsGroup": 999, "seccompProfile": { "type": "RuntimeDefault" } },
+                        "containers": [{
+                            "name": "postgres", "image": image,
+                            "env": [from_secret("POSTGRES_USER", "username"), from_secret("POSTGRES_PASSWORD", "password"), from_secret("POSTGRES_DB", "database"), { "name": "PGDATA", "value": "/var/lib/postgresql/data/pgdata" }],
+                            "ports": [{ "name": "postgresql", "containerPort": PORT, "protocol": "TCP" }],
+                            "readinessProbe": probe(5), "livenessProbe": probe(20),
+                            "resources": { "requests": { "memory": memory, "cpu": "100m" }, "limits": { "memory": memory } },
+                            "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
+                            "volumeMounts": [{ "name": "data", "mountPath": "/var/lib/postgresql/data" }, { "name": "run", "mountPath": "/var/run/postgresql" }],
+                        }],
+                        "volumes": [{ "name": "data", "persistentVolumeClaim": { "claimName": claim_name } }, { "name": "run", "emptyDir": {} }],
+                    },
+                },
+            },
+        }));
+        Ok(Answer::new(Outputs { host: format!("{name}.{namespace}.svc.cluster.local"), port: PORT, name: database.into(), database: database.into(), username: database.into(), password: password.value() }))
+    }
+}
+
+windlass_sdk::export_resource!(Postgres);
+
+#[cfg(test)]
+mod tests {
+    use windlass_sdk::harness::define;
+
+    use super::*;
+
+    #[test]
+    fn stages_claim_secret_service_and_server() {
+        insta::assert_json_snapshot!(define::<Postgres>(json!({ "key": { "type": "postgres", "id": "web.db" }, "inputs": { "storage": "5Gi", "storage_class": "fast" }, "params": { "version": "16" } })));
+    }
+
+    #[test]
+    fn needs_a_namespace() {
+        insta::assert_json_snapshot!(define::<Postgres>(json!({ "context": { "namespace": null } })));
+    }
+}

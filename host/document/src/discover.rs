@@ -1,0 +1,162 @@
+//! Finds documents: a Score file, a folder, an Application document.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use windlass_model::{limits, platform::API_VERSION, score};
+
+use crate::{
+    platform, problem::{Problem, Problems, Source}, schema,
+    score::{Changes, load_node},
+    tree::{self, Node},
+};
+
+/// One document of a file.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// Its file.
+    pub source: Arc<Source>,
+    /// The file's path.
+    pub path: PathBuf,
+    /// Its tree.
+    pub node: Node,
+    /// `Workload`, `Application`, or the platform kind that it names.
+    pub kind: &'static str,
+}
+
+/// Everything found below a path.
+#[derive(Clone, Debug, Default)]
+pub struct Discovered {
+    /// The documents, by file and place.
+    pub documents: Vec<Document>,
+}
+
+/// Reads all documents of a file or a folder.
+pub fn discover(path: &Path) -> Result<Discovered, Problems> {
+    let metadata = fs::metadata(path).map_err(|error| Problem::path(path.display(), "not-found", format!("can't be read: {error}")))?;
+    let files = if metadata.is_dir() { list_folder(path)? } else { vec![path.to_path_buf()] };
+    let mut problems = Problems::default();
+    let mut found = Discovered::default();
+    for file in files {
+        match read_documents(&file, metadata.is_dir()) {
+            Ok(documents) => found.documents.extend(documents),
+            Err(more) => problems.extend(more),
+        }
+        if found.documents.len() > limits::DOCUMENTS_MAX {
+            problems.push(Problem::path(path.display(), "too-many", format!("more than {} documents", limits::DOCUMENTS_MAX)));
+            break;
+        }
+    }
+    problems.into_result(found)
+}
+
+/// Lists the YAML and JSON files of a folder and its folders, hidden ones left out, ordered by path.
+fn list_folder(folder: &Path) -> Result<Vec<PathBuf>, Problems> {
+    let mut files = Vec::new();
+    let entries = fs::read_dir(folder).map_err(|error| Problem::path(folder.display(), "not-found", format!("can't be read: {error}")))?;
+    for entry in entries {
+        let entry = entry.map_err(|error| Problem::path(folder.display(), "not-found", format!("can't be read: {error}")))?;
+        let path = entry.path();
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let kind = entry.file_type().map_err(|error| Problem::path(path.display(), "not-found", format!("can't be read: {error}")))?;
+        if name.starts_with('.') || name == "node_modules" || name == "target" || kind.is_symlink() {
+            continue;
+        }
+        if kind.is_dir() {
+            files.extend(list_folder(&path)?);
+        } else if name.ends_with(".yaml") || name.ends_with(".yml") || name.ends_with(".json") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Reads a file as text.
+pub(crate) fn read_source(path: &Path) -> Result<Arc<Source>, Problems> {
+    let metadata = fs::metadata(path).map_err(|error| Problem::path(path.display(), "not-found", format!("can't be read: {error}")))?;
+    if !metadata.is_file() {
+        return Err(Problem::path(path.display(), "not-a-file", "is no regular file").into());
+    }
+    if metadata.len() > limits::DOCUMENT_BYTES_MAX as u64 {
+        return Err(Problem::path(path.display(), "too-large", format!("the file has {} bytes; {} are allowed", metadata.len(), limits::DOCUMENT_BYTES_MAX)).into());
+    }
+    let bytes = fs::read(path).map_err(|error| Problem::path(path.display(), "not-found", format!("can't be read: {error}")))?;
+    let text = String::from_utf8(bytes).map_err(|_| Problem::path(path.display(), "not-utf8", "is not UTF-8 text"))?;
+    Ok(Arc::new(Source { path: path.display().to_string(), text }))
+}
+
+/// Reads the documents of a file; in a folder, files that are not for us are left alone.
+fn read_documents(path: &Path, in_folder: bool) -> Result<Vec<Document>, Problems> {
+    let source = read_source(path)?;
+    let ours = source.text.contains("score.dev/") || source.text.contains("windlass.dev/");
+    if in_folder && !ours {
+        return Ok(Vec::new());
+    }
+    let nodes = tree::parse(&source)?;
+    let mut problems = Problems::default();
+    let mut documents = Vec::new();
+    for node in nodes {
+        match kind_of(&source, &node) {
+            Ok(kind) => documents.push(Document { source: Arc::clone(&source), path: path.to_path_buf(), node, kind }),
+            Err(problem) if in_folder && problem.code == "foreign-document" => {}
+            Err(problem) => problems.push(problem),
+        }
+    }
+    problems.into_result(documents)
+}
+
+/// Tells a document's kind by its `apiVersion` and `kind`.
+fn kind_of(source: &Arc<Source>, node: &Node) -> Result<&'static str, Problem> {
+    let version = node.get("apiVersion").and_then(Node::as_str);
+    let kind = node.get("kind").and_then(Node::as_str);
+    match (version, kind) {
+        (Some(version), None) if version.starts_with("score.dev/") => {
+            if version == score::API_VERSION {
+                Ok("Workload")
+            } else {
+                Err(Problem::file(source, "unknown-version", format!("unknown API version `{version}`")).at(node.span_at("/apiVersion"), "/apiVersion").hint(format!("`{}` is the known one", score::API_VERSION)))
+            }
+        }
+        (Some(version), Some(kind)) if version.starts_with("windlass.dev/") => {
+            if version != API_VERSION {
+                return Err(Problem::file(source, "unknown-version", format!("unknown API version `{version}`")).at(node.span_at("/apiVersion"), "/apiVersion").hint(format!("`{API_VERSION}` is the known one")));
+            }
+            schema::KINDS.iter().find(|known| **known == kind && **known != "Workload").copied().ok_or_else(|| {
+                let problem = Problem::file(source, "unknown-kind", format!("unknown kind `{kind}`")).at(node.span_at("/kind"), "/kind");
+                match schema::nearest(kind, schema::KINDS.iter().copied()) {
+                    Some(near) => problem.hint(format!("did you mean `{near}`?")),
+                    None => problem.hint(format!("known kinds: {}", schema::KINDS[1..].join(", "))),
+                }
+            })
+        }
+        (Some(version), None) if version.starts_with("windlass.dev/") => {
+            Err(Problem::file(source, "missing-field", "missing field `kind`").at(node.span, "").hint(format!("one of {}", schema::KINDS[1..].join(", "))))
+        }
+        _ => Err(Problem::file(source, "foreign-document", "is neither a Score nor a Windlass document")
+            .at(node.span_at("/apiVersion"), "/apiVersion")
+            .hint(format!("`apiVersion` is `{}` or `{API_VERSION}`", score::API_VERSION))),
+    }
+}
+
+impl Discovered {
+    /// Checks every document by itself.
+    pub(crate) fn check(&self) -> Result<usize, Problems> {
+        let mut problems = Problems::default();
+        for document in &self.documents {
+            let folder = document.path.parent().unwrap_or(Path::new("."));
+            if document.kind == "Workload" {
+                if let Err(more) = load_node(&document.source, document.node.clone(), folder, &Changes::default()) {
+                    problems.extend(more);
+                }
+            } else {
+                platform::check_document(document, &mut problems);
+            }
+        }
+        problems.into_result(self.documents.len())
+    }
+}

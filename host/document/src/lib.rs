@@ -1,0 +1,38 @@
+//! What people write: Score documents, Application and platform documents, with positions for errors.
+//!
+//! This crate reads files; it must not know how anything is planned or applied.
+
+mod application;
+mod discover;
+mod overrides;
+mod platform;
+mod problem;
+mod schema;
+mod score;
+mod source_files;
+mod tree;
+
+pub use application::{ApplicationInput, LoadedApplication, load_application, split_image};
+pub use overrides::{merge, parse_property, set_property};
+pub use platform::{LoadedPlatform, load_platform, load_platform_sources};
+pub use problem::{Problem, Problems, Source};
+pub use schema::{KINDS, schema_of};
+pub use score::load_score;
+pub use discover::{Discovered, discover};
+pub use tree::{Node, Span, parse};
+
+/// Checks any documents below a path, whatever their kind; returns how many were read.
+pub fn validate(paths: &[std::path::PathBuf]) -> Result<usize, Problems> {
+    let mut problems = Problems::default();
+    let mut count = 0;
+    for path in paths {
+        match discover(path) {
+            Ok(found) => match found.check() {
+                Ok(documents) => count += documents,
+                Err(more) => problems.extend(more),
+            },
+            Err(more) => problems.extend(more),
+        }
+    }
+    problems.into_result(count)
+}

@@ -1,0 +1,232 @@
+//! JSON Schemas made from the model's types, and their errors turned into sentences.
+
+use std::{collections::BTreeMap, sync::{Arc, LazyLock}};
+
+use jsonschema::{ValidationError, Validator, error::{TypeKind, ValidationErrorKind}};
+use schemars::{JsonSchema, generate::SchemaSettings};
+use serde_json::{Value, json};
+use windlass_model::{application, pointer, platform, score};
+
+use crate::{problem::{Problem, Problems, Source}, tree::Node};
+
+/// The kinds of documents, as `windlass schema KIND` names them.
+pub const KINDS: [&str; 7] = ["Workload", "Application", "ResourceDefinition", "WorkloadProfile", "EnvironmentType", "Connection", "ResourceType"];
+
+struct Kind {
+    schema: Value,
+    validator: Validator,
+}
+
+static SCHEMAS: LazyLock<BTreeMap<&'static str, Value>> = LazyLock::new(|| {
+    BTreeMap::from([
+        ("Workload", generate::<score::Workload>("Workload")),
+        ("Application", generate::<application::Application>("Application")),
+        ("ResourceDefinition", generate::<platform::ResourceDefinition>("ResourceDefinition")),
+        ("WorkloadProfile", generate::<platform::WorkloadProfile>("WorkloadProfile")),
+        ("EnvironmentType", generate::<platform::EnvironmentType>("EnvironmentType")),
+        ("Connection", generate::<platform::Connection>("Connection")),
+        ("ResourceType", generate::<platform::ResourceType>("ResourceType")),
+    ])
+});
+
+static VALIDATORS: [LazyLock<Option<Kind>>; 7] = [
+    LazyLock::new(|| compile(KINDS[0])),
+    LazyLock::new(|| compile(KINDS[1])),
+    LazyLock::new(|| compile(KINDS[2])),
+    LazyLock::new(|| compile(KINDS[3])),
+    LazyLock::new(|| compile(KINDS[4])),
+    LazyLock::new(|| compile(KINDS[5])),
+    LazyLock::new(|| compile(KINDS[6])),
+];
+
+fn generate<T: JsonSchema>(kind: &str) -> Value {
+    let generator = SchemaSettings::draft2020_12().into_generator();
+    let mut schema = generator.into_root_schema_for::<T>().to_value();
+    if let Some(object) = schema.as_object_mut() {
+        object.insert("$id".into(), json!(format!("https://windlass.dev/schema/v1alpha1/{kind}.schema.json")));
+    }
+    schema
+}
+
+fn compile(kind: &str) -> Option<Kind> {
+    let schema = SCHEMAS.get(kind)?.clone();
+    let validator = jsonschema::draft202012::new(&schema).ok()?;
+    Some(Kind { schema, validator })
+}
+
+/// Returns the JSON Schema of a document kind.
+#[must_use]
+pub fn schema_of(kind: &str) -> Option<&'static Value> {
+    SCHEMAS.get(kind)
+}
+
+/// Checks a document; every finding is added to `problems`.
+pub(crate) fn check(kind: &'static str, source: &Arc<Source>, node: &Node, value: &Value, problems: &mut Problems) {
+    let Some(compiled) = KINDS.iter().position(|known| *known == kind).and_then(|index| VALIDATORS.get(index)).and_then(|lazy| lazy.as_ref()) else {
+        problems.push(Problem::file(source, "unknown-kind", format!("no schema for kind `{kind}`")));
+        return;
+    };
+    if compiled.validator.is_valid(value) {
+        return;
+    }
+    for error in compiled.validator.iter_errors(value) {
+        explain(&compiled.schema, source, node, &error, problems);
+    }
+}
+
+fn explain(schema: &Value, source: &Arc<Source>, node: &Node, error: &ValidationError<'_>, problems: &mut Problems) {
+    let at = error.instance_path().as_str().to_owned();
+    let here = |message: String| Problem::file(source, error.kind().keyword_code(), message).at(node.span_at(&at), at.clone());
+    match error.kind() {
+        ValidationErrorKind::AdditionalProperties { unexpected } | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
+            let known = sibling_properties(schema, error.schema_path().as_str());
+            for name in unexpected {
+                let problem = Problem::file(source, "unknown-field", format!("unknown field `{name}`")).at(node.key_span(&at, name), format!("{at}/{}", pointer::escape(name)));
+                problems.push(match (nearest(name, known.iter().map(String::as_str)), known.is_empty()) {
+                    (Some(near), _) => problem.hint(format!("did you mean `{near}`?")),
+                    (None, false) => problem.hint(format!("known fields: {}", list(&known))),
+                    (None, true) => problem,
+                });
+            }
+        }
+        ValidationErrorKind::Required { property } => {
+            let name = property.as_str().unwrap_or_default();
+            problems.push(here(format!("missing field `{name}`")).hint(format!("add `{name}:`")));
+        }
+        ValidationErrorKind::Type { kind } => {
+            let wanted = match kind {
+                TypeKind::Single(kind) => kind.to_string(),
+                TypeKind::Multiple(kinds) => kinds.iter().map(|kind| kind.to_string()).collect::<Vec<_>>().join(" or "),
+            };
+            let problem = here(format!("expected {}, found {}", article(&wanted), describe(error.instance())));
+            problems.push(if wanted == "string" && !error.instance().is_object() && !error.instance().is_array() {
+                problem.hint(format!("put it in quotes: `\"{}\"`", plain(error.instance())))
+            } else {
+                problem
+            });
+        }
+        ValidationErrorKind::Enum { options } => {
+            let names: Vec<String> = options.as_array().into_iter().flatten().map(plain).collect();
+            let found = plain(error.instance());
+            let problem = here(format!("`{found}` is not one of {}", list(&names)));
+            problems.push(match nearest(&found, names.iter().map(String::as_str)) {
+                Some(near) => problem.hint(format!("did you mean `{near}`?")),
+                None => problem,
+            });
+        }
+        ValidationErrorKind::Pattern { pattern } => problems.push(here(format!("`{}` does not have the form `{pattern}`", plain(error.instance())))),
+        ValidationErrorKind::PropertyNames { error: inner } => {
+            let name = plain(inner.instance());
+            let problem = Problem::file(source, "field-name", format!("`{name}` can't be a name here")).at(node.key_span(&at, &name), format!("{at}/{}", pointer::escape(&name)));
+            problems.push(match inner.kind() {
+                ValidationErrorKind::Pattern { pattern } => problem.hint(format!("names have the form `{pattern}`")),
+                _ => problem,
+            });
+        }
+        ValidationErrorKind::Minimum { limit } => problems.push(here(format!("{} is less than the minimum of {limit}", plain(error.instance())))),
+        ValidationErrorKind::Maximum { limit } => problems.push(here(format!("{} is greater than the maximum of {limit}", plain(error.instance())))),
+        ValidationErrorKind::MinLength { limit } => problems.push(here(format!("the text is shorter than {limit} characters"))),
+        ValidationErrorKind::MaxLength { limit } => problems.push(here(format!("the text is longer than {limit} characters"))),
+        ValidationErrorKind::MinProperties { limit } => problems.push(here(format!("at least {limit} entry is needed"))),
+        ValidationErrorKind::OneOfMultipleValid { .. } | ValidationErrorKind::OneOfNotValid { .. } | ValidationErrorKind::AnyOf { .. } => {
+            problems.push(alternatives(schema, error, here));
+        }
+        _ => problems.push(here(error.to_string())),
+    }
+}
+
+/// Explains a failed choice: required alternatives by name, enums by value, the rest by type.
+fn alternatives(schema: &Value, error: &ValidationError<'_>, here: impl Fn(String) -> Problem) -> Problem {
+    let branches = schema.pointer(error.schema_path().as_str()).and_then(Value::as_array).cloned().unwrap_or_default();
+    let required: Vec<String> = branches.iter().filter_map(|branch| branch.get("required")?.get(0)?.as_str().map(str::to_owned)).collect();
+    if !required.is_empty() {
+        let many = matches!(error.kind(), ValidationErrorKind::OneOfMultipleValid { .. });
+        return here(format!("exactly one of {} is needed{}", list(&required), if many { ", found several" } else { "" }));
+    }
+    let names: Vec<String> = branches.iter().filter_map(|branch| branch.get("const").or_else(|| branch.get("enum")?.get(0)).map(plain)).collect();
+    if !names.is_empty() {
+        let found = plain(error.instance());
+        let problem = here(format!("`{found}` is not one of {}", list(&names)));
+        return match nearest(&found, names.iter().map(String::as_str)) {
+            Some(near) => problem.hint(format!("did you mean `{near}`?")),
+            None => problem,
+        };
+    }
+    let keys: Vec<String> = branches.iter().filter_map(|branch| branch.get("properties")?.as_object()?.keys().next().cloned()).collect();
+    if !keys.is_empty() && !error.instance().is_string() {
+        let problem = here(format!("one of {} is expected", list(&keys)));
+        let found = error.instance().as_object().and_then(|object| object.keys().next().cloned()).unwrap_or_default();
+        return match nearest(&found, keys.iter().map(String::as_str)) {
+            Some(near) if near != found => problem.hint(format!("did you mean `{near}`?")),
+            _ => problem,
+        };
+    }
+    if let ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } = error.kind()
+        && let Some(inner) = context.iter().flatten().find(|inner| !matches!(inner.kind(), ValidationErrorKind::Type { .. }))
+    {
+        return here(format!("`{}` does not fit: {inner}", plain(error.instance())));
+    }
+    here(format!("{} does not fit here", describe(error.instance())))
+}
+
+/// Finds the properties beside an `additionalProperties` of the schema.
+fn sibling_properties(schema: &Value, keyword: &str) -> Vec<String> {
+    let parent = keyword.rfind('/').and_then(|cut| keyword.get(..cut)).unwrap_or("");
+    let Some(object) = schema.pointer(parent) else { return Vec::new() };
+    object.get("properties").and_then(Value::as_object).map(|properties| properties.keys().cloned().collect()).unwrap_or_default()
+}
+
+/// Returns the known name that a misspelt one is nearest to.
+pub(crate) fn nearest<'n>(wrong: &str, known: impl Iterator<Item = &'n str>) -> Option<String> {
+    let lower = wrong.to_lowercase().replace(['_', '-'], "");
+    known
+        .map(|name| (strsim::damerau_levenshtein(&lower, &name.to_lowercase().replace(['_', '-'], "")), name))
+        .filter(|(distance, name)| *distance <= 1 + name.len() / 4)
+        .min()
+        .map(|(_, name)| name.to_owned())
+}
+
+fn list(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn article(kind: &str) -> String {
+    let vowel = kind.starts_with(['a', 'e', 'i', 'o', 'u']);
+    match kind {
+        "object" => "a map".to_owned(),
+        "array" => "a list".to_owned(),
+        kind => format!("{} {kind}", if vowel { "an" } else { "a" }),
+    }
+}
+
+fn describe(value: &Value) -> String {
+    match value {
+        Value::Null => "nothing".to_owned(),
+        Value::Bool(value) => format!("the boolean `{value}`"),
+        Value::Number(number) => format!("the number `{number}`"),
+        Value::String(text) => format!("the string `{text}`"),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "a map".to_owned(),
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+trait KeywordCode {
+    fn keyword_code(&self) -> &'static str;
+}
+
+impl KeywordCode for ValidationErrorKind {
+    /// Names the broken rule for machines.
+    fn keyword_code(&self) -> &'static str {
+        match self {
+            Self::Required { .. } => "missing-field",
+            Self::Type { .. } => "wrong-type",
+            Self::Enum { .. } => "unknown-value",
+            Self::Pattern { .. } => "wrong-form",
+            _ => "invalid",
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The nouns of Windlass: ids, what documents mean, plans, recorded state, events and limits.
+//!
+//! Nothing here does I/O, is async, reads a clock or draws a random number.
+
+pub mod action;
+pub mod application;
+pub mod canonical;
+pub mod diagnostic;
+pub mod digest;
+pub mod event;
+pub mod key;
+pub mod limits;
+pub mod name;
+pub mod plan;
+pub mod platform;
+pub mod pointer;
+pub mod score;
+pub mod sealed;
+pub mod state;
+
+pub use action::ActionId;
+pub use canonical::CanonicalError;
+pub use diagnostic::{Diagnostic, Severity};
+pub use digest::Digest;
+pub use key::{NodeKey, ResourceKey};

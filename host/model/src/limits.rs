@@ -1,0 +1,54 @@
+//! Every limit of the host, with the reason for its number.
+
+use std::time::Duration;
+
+/// One document file. Real Score files are about 1 KiB; a Kubernetes object may be 1.5 MiB.
+pub const DOCUMENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Documents read by one command: a platform of a large company has hundreds, W(10,000) has 10,000 workloads.
+pub const DOCUMENTS_MAX: usize = 50_000;
+/// Nodes of one YAML stream; the largest public Score file has about 200.
+pub const YAML_NODES_MAX: usize = 100_000;
+/// Aliases of one YAML stream: people use a handful.
+pub const YAML_ALIASES_MAX: usize = 1_000;
+/// Nesting of documents and of JSON that crosses a boundary: deeper input is an attack on recursion.
+pub const JSON_DEPTH_MAX: usize = 64;
+/// A file that a Score document names by `source`; a ConfigMap holds 1 MiB.
+pub const SOURCE_FILE_BYTES_MAX: usize = 1024 * 1024;
+/// A component. First-party ones are below 1 MiB, a JavaScript driver with its engine is 12 MiB.
+pub const COMPONENT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Functions of a component, before compiling: bounds compile time.
+pub const COMPONENT_FUNCTIONS_MAX: usize = 50_000;
+/// One driver call. Honest drivers need well below a millisecond.
+pub const DRIVER_CALL_TIME_MAX: Duration = Duration::from_millis(1_000);
+/// Granularity of the time limit: one ticker thread wakes this often while drivers run.
+pub const EPOCH_TICK: Duration = Duration::from_millis(10);
+/// Linear memories and tables of one call together. A JavaScript engine needs about 20 MiB.
+pub const DRIVER_MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Elements of one table; Rust guests have tens, JavaScript engines some thousand.
+pub const DRIVER_TABLE_ELEMENTS_MAX: usize = 20_000;
+/// Wasm stack of one call: serde on 64 levels of JSON needs about 100 KiB.
+pub const DRIVER_STACK_BYTES_MAX: usize = 512 * 1024;
+/// Calls that one driver call may make into the host.
+pub const HOST_CALLS_MAX: u64 = 100_000;
+/// Actions that one driver call may stage: a namespace with a thousand objects is already unusual.
+pub const ACTIONS_MAX: usize = 10_000;
+/// Bytes that one driver call may hand to the host, answer and arguments together.
+pub const DRIVER_OUTPUT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// What a WASI guest may print in one call.
+pub const DRIVER_LOG_BYTES_MAX: usize = 64 * 1024;
+/// Bytes that the component ABI may copy for one host call; the default of 128 MiB is per call.
+pub const HOST_CALL_COPY_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Diagnostics kept of one call: more than a person reads.
+pub const DIAGNOSTICS_MAX: usize = 100;
+/// One line of text that a guest sends to a person.
+pub const GUEST_TEXT_CHARS_MAX: usize = 500;
+/// Largest integer that every JSON reader represents exactly (RFC 8785, RFC 7493): 2^53 − 1.
+pub const INTEGER_MAX: u64 = (1 << 53) - 1;
+/// Length of a Kubernetes label value and of most object names (RFC 1123 label).
+pub const LABEL_CHARS_MAX: usize = 63;
+/// Waiting for one deployment, if the user names no other time.
+pub const DEPLOYMENT_TIME_MAX: Duration = Duration::from_secs(15 * 60);
+/// Process deaths during one deployment without a new event, before it is held.
+pub const DEPLOYMENT_DEATHS_MAX: u32 = 3;
+/// Actions sent to a capability at once: bounds memory and requests in flight.
+pub const EFFECT_BATCH_MAX: usize = 256;

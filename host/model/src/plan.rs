@@ -1,0 +1,304 @@
+//! The plan: everything that one deployment would do, as a document with a digest. It holds no secret.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{
+    action::ActionId,
+    canonical::CanonicalError,
+    diagnostic::Diagnostic,
+    digest::Digest,
+    key::NodeKey,
+    name::{ApplicationName, DocumentName, EnvironmentName, EnvironmentTypeName},
+    platform::{LayerName, MatchRule, OnRemove},
+};
+
+/// The version of the plan's shape.
+pub const SCHEMA: &str = "windlass.dev/plan/v1alpha1";
+
+/// Everything that one deployment would do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Plan {
+    /// `windlass.dev/plan/v1alpha1`.
+    pub schema: String,
+    /// The application.
+    pub application: ApplicationName,
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// Its type.
+    pub environment_type: EnvironmentTypeName,
+    /// Digest of the model.
+    pub model: Digest,
+    /// Digest of the documents that won.
+    pub platform: Digest,
+    /// Digest of the policy: the environment type and the connections.
+    pub policy: Digest,
+    /// Digest of what is wanted, whatever exists: the memo's key.
+    pub desired: Digest,
+    /// Digest of the recorded state that the plan was compared with.
+    pub basis: Digest,
+    /// Component digests by driver reference.
+    pub components: BTreeMap<String, Digest>,
+    /// Images of containers that were left open in the model and taken over from the last deployment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<String, String>,
+    /// What is done, in order.
+    pub stages: Vec<PlannedStage>,
+    /// What is taken away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub destroys: Vec<Destroy>,
+    /// Where each secret goes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secret_flows: Vec<SecretFlow>,
+    /// What somebody should look at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Nodes whose inputs are known together.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PlannedStage {
+    /// The nodes, in topological order, ties by key.
+    pub nodes: Vec<PlannedNode>,
+}
+
+/// One node: what its driver decided.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PlannedNode {
+    /// Its address.
+    pub key: NodeKey,
+    /// The definition or profile; absent for types that the host makes itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<WinningDocument>,
+    /// The drivers in order: one for a resource, one per stage for a workload.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drivers: Vec<PlannedDriver>,
+    /// The nodes whose outputs it uses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<NodeKey>,
+    /// What it stages.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<PlannedAction>,
+    /// What it yields, sealed where not known or secret.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub outputs: Map<String, Value>,
+}
+
+/// The document that won, and the rule by which it did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WinningDocument {
+    /// Its name.
+    pub name: DocumentName,
+    /// Its layer.
+    pub layer: LayerName,
+    /// The rule that fitted; absent if it applies everywhere.
+    #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
+    pub rule: Option<MatchRule>,
+}
+
+/// One call of a driver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PlannedDriver {
+    /// `builtin:NAME`, `file:PATH` or a digest.
+    pub driver: String,
+    /// The component.
+    pub component: Digest,
+    /// Digest of component, request and origins.
+    pub request: Digest,
+}
+
+/// One idempotent *ensure*.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PlannedAction {
+    /// Its id.
+    pub id: ActionId,
+    /// The interface that it was staged through.
+    pub capability: String,
+    /// The connection.
+    pub connection: DocumentName,
+    /// What the system calls it; unique in its connection.
+    pub identity: String,
+    /// What must be, sealed where not known or secret.
+    pub spec: Value,
+    /// What must be done before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<ActionId>,
+    /// Order among actions that don't depend on each other.
+    pub rank: u16,
+    /// Losing it loses data.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub holds_data: bool,
+    /// What happens when nothing needs it any more.
+    pub on_remove: OnRemove,
+    /// What is done, compared with the recorded state.
+    pub change: Change,
+    /// Which fields differ.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<FieldChange>,
+}
+
+/// What is done to an action's object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Change {
+    /// It is made.
+    Create,
+    /// It is changed in place.
+    Update,
+    /// It is deleted and made again.
+    Replace {
+        /// Why it can't be changed in place.
+        why: String,
+    },
+    /// It is taken away.
+    Delete,
+    /// Nothing.
+    None,
+    /// It is changed only if these values turn out to differ.
+    Pending {
+        /// The values.
+        on: Vec<String>,
+    },
+}
+
+impl Change {
+    /// Tells whether something is sent.
+    #[must_use]
+    pub fn is_change(&self) -> bool {
+        !matches!(self, Self::None)
+    }
+
+    /// Names the change for a person and for counting.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Replace { .. } => "replace",
+            Self::Delete => "delete",
+            Self::None => "none",
+            Self::Pending { .. } => "pending",
+        }
+    }
+}
+
+/// One field that differs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FieldChange {
+    /// Where.
+    pub pointer: String,
+    /// As recorded; absent if the field is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Value>,
+    /// As planned; absent if the field goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Value>,
+}
+
+/// Something that is taken away, or left behind on purpose.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Destroy {
+    /// The recorded action.
+    pub id: ActionId,
+    /// The interface.
+    pub capability: String,
+    /// The connection.
+    pub connection: DocumentName,
+    /// What the system calls it.
+    pub identity: String,
+    /// Why.
+    pub why: DestroyReason,
+    /// Whether it is deleted or left where it is.
+    pub act: OnRemove,
+    /// Losing it loses data.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub holds_data: bool,
+    /// It may go only with `--allow-destroy`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub guarded: bool,
+}
+
+/// Why something is taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum DestroyReason {
+    /// Nothing in the model needs it any more.
+    Removed,
+    /// It can't be changed in place.
+    Replaced,
+    /// The environment is destroyed.
+    Destroyed,
+}
+
+/// A secret and a place where it goes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecretFlow {
+    /// Where the secret comes from.
+    pub from: String,
+    /// The action that gets it.
+    pub to: ActionId,
+    /// The field of its spec.
+    pub pointer: String,
+}
+
+impl Plan {
+    /// Writes the canonical bytes.
+    pub fn to_canonical(&self) -> Result<Vec<u8>, CanonicalError> {
+        crate::canonical::to_vec(self)
+    }
+
+    /// Returns the plan's name: the digest of its canonical bytes.
+    pub fn digest(&self) -> Result<Digest, CanonicalError> {
+        Digest::of(self)
+    }
+
+    /// Visits all nodes in order.
+    pub fn nodes(&self) -> impl Iterator<Item = &PlannedNode> {
+        self.stages.iter().flat_map(|stage| &stage.nodes)
+    }
+
+    /// Visits all actions in order.
+    pub fn actions(&self) -> impl Iterator<Item = &PlannedAction> {
+        self.nodes().flat_map(|node| &node.actions)
+    }
+
+    /// Finds an action.
+    #[must_use]
+    pub fn action(&self, id: &ActionId) -> Option<&PlannedAction> {
+        self.actions().find(|action| action.id == *id)
+    }
+
+    /// Tells whether applying it would change anything.
+    #[must_use]
+    pub fn has_changes(&self) -> bool {
+        self.actions().any(|action| action.change.is_change()) || !self.destroys.is_empty()
+    }
+
+    /// Counts the changes by word.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<&'static str, usize> {
+        let mut counts = BTreeMap::new();
+        for action in self.actions() {
+            *counts.entry(action.change.word()).or_default() += 1;
+        }
+        for destroy in self.destroys.iter().filter(|destroy| destroy.why != DestroyReason::Replaced) {
+            let word = match destroy.act {
+                OnRemove::Delete => "delete",
+                OnRemove::Retain => "retain",
+            };
+            *counts.entry(word).or_default() += 1;
+        }
+        counts
+    }
+}

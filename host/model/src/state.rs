@@ -1,0 +1,151 @@
+//! Recorded state: what exists by our doing, written with the intent, so that everything can be
+//! deleted when documents, definition and driver are gone.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{
+    action::ActionId,
+    canonical::CanonicalError,
+    digest::Digest,
+    name::{ApplicationName, DocumentName, EnvironmentName, EnvironmentTypeName},
+    platform::{ConnectionSettings, OnRemove},
+};
+
+/// How far an action is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Status {
+    /// Decided, perhaps sent.
+    Intended,
+    /// Done and known.
+    Live,
+    /// Sent by a deployment that was cut off: observed before anything else.
+    Uncertain,
+    /// Left where it is on purpose.
+    Retained,
+    /// Its removal is decided, perhaps sent.
+    Deleting,
+}
+
+/// What is recorded of one action.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedAction {
+    /// Its id.
+    pub id: ActionId,
+    /// The interface.
+    pub interface: String,
+    /// The connection's name.
+    pub connection: DocumentName,
+    /// The connection as it was, without credentials.
+    pub settings: ConnectionSettings,
+    /// What the system calls it.
+    pub identity: String,
+    /// The unresolved spec.
+    pub spec: Value,
+    /// Versions of the secrets that went in, by label.
+    #[serde(default)]
+    pub versions: BTreeMap<String, u64>,
+    /// The resolved spec, encrypted, in base64; absent while nothing was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved: Option<String>,
+    /// Keyed hash of the resolved spec, hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
+    /// What the capability needs to find it again: uid, path, ARN.
+    #[serde(default)]
+    pub handle: Value,
+    /// What it yielded and is no secret.
+    #[serde(default)]
+    pub outputs: Map<String, Value>,
+    /// How far it is.
+    pub status: Status,
+    /// What it depends on: deleted in reverse.
+    #[serde(default)]
+    pub depends_on: Vec<ActionId>,
+    /// Order among actions that don't depend on each other.
+    pub rank: u16,
+    /// What happens when nothing needs it.
+    pub on_remove: OnRemove,
+    /// Losing it loses data.
+    pub holds_data: bool,
+}
+
+/// Everything recorded of an environment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedState {
+    /// The actions.
+    pub actions: BTreeMap<ActionId, RecordedAction>,
+}
+
+/// The part of an action that a plan's basis covers: no uid, time or sequence.
+#[derive(Serialize)]
+struct BasisEntry<'a> {
+    id: &'a ActionId,
+    interface: &'a str,
+    connection: &'a DocumentName,
+    settings: Digest,
+    spec: Digest,
+    versions: &'a BTreeMap<String, u64>,
+    status: Status,
+    identity: &'a str,
+}
+
+impl RecordedState {
+    /// Returns the digest that a plan is compared with.
+    pub fn basis(&self) -> Result<Digest, CanonicalError> {
+        let entries: Result<Vec<_>, CanonicalError> = self
+            .actions
+            .values()
+            .map(|action| {
+                Ok(BasisEntry {
+                    id: &action.id,
+                    interface: &action.interface,
+                    connection: &action.connection,
+                    settings: Digest::of(&action.settings)?,
+                    spec: Digest::of(&action.spec)?,
+                    versions: &action.versions,
+                    status: action.status,
+                    identity: &action.identity,
+                })
+            })
+            .collect();
+        Digest::of(&entries?)
+    }
+
+    /// Tells whether nothing is recorded.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.actions.is_empty()
+    }
+}
+
+/// An environment: (application, name).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvironmentKey {
+    /// The application.
+    pub application: ApplicationName,
+    /// The name.
+    pub environment: EnvironmentName,
+}
+
+impl std::fmt::Display for EnvironmentKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.application, self.environment)
+    }
+}
+
+/// What is known of an environment itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvironmentRecord {
+    /// Which.
+    pub key: EnvironmentKey,
+    /// Its type.
+    pub environment_type: EnvironmentTypeName,
+}

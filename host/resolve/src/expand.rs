@@ -1,0 +1,106 @@
+//! Puts values in the place of placeholders.
+
+use serde_json::{Map, Value};
+use windlass_model::sealed::{self, Part, Sealed};
+
+use crate::placeholder::{self, Segment};
+
+/// Says what is wrong with a placeholder: a code, a sentence, a remedy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpandError {
+    /// Stable, for machines.
+    pub code: &'static str,
+    /// One sentence.
+    pub message: String,
+    /// How to mend it.
+    pub hint: Option<String>,
+}
+
+impl ExpandError {
+    /// Makes an error.
+    #[must_use]
+    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: None }
+    }
+
+    /// Says how to mend it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// Expands a text; the result is always text, sealed where a value is.
+pub fn text(text: &str, lookup: &mut impl FnMut(&[String]) -> Result<Value, ExpandError>) -> Result<Value, ExpandError> {
+    if placeholder::is_plain(text) {
+        return Ok(Value::String(text.to_owned()));
+    }
+    let segments = placeholder::parse(text);
+    join(&segments, lookup)
+}
+
+/// Expands a value: a string that is one placeholder takes the value's own type; keys stay as they are.
+pub fn typed(value: &Value, lookup: &mut impl FnMut(&[String]) -> Result<Value, ExpandError>, at: &mut windlass_model::pointer::Pointer, errors: &mut Vec<(String, ExpandError)>) -> Value {
+    match value {
+        Value::String(text) if placeholder::is_plain(text) => value.clone(),
+        Value::String(text) => {
+            let segments = placeholder::parse(text);
+            let result = match segments.as_slice() {
+                [Segment::Reference(reference)] => lookup(&placeholder::path(reference)),
+                segments => join(segments, lookup),
+            };
+            result.unwrap_or_else(|error| {
+                errors.push((at.to_string(), error));
+                Value::Null
+            })
+        }
+        Value::Array(items) => Value::Array(
+            items
+                .iter()
+                .enumerate()
+                .map(|(index, item)| {
+                    at.push_index(index);
+                    let item = typed(item, lookup, at, errors);
+                    at.pop();
+                    item
+                })
+                .collect(),
+        ),
+        Value::Object(fields) => {
+            let mut out = Map::new();
+            for (key, item) in fields {
+                at.push(key);
+                out.insert(sealed::escape_key(key), typed(item, lookup, at, errors));
+                at.pop();
+            }
+            Value::Object(out)
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    }
+}
+
+fn join(segments: &[Segment<'_>], lookup: &mut impl FnMut(&[String]) -> Result<Value, ExpandError>) -> Result<Value, ExpandError> {
+    let mut parts = Vec::new();
+    for segment in segments {
+        match segment {
+            Segment::Text(text) => parts.push(Part::Text(text.to_string())),
+            Segment::Reference(reference) => {
+                let value = lookup(&placeholder::path(reference))?;
+                if let Some(sealed) = Sealed::from_json(&value) {
+                    parts.extend(sealed.into_text().parts().iter().cloned());
+                    continue;
+                }
+                parts.push(Part::Text(match value {
+                    Value::String(text) => text,
+                    Value::Array(_) | Value::Object(_) => {
+                        return Err(ExpandError::new("not-a-scalar", format!("`${{{reference}}}` is a list or a map and can't stand inside text"))
+                            .hint("use one of its fields, or let it stand alone where a typed value is allowed"));
+                    }
+                    scalar => scalar.to_string(),
+                }));
+            }
+        }
+    }
+    Ok(Sealed::new(parts).to_json())
+}

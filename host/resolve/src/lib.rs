@@ -1,0 +1,15 @@
+//! Resolution: which definition applies, what depends on what, what placeholders stand for. Pure.
+
+pub mod effective;
+pub mod graph;
+pub mod matching;
+pub mod expand;
+pub mod placeholder;
+
+
+mod nearest;
+
+pub use effective::{Effective, effective};
+pub use graph::{Graph, GraphInput, GraphNode, HostType, Maker, NodeKind, Scope, resolve};
+pub use matching::{Choice, Lost, Matched};
+pub use nearest::nearest;

@@ -1,0 +1,94 @@
+//! `cargo xtask`: the only automation of the repository.
+
+mod components;
+mod demo;
+mod place;
+mod toolchain;
+
+use std::{process::ExitCode, time::Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+const HELP: &str = "\
+cargo xtask demo               prepares everything and runs the main job on the embedded default
+cargo xtask test [FILTER…]     prepares everything and runs all tests
+cargo xtask bench [NAME…]      measures and prints the table
+cargo xtask components         builds the Wasm components of drivers, examples and hostile guests
+cargo xtask wit --freeze       writes the hashes of new WIT packages (released ones never change)
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let started = Instant::now();
+    match run(&words) {
+        Ok(()) => {
+            eprintln!("xtask: done in {:.1} s", started.elapsed().as_secs_f64());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(words: &[&str]) -> Result<()> {
+    let place = place::Place::find()?;
+    match words {
+        ["components"] => components::build_all(&place).map(|_| ()),
+        ["demo"] => {
+            components::build_all(&place)?;
+            demo::run(&place)
+        }
+        ["test", filter @ ..] => {
+            components::build_all(&place)?;
+            test(&place, filter)
+        }
+        ["bench", names @ ..] => {
+            components::build_all(&place)?;
+            place.cargo(&["build", "--release", "--package", "windlass-cli", "--package", "windlass-bench"])?;
+            let mut command = std::process::Command::new(place.target.join("release/windlass-bench"));
+            command.args(names).env("WINDLASS_BIN", place.target.join("release/windlass")).env("WINDLASS_COMPONENTS", place.components());
+            place::succeed(&mut command)
+        }
+        ["wit", "--freeze"] => freeze(&place),
+        _ => {
+            eprint!("{HELP}");
+            bail!("unknown command: {}", words.join(" "))
+        }
+    }
+}
+
+/// Runs every test of the workspace; the tests' processes find binary and components by environment variables.
+fn test(place: &place::Place, filter: &[&str]) -> Result<()> {
+    place.cargo(&["build", "--package", "windlass-cli"])?;
+    let mut command = place.cargo_command();
+    command.args(["test", "--workspace", "--no-fail-fast"]).args(filter);
+    command.env("WINDLASS_BIN", place.target.join("debug/windlass")).env("WINDLASS_COMPONENTS", place.components());
+    place::succeed(&mut command).context("tests failed")
+}
+
+/// Adds hashes for WIT files that have none yet.
+fn freeze(place: &place::Place) -> Result<()> {
+    use sha2::{Digest, Sha256};
+    let path = place.root.join("wit/frozen.sha256");
+    let mut lines: Vec<String> = std::fs::read_to_string(&path).unwrap_or_default().lines().map(str::to_owned).collect();
+    for package in std::fs::read_dir(place.root.join("wit"))? {
+        let package = package?.path();
+        if !package.is_dir() {
+            continue;
+        }
+        for file in std::fs::read_dir(&package)? {
+            let file = file?.path();
+            let name = file.strip_prefix(place.root.join("wit"))?.display().to_string();
+            if !lines.iter().any(|line| line.ends_with(&name)) {
+                let hex: String = Sha256::digest(std::fs::read(&file)?).iter().map(|byte| format!("{byte:02x}")).collect();
+                lines.push(format!("{hex}  {name}"));
+            }
+        }
+    }
+    lines.sort_by_key(|line| line.split("  ").nth(1).map(str::to_owned));
+    std::fs::write(path, lines.join("\n") + "\n")?;
+    Ok(())
+}
