@@ -1,0 +1,19 @@
+//! Plans and applies: what would happen, and then exactly that.
+//!
+//! This crate owns the ports that adapters implement. It must not know wasmtime, a database, a
+//! client library or a file of the user's.
+
+pub mod apply;
+pub mod authorize;
+pub mod driver;
+pub mod explain;
+pub mod plan;
+pub mod planner;
+pub mod recorder;
+pub mod schema;
+pub mod session;
+pub mod store;
+pub mod tokens;
+
+pub use plan::{PlanInput, PlanOutput, plan};
+pub use planner::Planners;

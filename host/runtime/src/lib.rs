@@ -1,0 +1,16 @@
+//! Runs drivers in wasmtime: load, check, instantiate, record, convert.
+//!
+//! Nothing outside this crate names wasmtime, and no generated WIT type leaves it.
+
+mod cache;
+mod call;
+mod convert;
+mod host;
+mod inspect;
+mod limiter;
+mod link;
+mod wasi;
+
+pub use cache::CodeCache;
+pub use host::{HostSettings, WasmHost};
+pub use inspect::inspect;

@@ -1,0 +1,319 @@
+//! Acts on a folder of manifests.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use serde_json::{Map, Value, json};
+use windlass_engine::{
+    plan::DIRECTORY_DEFAULT,
+    session::{ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, Drift, EffectCx, Executor, Observation, Observed, OpenConnection, Owner, Ownership, Phase, ResolvedAction, Session, Step, Ticket},
+};
+use windlass_model::{
+    Digest,
+    platform::{ConnectionSettings, SecretFiles},
+    state::RecordedAction,
+};
+
+use crate::{
+    files::Folder,
+    inventory::{Entry, Inventory},
+    yaml::to_yaml,
+};
+
+/// Opens folders of manifests below a data folder.
+#[derive(Clone, Debug)]
+pub struct DirectoryExecutor {
+    data: PathBuf,
+}
+
+impl DirectoryExecutor {
+    /// Takes the data folder: relative paths of connections start there.
+    #[must_use]
+    pub fn new(data: &Path) -> Self {
+        Self { data: data.to_path_buf() }
+    }
+}
+
+#[async_trait]
+impl Executor for DirectoryExecutor {
+    fn interface(&self) -> &'static str {
+        "windlass:kubernetes/objects"
+    }
+
+    fn connection_kind(&self) -> &'static str {
+        "directory"
+    }
+
+    async fn open(&self, connection: &OpenConnection) -> Result<Arc<dyn Session>, CapabilityError> {
+        let ConnectionSettings::Directory { directory } = &connection.settings else {
+            return Err(CapabilityError::new(Kind::Invalid, format!("connection `{}` is no directory", connection.name)));
+        };
+        let environment = &connection.environment;
+        let path = directory.path.as_deref().unwrap_or(DIRECTORY_DEFAULT).replace("${application}", environment.application.as_str()).replace("${environment}", environment.environment.as_str());
+        let folder = Folder::new(self.data.join(path));
+        let secrets = directory.secrets.unwrap_or(if folder.in_git_tree() { SecretFiles::Omit } else { SecretFiles::Plain });
+        let inventory_path = format!(".windlass/{}.{}.json", environment.application, environment.environment);
+        folder.sweep();
+        Ok(Arc::new(DirectorySession { folder, secrets, inventory_path, lock: Mutex::new(()) }))
+    }
+}
+
+struct DirectorySession {
+    folder: Folder,
+    secrets: SecretFiles,
+    inventory_path: String,
+    lock: Mutex<()>,
+}
+
+impl DirectorySession {
+    fn locked(&self) -> MutexGuard<'_, ()> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn inventory(&self) -> Result<Inventory, CapabilityError> {
+        match self.folder.read(&self.inventory_path).map_err(failed)? {
+            Some(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
+                CapabilityError::new(Kind::Failed, format!("the inventory {} can't be read: {error}", self.folder.root().join(&self.inventory_path).display())).hint("restore it, or remove it and the folder's files")
+            }),
+            None => Ok(Inventory::default()),
+        }
+    }
+
+    fn save(&self, inventory: &Inventory) -> Result<(), CapabilityError> {
+        if inventory.files.is_empty() {
+            return self.folder.remove(&self.inventory_path).map_err(failed);
+        }
+        let mut bytes = serde_json::to_vec_pretty(inventory).map_err(|error| CapabilityError::new(Kind::Failed, error.to_string()))?;
+        bytes.push(b'\n');
+        self.folder.write(&self.inventory_path, &bytes, false).map_err(failed)
+    }
+
+    /// Another installation or environment that keeps its files here is asked for, not overwritten.
+    fn check_owner(&self, inventory: &Inventory, owner: &Owner, take: bool) -> Result<(), CapabilityError> {
+        if inventory.owner.is_empty() || inventory.owner == owner.to_string() || take {
+            return Ok(());
+        }
+        Err(CapabilityError::new(Kind::Conflict, format!("the folder {} belongs to `{}`", self.folder.root().display(), inventory.owner)).hint("use another folder, or take it over with `--take-ownership OBJECT`"))
+    }
+
+    /// Tells whose a file is: unknown content under a known path is somebody's edit.
+    fn check_file(&self, inventory: &Inventory, path: &str, take: bool) -> Result<Option<Digest>, CapabilityError> {
+        let Some(bytes) = self.folder.read(path).map_err(failed)? else { return Ok(None) };
+        let digest = Digest::of_bytes(&bytes);
+        let shown = self.folder.root().join(path).display().to_string();
+        match inventory.files.get(path) {
+            Some(entry) if entry.knows(&digest) => Ok(Some(digest)),
+            _ if take => Ok(Some(digest)),
+            Some(_) => Err(CapabilityError::new(Kind::Conflict, format!("somebody edited {shown}")).hint("bring the edit into a document, or overwrite it with `--take-ownership OBJECT`")),
+            None => Err(CapabilityError::new(Kind::Conflict, format!("{shown} exists and is not ours")).hint("move it away, or take it over with `--take-ownership OBJECT`")),
+        }
+    }
+
+    fn omitted(&self, spec: &Value) -> bool {
+        self.secrets == SecretFiles::Omit && is_secret(spec)
+    }
+
+    fn ensure_batch(&self, cx: &EffectCx<'_>, actions: &[ResolvedAction]) -> Result<Vec<Result<Step, CapabilityError>>, CapabilityError> {
+        let _lock = self.locked();
+        let mut inventory = self.inventory()?;
+        let take = actions.iter().any(|action| action.take_ownership);
+        self.check_owner(&inventory, cx.owner, take)?;
+        inventory.owner = cx.owner.to_string();
+        let mut results: Vec<Result<Step, CapabilityError>> = Vec::with_capacity(actions.len());
+        let mut writes: Vec<(usize, String, Vec<u8>, bool)> = Vec::new();
+        let before = inventory.clone();
+        for (index, action) in actions.iter().enumerate() {
+            if self.omitted(&action.spec) {
+                cx.events.note(&action.id, "not written: secrets stay out of this folder");
+                results.push(Ok(Step::Done(Observed { handle: json!({ "omitted": true }), ..Observed::default() })));
+                continue;
+            }
+            let path = path_of(&action.spec);
+            let content = to_yaml(&action.spec).into_bytes();
+            let digest = Digest::of_bytes(&content);
+            match self.check_file(&inventory, &path, action.take_ownership) {
+                Ok(found) if found == Some(digest) && inventory.files.get(&path).is_some_and(|entry| entry.next.is_none()) => {
+                    results.push(Ok(done(&path, &digest, false)));
+                }
+                Ok(found) => {
+                    let entry = inventory.files.entry(path.clone()).or_insert(Entry { sha256: None, next: None });
+                    // Taken over or half-written: what is there now is ours from here on.
+                    if let Some(found) = found {
+                        entry.sha256 = Some(found);
+                    }
+                    entry.next = Some(digest);
+                    if found != Some(digest) {
+                        writes.push((index, path.clone(), content, is_secret(&action.spec)));
+                    }
+                    results.push(Ok(done(&path, &digest, found != Some(digest))));
+                }
+                Err(error) => results.push(Err(error)),
+            }
+        }
+        if inventory != before {
+            self.save(&inventory)?;
+        }
+        for (index, path, content, secret) in writes {
+            if let Err(error) = self.folder.write(&path, &content, secret)
+                && let Some(result) = results.get_mut(index)
+            {
+                *result = Err(failed(error));
+            }
+        }
+        let mut after = inventory.clone();
+        for entry in after.files.values_mut() {
+            if let Some(next) = entry.next.take() {
+                entry.sha256 = Some(next);
+            }
+        }
+        if after != inventory {
+            self.save(&after)?;
+        }
+        Ok(results)
+    }
+
+    fn delete_batch(&self, cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Result<Vec<Result<Step, CapabilityError>>, CapabilityError> {
+        let _lock = self.locked();
+        let mut inventory = self.inventory()?;
+        self.check_owner(&inventory, cx.owner, false)?;
+        let mut results = Vec::with_capacity(actions.len());
+        for action in actions {
+            let path = action.handle.get("path").and_then(Value::as_str).map_or_else(|| path_of(&action.spec), str::to_owned);
+            let removed = if action.handle.get("omitted").is_some() {
+                Ok(())
+            } else {
+                self.check_file(&inventory, &path, false).and_then(|_| self.folder.remove(&path).map_err(failed))
+            };
+            results.push(removed.map(|()| {
+                inventory.files.remove(&path);
+                Step::Done(Observed { changed: true, ..Observed::default() })
+            }));
+        }
+        self.save(&inventory)?;
+        Ok(results)
+    }
+}
+
+fn done(path: &str, digest: &Digest, changed: bool) -> Step {
+    Step::Done(Observed { handle: json!({ "path": path, "sha256": digest.to_string() }), changed, ..Observed::default() })
+}
+
+fn is_secret(spec: &Value) -> bool {
+    spec.get("kind").and_then(Value::as_str) == Some("Secret")
+}
+
+/// Names an object's file: `NAMESPACE|_cluster/KIND.GROUP-NAME.yaml`.
+fn path_of(spec: &Value) -> String {
+    let identity = windlass_manifest::identity(spec);
+    let mut parts = identity.split('/');
+    let (group, kind) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default().to_lowercase());
+    let (namespace, name) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let folder = if namespace.is_empty() { "_cluster" } else { namespace };
+    let dot = if group.is_empty() { "" } else { "." };
+    format!("{folder}/{kind}{dot}{group}-{name}.yaml")
+}
+
+fn failed(error: std::io::Error) -> CapabilityError {
+    let kind = match error.kind() {
+        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => Kind::Denied,
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Kind::Quota,
+        _ => Kind::Failed,
+    };
+    CapabilityError::new(kind, error.to_string())
+}
+
+#[async_trait]
+impl Session for DirectorySession {
+    async fn observe(&self, owner: &Owner, actions: &[ActionRef<'_>], depth: Depth) -> Vec<Result<Observation, CapabilityError>> {
+        let inventory = match self.inventory() {
+            Ok(inventory) => inventory,
+            Err(error) => return actions.iter().map(|_| Err(error.clone())).collect(),
+        };
+        actions
+            .iter()
+            .map(|action| {
+                let mut observation = Observation { identity: action.identity.to_owned(), owner: Ownership::None, intact: true, phase: Phase::Present, outputs: Map::new(), drift: Vec::new() };
+                if action.handle.get("omitted").is_some() {
+                    observation.owner = Ownership::Ours;
+                    return Ok(observation);
+                }
+                let path = action.handle.get("path").and_then(Value::as_str).map(str::to_owned).or_else(|| action.spec.map(path_of)).unwrap_or_default();
+                let Some(bytes) = self.folder.read(&path).map_err(failed)? else {
+                    return Ok(Observation { phase: Phase::Absent, intact: false, ..observation });
+                };
+                let digest = Digest::of_bytes(&bytes);
+                let entry = inventory.files.get(&path);
+                observation.owner = match entry {
+                    Some(_) if inventory.owner == owner.to_string() => Ownership::Ours,
+                    Some(_) => Ownership::Other(inventory.owner.clone()),
+                    None => Ownership::None,
+                };
+                observation.intact = entry.is_some_and(|entry| entry.next.is_none() && entry.sha256 == Some(digest));
+                if depth == Depth::Full
+                    && !observation.intact
+                    && let Some(spec) = action.spec
+                {
+                    let found: Value = std::str::from_utf8(&bytes).ok().and_then(|text| serde_saphyr::from_str(text).ok()).unwrap_or(Value::Null);
+                    drift(spec, &found, &mut windlass_model::pointer::Pointer::root(), &mut observation.drift);
+                }
+                Ok(observation)
+            })
+            .collect()
+    }
+
+    async fn ensure(&self, cx: &EffectCx<'_>, actions: &[ResolvedAction]) -> Vec<Result<Step, CapabilityError>> {
+        self.ensure_batch(cx, actions).unwrap_or_else(|error| actions.iter().map(|_| Err(error.clone())).collect())
+    }
+
+    async fn poll(&self, _: &EffectCx<'_>, tickets: &[Ticket]) -> Vec<Result<Step, CapabilityError>> {
+        // A written file is ready: nothing here ever hands a ticket out.
+        tickets.iter().map(|_| Err(CapabilityError::new(Kind::Invalid, "a folder hands no tickets out"))).collect()
+    }
+
+    async fn delete(&self, cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<Step, CapabilityError>> {
+        self.delete_batch(cx, actions).unwrap_or_else(|error| actions.iter().map(|_| Err(error.clone())).collect())
+    }
+
+    async fn list_ours(&self, owner: &Owner) -> Result<Vec<Observation>, CapabilityError> {
+        let inventory = self.inventory()?;
+        if inventory.owner != owner.to_string() {
+            return Ok(Vec::new());
+        }
+        let mut seen = Vec::new();
+        for (path, entry) in &inventory.files {
+            let Some(bytes) = self.folder.read(path).map_err(failed)? else { continue };
+            let manifest: Value = std::str::from_utf8(&bytes).ok().and_then(|text| serde_saphyr::from_str(text).ok()).unwrap_or(Value::Null);
+            seen.push(Observation {
+                identity: windlass_manifest::identity(&manifest),
+                owner: Ownership::Ours,
+                intact: entry.sha256 == Some(Digest::of_bytes(&bytes)),
+                phase: Phase::Present,
+                outputs: Map::new(),
+                drift: Vec::new(),
+            });
+        }
+        Ok(seen)
+    }
+}
+
+fn drift(recorded: &Value, found: &Value, at: &mut windlass_model::pointer::Pointer, out: &mut Vec<Drift>) {
+    match (recorded, found) {
+        (a, b) if a == b => {}
+        (Value::Object(a), Value::Object(b)) => {
+            let keys: BTreeMap<&String, ()> = a.keys().chain(b.keys()).map(|key| (key, ())).collect();
+            for key in keys.keys() {
+                at.push(key);
+                match (a.get(*key), b.get(*key)) {
+                    (Some(a), Some(b)) => drift(a, b, at, out),
+                    (a, b) => out.push(Drift { pointer: at.to_string(), recorded: a.cloned(), found: b.cloned(), by: None }),
+                }
+                at.pop();
+            }
+        }
+        (a, b) => out.push(Drift { pointer: at.to_string(), recorded: Some(a.clone()), found: Some(b.clone()), by: None }),
+    }
+}

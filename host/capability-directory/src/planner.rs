@@ -1,0 +1,93 @@
+//! The pure half of `windlass:kubernetes/objects`, for every sink of Kubernetes objects.
+
+use serde_json::Value;
+use windlass_engine::planner::{Authority, CapabilityDescriptor, KindDescriptor, Kinds, MethodDescriptor, OutputDeclaration, Planner, SpecContext};
+use windlass_manifest as manifest;
+use windlass_model::{
+    ActionId, Diagnostic,
+    plan::Change,
+    platform::{DeclaredKind, Family, KindGrant},
+};
+
+/// Plans Kubernetes objects.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ObjectsPlanner;
+
+static DESCRIPTOR: CapabilityDescriptor = CapabilityDescriptor {
+    interface: "windlass:kubernetes/objects",
+    version: "0.1.0",
+    family: Family::Kubernetes,
+    kinds: &[KindDescriptor { resource: "object", methods: &[MethodDescriptor { name: "field", argument: true }] }],
+};
+
+fn kinds(authority: &Authority) -> &[KindGrant] {
+    match &authority.kinds {
+        Kinds::Listed(kinds) | Kinds::Workload(kinds) => kinds,
+    }
+}
+
+fn declared(authority: &Authority) -> Vec<&DeclaredKind> {
+    kinds(authority).iter().filter_map(|grant| if let KindGrant::Declared(kind) = grant { Some(kind) } else { None }).collect()
+}
+
+impl Planner for ObjectsPlanner {
+    fn descriptor(&self) -> &'static CapabilityDescriptor {
+        &DESCRIPTOR
+    }
+
+    fn normalise(&self, spec: Value, context: &SpecContext) -> Value {
+        manifest::normalise(spec, context.namespace.as_deref(), &[])
+    }
+
+    fn check(&self, spec: &Value, authority: &Authority, context: &SpecContext) -> Vec<Diagnostic> {
+        let input = manifest::PolicyInput { kinds: kinds(authority), namespaced_kinds: matches!(authority.kinds, Kinds::Workload(_)), exceptions: &authority.exceptions };
+        manifest::check(spec, &input, &manifest::PolicyContext { namespace: context.namespace.as_deref() })
+    }
+
+    fn identity(&self, spec: &Value, _: &ActionId, _: &SpecContext) -> String {
+        manifest::identity(spec)
+    }
+
+    fn holds_data(&self, spec: &Value) -> bool {
+        manifest::holds_data(spec)
+    }
+
+    fn secret_sinks(&self, spec: &Value) -> Vec<&'static str> {
+        manifest::secret_sinks(spec)
+    }
+
+    fn open_only(&self, _: &Value) -> Vec<&'static str> {
+        manifest::open_only()
+    }
+
+    fn classify(&self, recorded: &Value, planned: &Value) -> Change {
+        match manifest::why_replaced(recorded, planned) {
+            Some(why) => Change::Replace { why },
+            None => Change::Update,
+        }
+    }
+
+    fn rank(&self, spec: &Value) -> u16 {
+        manifest::rank(spec)
+    }
+
+    fn output(&self, spec: &Value, method: &str, argument: Option<&str>, authority: &Authority, context: &SpecContext) -> Result<OutputDeclaration, Diagnostic> {
+        let pointer = argument.unwrap_or_default();
+        if method != "field" || !pointer.starts_with('/') {
+            return Err(Diagnostic::error("field-pointer", format!("`{pointer}` is no JSON Pointer")).hint("write it as `/status/loadBalancer/ingress/0/ip`"));
+        }
+        if context.connection_kind == "directory" {
+            return Err(Diagnostic::error("no-live-object", format!("`field(\"{pointer}\")` needs a live object, and this environment's objects go to a folder"))
+                .hint("use a Kubernetes connection, or yield a value that is known while planning"));
+        }
+        // Fields of a Secret are always secret; of kinds outside the table only what the grant names is open.
+        let secret = match manifest::kind_of(spec) {
+            Some(kind) => kind.kind == "Secret",
+            None => {
+                let kind = spec.get("kind").and_then(Value::as_str).unwrap_or_default();
+                !declared(authority).iter().any(|declared| declared.kind == kind && declared.readable.iter().any(|readable| readable == pointer))
+            }
+        };
+        Ok(OutputDeclaration { output: pointer.to_owned(), secret, generated: false })
+    }
+}

@@ -1,0 +1,255 @@
+//! Applying: a plan becomes so, exactly; killed at any instant, the next process goes on where it stood.
+
+mod order;
+mod remove;
+mod run;
+mod values;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use windlass_model::{
+    ActionId, Digest,
+    event::{Actor, Cause, DeploymentNumber, DeploymentStatus, Event, Verb},
+    name::DocumentName,
+    plan::{Change, Destroy, Plan},
+    platform::{ConnectionSettings, OnRemove},
+    state::{EnvironmentKey, Status},
+};
+
+use crate::{
+    authorize::{Authorize, Refused, Target},
+    session::{Cancel, CapabilityError, Executor, SecretStore},
+    store::{EnvironmentState, NewDeployment, Store, StoreError},
+};
+
+use run::Run;
+
+/// Everything that applying needs from outside.
+#[derive(Clone)]
+pub struct Engine {
+    /// State.
+    pub store: Arc<dyn Store>,
+    /// Secrets.
+    pub secrets: Arc<dyn SecretStore>,
+    /// Executors.
+    pub executors: Vec<Arc<dyn Executor>>,
+    /// Who may do what.
+    pub authorize: Arc<dyn Authorize>,
+    /// Tells people, and tests where to kill.
+    pub observer: Arc<dyn Observer>,
+}
+
+/// Sees what goes on.
+pub trait Observer: Send + Sync {
+    /// An event was written.
+    fn event(&self, event: &Event);
+    /// One line about one action.
+    fn note(&self, id: &ActionId, text: &str);
+    /// A point between two steps: everything before it has happened, nothing after it has.
+    fn point(&self, name: &'static str);
+}
+
+/// What is to be applied, and how.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// The connections that it names.
+    pub connections: BTreeMap<DocumentName, ConnectionSettings>,
+    /// What was asked for.
+    pub verb: Verb,
+    /// Who asks.
+    pub actor: Actor,
+    /// Data may be destroyed.
+    pub allow_destroy: bool,
+    /// Objects that may be taken over, by identity or action.
+    pub take_ownership: BTreeSet<String>,
+    /// How long to wait.
+    pub timeout: Duration,
+    /// Digest of the layers.
+    pub layers: Digest,
+    /// Digest of the provenance.
+    pub provenance: Digest,
+    /// Every document and component that the deployment refers to.
+    pub documents: BTreeMap<Digest, Arc<Vec<u8>>>,
+    /// Made with `--platform DIR`.
+    pub given_platform: bool,
+    /// The deployment that is brought back.
+    pub rollback_to: Option<DeploymentNumber>,
+}
+
+/// How applying ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything was so already: nothing was written.
+    NothingToDo,
+    /// Everything is so.
+    Succeeded(DeploymentNumber),
+    /// It stopped.
+    Failed {
+        /// Which deployment.
+        number: DeploymentNumber,
+        /// Why.
+        reason: String,
+        /// How to mend it.
+        hint: Option<String>,
+    },
+    /// Somebody stopped it.
+    Cancelled(DeploymentNumber),
+    /// The time was up; the deployment goes on with `resume`.
+    TimedOut(DeploymentNumber),
+}
+
+/// Why applying did not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Not allowed.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// Something changed since the plan was made.
+    #[error("the plan is stale: {0}")]
+    Stale(String),
+    /// Data would be lost.
+    #[error("the plan destroys data: {}", list(.0))]
+    Guarded(Vec<Destroy>),
+    /// A connection can't be used.
+    #[error("connection `{connection}`: {error}")]
+    Connection {
+        /// Which.
+        connection: DocumentName,
+        /// Why.
+        error: CapabilityError,
+    },
+    /// It killed the process too often.
+    #[error("deployment {number} is held: {reason}")]
+    Held {
+        /// Which.
+        number: DeploymentNumber,
+        /// Why.
+        reason: String,
+    },
+    /// There is nothing to go on with.
+    #[error("nothing is under way in `{0}`")]
+    NothingUnderWay(EnvironmentKey),
+    /// A document that was stored can't be read.
+    #[error("{what} can't be read: {reason}")]
+    Document {
+        /// Which.
+        what: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+fn list(destroys: &[Destroy]) -> String {
+    destroys.iter().map(|destroy| format!("`{}`", destroy.identity)).collect::<Vec<_>>().join(", ")
+}
+
+impl Engine {
+    /// Applies a plan to its environment.
+    pub async fn apply(&self, request: &Request, cancel: &Cancel) -> Result<Outcome, ApplyError> {
+        let plan = &request.plan;
+        let environment = EnvironmentKey { application: plan.application.clone(), environment: plan.environment.clone() };
+        let target = Target { application: plan.application.clone(), environment: plan.environment.clone(), environment_type: plan.environment_type.clone() };
+        self.authorize.authorize(&request.actor, request.verb, &target)?;
+        let guarded: Vec<Destroy> = plan.destroys.iter().filter(|destroy| destroy.guarded).cloned().collect();
+        if !guarded.is_empty() && !request.allow_destroy {
+            return Err(ApplyError::Guarded(guarded));
+        }
+        let state = self.state(&environment).await?;
+        check_basis(plan, &state)?;
+        let under_way = state.last.as_ref().filter(|last| last.status == DeploymentStatus::Running);
+        if !plan.has_changes() && under_way.is_none() {
+            let mut run = Run::new(self, environment.clone(), request, state.clone());
+            if run.all_intact().await? {
+                return Ok(Outcome::NothingToDo);
+            }
+        }
+        let lease = self.store.lock(&environment).await?;
+        let state = self.state(&environment).await?;
+        check_basis(plan, &state)?;
+        let supersedes = state.last.as_ref().filter(|last| last.status == DeploymentStatus::Running).map(|last| last.number);
+        let mut documents = request.documents.clone();
+        let bytes = plan.to_canonical().map_err(|error| ApplyError::Document { what: "the plan".into(), reason: error.to_string() })?;
+        let digest = Digest::of_bytes(&bytes);
+        documents.insert(digest, Arc::new(bytes));
+        let deployment = NewDeployment {
+            plan: digest,
+            model: plan.model,
+            layers: request.layers,
+            provenance: request.provenance,
+            verb: request.verb,
+            actor: request.actor.clone(),
+            cause: Cause::Command { verb: request.verb },
+            given_platform: request.given_platform,
+            rollback_to: request.rollback_to,
+            supersedes,
+            documents,
+        };
+        let mut run = Run::new(self, environment.clone(), request, state);
+        let started = Event::Started { intended: run.intended() };
+        self.observer.point("before begin");
+        let number = self.store.begin(&environment, lease.fence(), &deployment, &started).await?;
+        self.observer.event(&started);
+        self.observer.point("after begin");
+        run.adopt(&started);
+        run.go(lease.fence(), number, cancel).await
+    }
+
+    /// Goes on with a deployment that a process left.
+    pub async fn resume(&self, request: &Request, number: DeploymentNumber, cancel: &Cancel) -> Result<Outcome, ApplyError> {
+        let plan = &request.plan;
+        let environment = EnvironmentKey { application: plan.application.clone(), environment: plan.environment.clone() };
+        let target = Target { application: plan.application.clone(), environment: plan.environment.clone(), environment_type: plan.environment_type.clone() };
+        self.authorize.authorize(&request.actor, Verb::Resume, &target)?;
+        let lease = self.store.lock(&environment).await?;
+        let state = self.state(&environment).await?;
+        if !state.last.as_ref().is_some_and(|last| last.number == number && last.status == DeploymentStatus::Running) {
+            return Err(ApplyError::NothingUnderWay(environment));
+        }
+        let events = self.store.events(&environment, number, 0).await?;
+        let deaths = events.iter().rev().take_while(|logged| matches!(logged.event, Event::Resumed { .. })).count();
+        let deaths = u32::try_from(deaths).unwrap_or(u32::MAX) + 1;
+        if deaths > windlass_model::limits::DEPLOYMENT_DEATHS_MAX {
+            let reason = format!("the process died {} times without getting on", deaths - 1);
+            self.store.append(&environment, lease.fence(), number, &[Event::Ended { status: DeploymentStatus::Held { reason: reason.clone() } }]).await?;
+            return Err(ApplyError::Held { number, reason });
+        }
+        let resumed = Event::Resumed { deaths };
+        self.observer.point("before resume");
+        self.store.append(&environment, lease.fence(), number, std::slice::from_ref(&resumed)).await?;
+        self.observer.event(&resumed);
+        let mut run = Run::new(self, environment, request, state);
+        run.tickets_of(&events);
+        run.go(lease.fence(), number, cancel).await
+    }
+
+    async fn state(&self, environment: &EnvironmentKey) -> Result<EnvironmentState, ApplyError> {
+        self.store.load(environment).await?.ok_or_else(|| StoreError::Missing(format!("the environment `{environment}`")).into())
+    }
+}
+
+/// A plan whose basis is no longer the recorded state is stale.
+fn check_basis(plan: &Plan, state: &EnvironmentState) -> Result<(), ApplyError> {
+    let basis = state.recorded.basis().map_err(|error| ApplyError::Document { what: "the recorded state".into(), reason: error.to_string() })?;
+    if basis == plan.basis {
+        return Ok(());
+    }
+    let planned: BTreeSet<&ActionId> = plan.actions().filter(|action| action.change != Change::Create).map(|action| &action.id).chain(plan.destroys.iter().map(|destroy| &destroy.id)).collect();
+    let recorded: BTreeSet<&ActionId> = state.recorded.actions.values().filter(|action| action.status != Status::Retained).map(|action| &action.id).collect();
+    let moved: Vec<String> = planned.symmetric_difference(&recorded).take(5).map(ToString::to_string).collect();
+    let last = state.last.as_ref().map_or_else(|| "nothing was ever deployed here".to_owned(), |last| format!("the newest deployment is {} ({})", last.number, last.status.word()));
+    Err(ApplyError::Stale(if moved.is_empty() { format!("the environment changed since it was made; {last}") } else { format!("it does not know {}; {last}", moved.join(", ")) }))
+}
+
+/// What is taken away at the end: everything but what is replaced on the way.
+fn is_late(destroy: &Destroy, act: OnRemove) -> bool {
+    destroy.why != windlass_model::plan::DestroyReason::Replaced && destroy.act == act
+}

@@ -1,0 +1,136 @@
+//! Sealed values become values: here, at the sink, and nowhere else.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+use windlass_model::{
+    ActionId,
+    sealed::{self, Encoding, Origin, Part, Sealed},
+    state::{EnvironmentKey, RecordedAction},
+};
+
+use crate::{
+    recorder::encode,
+    session::{CapabilityError, CapabilityErrorKind as Kind, Secret, SecretStore, generated_name, given_name},
+};
+
+/// Finds values of one environment.
+pub(crate) struct Values<'a> {
+    pub environment: &'a EnvironmentKey,
+    pub secrets: &'a dyn SecretStore,
+    pub recorded: &'a BTreeMap<ActionId, RecordedAction>,
+}
+
+/// The name under which a secret output of an action is stored.
+pub(crate) fn output_name(id: &ActionId, output: &str) -> String {
+    format!("output/{id}/{output}")
+}
+
+impl Values<'_> {
+    /// Resolves a spec.
+    pub(crate) async fn resolve(&self, spec: &Value) -> Result<Value, CapabilityError> {
+        let mut known: BTreeMap<Sealed, Value> = BTreeMap::new();
+        let mut wanted: Vec<Sealed> = Vec::new();
+        sealed::visit(spec, &mut |_, value| wanted.push(value.clone()));
+        for value in wanted {
+            if !known.contains_key(&value) {
+                let resolved = self.sealed(&value).await?;
+                known.insert(value, resolved);
+            }
+        }
+        let resolved: Result<Value, CapabilityError> = sealed::map(spec, &mut |value| Ok(known.get(value).cloned().unwrap_or(Value::Null)), &mut |text| Ok(Value::String(text.to_owned())), &sealed::unescape_key);
+        resolved
+    }
+
+    async fn sealed(&self, value: &Sealed) -> Result<Value, CapabilityError> {
+        if let Some(part) = value.single()
+            && part.encoding == Encoding::Json
+        {
+            return self.origin(&part.origin).await;
+        }
+        Ok(Value::String(self.text(value).await?))
+    }
+
+    async fn text(&self, value: &Sealed) -> Result<String, CapabilityError> {
+        let mut out = String::new();
+        for part in value.parts() {
+            match part {
+                Part::Text(text) => out.push_str(text),
+                Part::Sealed(part) => match self.origin(&part.origin).await? {
+                    Value::String(text) => out.push_str(&text),
+                    Value::Array(_) | Value::Object(_) => return Err(CapabilityError::new(Kind::Invalid, format!("«{}» is a list or a map and can't stand inside text", part.origin.label()))),
+                    scalar => out.push_str(&scalar.to_string()),
+                },
+            }
+        }
+        Ok(out)
+    }
+
+    async fn origin(&self, origin: &Origin) -> Result<Value, CapabilityError> {
+        match origin {
+            Origin::Generated { action, version } => self.secret(&generated_name(action), Some(*version), origin).await,
+            Origin::External { reference, version, .. } => self.secret(&given_name(reference), *version, origin).await,
+            Origin::Action { id, output } => {
+                if let Some(value) = self.recorded.get(id).and_then(|record| record.outputs.get(output)) {
+                    return Ok(value.clone());
+                }
+                self.secret(&output_name(id, output), None, origin).await
+            }
+            Origin::Output { node, name } => Err(CapabilityError::new(Kind::Invalid, format!("`{node}.{name}` belongs to a later stage"))),
+            Origin::Derived { op, of } => Box::pin(self.derived(op, of)).await.map(Value::String),
+        }
+    }
+
+    async fn secret(&self, name: &str, version: Option<u64>, origin: &Origin) -> Result<Value, CapabilityError> {
+        match self.secrets.read(self.environment, name, version).await? {
+            Some((_, secret)) => Ok(Value::String(secret.expose().to_owned())),
+            None => Err(CapabilityError::new(Kind::Invalid, format!("the secret `{}` is not stored{}", origin.label(), version.map(|version| format!(" in version {version}")).unwrap_or_default())).hint("plan again, or set it with `windlass secret set`")),
+        }
+    }
+
+    async fn derived(&self, op: &str, of: &[Sealed]) -> Result<String, CapabilityError> {
+        let mut values = Vec::with_capacity(of.len());
+        for value in of {
+            values.push(Secret::new(self.text(value).await?));
+        }
+        if let [value] = values.as_slice()
+            && let Some(text) = encode(op, value.expose())
+        {
+            return Ok(text);
+        }
+        let label = self.label(op, of, &values)?;
+        self.secrets.derive(op, &label, &values).map(|secret| secret.expose().to_owned())
+    }
+
+    /// Origins and versions for what is secret; for a fingerprint also the values of what is open.
+    fn label(&self, op: &str, of: &[Sealed], values: &[Secret]) -> Result<String, CapabilityError> {
+        let labels: Vec<Value> = of
+            .iter()
+            .zip(values)
+            .map(|(sealed, value)| {
+                let origins = serde_json::to_value(sealed).unwrap_or(Value::Null);
+                if op == "fingerprint" && !sealed.is_secret() { Value::Object(Map::from_iter([("open".to_owned(), Value::String(value.expose().to_owned()))])) } else { origins }
+            })
+            .collect();
+        windlass_model::canonical::to_vec(&labels).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).map_err(|error| CapabilityError::new(Kind::Invalid, error.to_string()))
+    }
+}
+
+/// Lists the versions of secrets that went into a spec, by label.
+pub(crate) fn versions(spec: &Value) -> BTreeMap<String, u64> {
+    let mut out = BTreeMap::new();
+    sealed::visit(spec, &mut |_, value| {
+        for part in value.sealed() {
+            part.origin.visit(&mut |origin| match origin {
+                Origin::Generated { action, version } => {
+                    out.insert(action.to_string(), *version);
+                }
+                Origin::External { reference, version: Some(version), .. } => {
+                    out.insert(reference.clone(), *version);
+                }
+                Origin::External { .. } | Origin::Action { .. } | Origin::Output { .. } | Origin::Derived { .. } => {}
+            });
+        }
+    });
+    out
+}

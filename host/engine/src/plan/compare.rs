@@ -1,0 +1,193 @@
+//! Compares what is wanted with what is recorded: changes, fields, and what is taken away.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use windlass_model::{
+    ActionId, Diagnostic, NodeKey,
+    plan::{Change, Destroy, DestroyReason, FieldChange, PlannedNode},
+    platform::{DataLoss, OnRemove},
+    pointer::Pointer,
+    sealed::{self, Origin, Sealed},
+    state::{RecordedAction, Status},
+};
+use windlass_resolve::Graph;
+
+use super::PlanInput;
+use crate::planner::Planners;
+
+/// Fields that are listed of one change; the rest is counted.
+const FIELDS_MAX: usize = 200;
+
+/// Tells whether the environment's type lets data go. A type that is gone counts as protected.
+pub(crate) fn data_loss_allowed(graph: &Graph<'_>) -> bool {
+    graph.environment_type.is_some_and(|document| document.spec.data_loss == Some(DataLoss::Allow) && document.spec.protected != Some(true))
+}
+
+/// Warnings that a comparison adds are made anew each time.
+pub(crate) fn is_comparison(warning: &Diagnostic) -> bool {
+    warning.code.starts_with("compare-")
+}
+
+/// Sets every action's change and returns what is taken away.
+pub(crate) fn compare(input: &PlanInput, planners: &Planners, nodes: &mut [PlannedNode], graph: &Graph<'_>, warnings: &mut Vec<Diagnostic>) -> Result<Vec<Destroy>, Vec<Diagnostic>> {
+    let recorded = &input.recorded.actions;
+    let allowed = data_loss_allowed(graph);
+    let mut destroys = Vec::new();
+    let mut wanted: BTreeSet<ActionId> = BTreeSet::new();
+    let mut changed: BTreeSet<ActionId> = BTreeSet::new();
+    let mut problems = Vec::new();
+    for node in nodes.iter_mut() {
+        for action in &mut node.actions {
+            wanted.insert(action.id.clone());
+            let Some(planner) = planners.get(&action.capability) else {
+                problems.push(Diagnostic::error("capability", format!("`{}` is not known to this build", action.capability)).on(&action.id));
+                continue;
+            };
+            let known = recorded.get(&action.id);
+            (action.change, action.fields) = match known {
+                None => (Change::Create, Vec::new()),
+                Some(known) if known.connection != action.connection || known.identity != action.identity => {
+                    let why = if known.connection == action.connection { format!("it is called `{}` now, not `{}`", action.identity, known.identity) } else { format!("the connection is `{}` now, not `{}`", action.connection, known.connection) };
+                    (Change::Replace { why }, fields(&known.spec, &action.spec))
+                }
+                Some(known) if known.spec == action.spec => (unchanged(known, action.id.as_str(), &action.spec, &changed), Vec::new()),
+                Some(known) => (planner.classify(&known.spec, &action.spec), fields(&known.spec, &action.spec)),
+            };
+            if action.change.is_change() {
+                changed.insert(action.id.clone());
+            }
+            if let (Change::Replace { .. }, Some(known)) = (&action.change, known) {
+                destroys.push(destroy(known, DestroyReason::Replaced, OnRemove::Delete, known.holds_data && !allowed));
+            }
+        }
+    }
+    for (id, known) in recorded {
+        if wanted.contains(id) {
+            continue;
+        }
+        let why = if input.destroy { DestroyReason::Destroyed } else { DestroyReason::Removed };
+        let act = known.on_remove;
+        if act == OnRemove::Retain && known.status == Status::Retained {
+            continue;
+        }
+        destroys.push(destroy(known, why, act, act == OnRemove::Delete && known.holds_data && !allowed));
+    }
+    retain_namespaces(input, &mut destroys, nodes, warnings);
+    destroys.sort_by(|a, b| (&a.id, a.why as u8).cmp(&(&b.id, b.why as u8)));
+    if problems.is_empty() { Ok(destroys) } else { Err(problems) }
+}
+
+fn destroy(known: &RecordedAction, why: DestroyReason, act: OnRemove, guarded: bool) -> Destroy {
+    Destroy { id: known.id.clone(), capability: known.interface.clone(), connection: known.connection.clone(), identity: known.identity.clone(), why, act, holds_data: known.holds_data, guarded }
+}
+
+/// Equal specs: nothing, unless the last attempt did not end, or a value that it waits for may change.
+fn unchanged(known: &RecordedAction, _: &str, spec: &Value, changed: &BTreeSet<ActionId>) -> Change {
+    match known.status {
+        Status::Live => {}
+        Status::Intended | Status::Uncertain | Status::Retained | Status::Deleting => return Change::Update,
+    }
+    let mut on = BTreeSet::new();
+    sealed::visit(spec, &mut |_, sealed| {
+        for part in sealed.sealed() {
+            part.origin.visit(&mut |origin| {
+                if let Origin::Action { id, output } = origin
+                    && changed.contains(id)
+                {
+                    on.insert(format!("{id}.{output}"));
+                }
+            });
+        }
+    });
+    if on.is_empty() { Change::None } else { Change::Pending { on: on.into_iter().collect() } }
+}
+
+/// A namespace that still holds something retained stays with it.
+fn retain_namespaces(input: &PlanInput, destroys: &mut [Destroy], nodes: &[PlannedNode], warnings: &mut Vec<Diagnostic>) {
+    let namespace_of = |identity: &str| identity.split('/').nth(2).unwrap_or_default().to_owned();
+    let mut kept: BTreeSet<String> = destroys.iter().filter(|destroy| destroy.act == OnRemove::Retain && destroy.capability == super::OBJECTS).map(|destroy| namespace_of(&destroy.identity)).collect();
+    kept.extend(input.recorded.actions.values().filter(|action| action.status == Status::Retained && action.interface == super::OBJECTS && !nodes.iter().flat_map(|node| &node.actions).any(|planned| planned.id == action.id)).map(|action| namespace_of(&action.identity)));
+    for destroy in destroys.iter_mut() {
+        let mut parts = destroy.identity.split('/');
+        let is_namespace = (parts.next(), parts.next()) == (Some(""), Some("Namespace"));
+        let name = destroy.identity.rsplit('/').next().unwrap_or_default();
+        if is_namespace && kept.contains(name) && destroy.act == OnRemove::Delete {
+            destroy.act = OnRemove::Retain;
+            destroy.guarded = false;
+            warnings.push(Diagnostic::warning("compare-namespace-kept", format!("the namespace `{name}` stays: it holds retained objects")).on(&destroy.id));
+        }
+    }
+}
+
+/// A model of one Score file says nothing about the application's other workloads: they stay as they are.
+pub(crate) fn keep_unnamed(input: &PlanInput, nodes: &mut Vec<PlannedNode>) {
+    let Some(previous) = &input.previous else { return };
+    let known: BTreeSet<NodeKey> = nodes.iter().map(|node| node.key.clone()).collect();
+    let mut kept: Vec<PlannedNode> = Vec::new();
+    for node in previous.nodes() {
+        let foreign = match &node.key {
+            NodeKey::Workload(name) => !input.model.workloads.contains_key(name),
+            NodeKey::Resource(_) => true,
+        };
+        if foreign && !known.contains(&node.key) {
+            kept.push(node.clone());
+        }
+    }
+    // A private resource of a workload that the model does name goes with its alias.
+    kept.retain(|node| match &node.key {
+        NodeKey::Workload(_) => true,
+        NodeKey::Resource(key) => !input.model.workloads.keys().any(|name| key.id.as_str().starts_with(&format!("{name}."))),
+    });
+    if kept.is_empty() {
+        return;
+    }
+    let mut all = std::mem::take(nodes);
+    all.extend(kept);
+    // Dependencies come first again.
+    let mut order: BTreeMap<NodeKey, PlannedNode> = all.into_iter().map(|node| (node.key.clone(), node)).collect();
+    while !order.is_empty() {
+        let ready: Vec<NodeKey> = order.iter().filter(|(_, node)| node.depends_on.iter().all(|edge| !order.contains_key(edge))).map(|(key, _)| key.clone()).collect();
+        if ready.is_empty() {
+            nodes.extend(std::mem::take(&mut order).into_values());
+            return;
+        }
+        nodes.extend(ready.iter().filter_map(|key| order.remove(key)));
+    }
+}
+
+/// Lists which fields differ.
+pub(crate) fn fields(from: &Value, to: &Value) -> Vec<FieldChange> {
+    let mut out = Vec::new();
+    diff(from, to, &mut Pointer::root(), &mut out);
+    out.truncate(FIELDS_MAX);
+    out
+}
+
+fn diff(from: &Value, to: &Value, at: &mut Pointer, out: &mut Vec<FieldChange>) {
+    if from == to {
+        return;
+    }
+    let sealed = Sealed::from_json(from).is_some() || Sealed::from_json(to).is_some();
+    match (from, to) {
+        (Value::Object(a), Value::Object(b)) if !sealed => {
+            let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            for key in keys {
+                at.push(key);
+                match (a.get(key), b.get(key)) {
+                    (Some(a), Some(b)) => diff(a, b, at, out),
+                    (a, b) => out.push(FieldChange { pointer: at.to_string(), from: a.cloned(), to: b.cloned() }),
+                }
+                at.pop();
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (index, (a, b)) in a.iter().zip(b).enumerate() {
+                at.push_index(index);
+                diff(a, b, at, out);
+                at.pop();
+            }
+        }
+        (a, b) => out.push(FieldChange { pointer: at.to_string(), from: Some(a.clone()), to: Some(b.clone()) }),
+    }
+}

@@ -1,0 +1,96 @@
+//! What is wanted, whatever exists: the digest that is the memo's key.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use windlass_model::{
+    Diagnostic, Digest,
+    platform::{DriverReference, LayerName, Layers},
+};
+use windlass_resolve::{Effective, Graph, Maker, NodeKind};
+
+use super::{PlanInput, bug};
+
+/// Collects the documents that won, by `Kind/name`.
+#[must_use]
+pub fn platform_documents(graph: &Graph<'_>, layers: &Layers) -> BTreeMap<String, Value> {
+    let mut documents = BTreeMap::new();
+    let mut add = |key: String, document: Result<Value, serde_json::Error>| {
+        documents.entry(key).or_insert(document.unwrap_or(Value::Null));
+    };
+    for (key, node) in &graph.nodes {
+        match &node.kind {
+            NodeKind::Resource { maker: Maker::Definition { definition, .. }, .. } => add(format!("ResourceDefinition/{}", definition.name()), serde_json::to_value(definition)),
+            NodeKind::Resource { maker: Maker::Host(_), .. } => {}
+            NodeKind::Workload { profile, stages, .. } => {
+                if let Some((_, profile, _)) = profile {
+                    add(format!("WorkloadProfile/{}", profile.name()), serde_json::to_value((profile, stages.iter().map(|(_, stage)| stage).collect::<Vec<_>>())));
+                }
+            }
+        }
+        if let windlass_model::NodeKey::Resource(resource) = key
+            && let Some(kind) = resource_type(layers, resource.r#type.as_str())
+        {
+            add(format!("ResourceType/{}", kind.name()), serde_json::to_value(kind));
+        }
+    }
+    if let Some(environment_type) = graph.environment_type {
+        add(format!("EnvironmentType/{}", environment_type.name()), serde_json::to_value(environment_type));
+    }
+    documents
+}
+
+/// Finds a type's document in the strongest layer that has it.
+pub(crate) fn resource_type<'l>(layers: &'l Layers, name: &str) -> Option<&'l windlass_model::platform::ResourceType> {
+    layers.0.iter().find_map(|(_, platform)| platform.resource_types.iter().find(|(key, _)| key.as_str() == name).map(|(_, document)| document))
+}
+
+/// Finds a component: in the layer of the document that names it, then in weaker ones for built-in drivers.
+pub(crate) fn component(layers: &Layers, layer: LayerName, reference: &DriverReference) -> Option<Digest> {
+    let own = layers.0.iter().find(|(name, _)| *name == layer).and_then(|(_, platform)| platform.component(reference));
+    own.or_else(|| match reference {
+        DriverReference::Builtin(_) => layers.0.iter().find_map(|(_, platform)| platform.component(reference)),
+        DriverReference::File(_) | DriverReference::Digest(_) => None,
+    })
+}
+
+/// Lists the components that the graph uses.
+pub(crate) fn components(graph: &Graph<'_>, layers: &Layers) -> Result<BTreeMap<String, Digest>, Vec<Diagnostic>> {
+    let mut components = BTreeMap::new();
+    let mut problems = Vec::new();
+    let mut add = |subject: String, layer: LayerName, reference: &DriverReference| match component(layers, layer, reference) {
+        Some(digest) => {
+            components.insert(reference.component_key(), digest);
+        }
+        None => problems.push(Diagnostic::error("driver-missing", format!("the component `{}` is not to be had", reference.component_key())).on(subject).hint(match reference {
+            DriverReference::Builtin(_) => "`windlass platform list` shows the built-in drivers",
+            DriverReference::File(_) | DriverReference::Digest(_) => "build it, and check the path",
+        })),
+    };
+    for (key, node) in &graph.nodes {
+        match &node.kind {
+            NodeKind::Resource { maker: Maker::Definition { layer, definition, .. }, .. } => add(format!("ResourceDefinition/{}", definition.name()), *layer, &definition.spec.driver),
+            NodeKind::Resource { maker: Maker::Host(_), .. } => {}
+            NodeKind::Workload { stages, .. } => stages.iter().for_each(|(layer, stage)| add(key.to_string(), *layer, &stage.driver)),
+        }
+    }
+    problems.sort();
+    problems.dedup();
+    if problems.is_empty() { Ok(components) } else { Err(problems) }
+}
+
+/// Returns the digest of what is wanted.
+pub(crate) fn digest(input: &PlanInput, documents: &BTreeMap<String, Value>, components: &BTreeMap<String, Digest>, effective: &Effective, policy: &Digest) -> Result<Digest, Vec<Diagnostic>> {
+    // Versions of generated secrets are part of it, their first one is not: it comes with the first deployment.
+    let secrets: BTreeMap<&String, &u64> = input.secrets.iter().filter(|(name, version)| !name.starts_with("action/") || **version > 1).collect();
+    Digest::of(&(
+        (&input.environment, &input.environment_type, input.model.digest().map_err(bug)?),
+        Digest::of(documents).map_err(bug)?,
+        components,
+        &effective.carried_images,
+        secrets,
+        policy,
+        &input.grants_at_most,
+    ))
+    .map_err(bug)
+}

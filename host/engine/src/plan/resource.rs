@@ -1,0 +1,388 @@
+//! One resource node: its request, its driver's answer, its actions and outputs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+use windlass_model::{
+    Diagnostic, Digest, NodeKey, ResourceKey,
+    name::DocumentName,
+    plan::PlannedNode,
+    platform::{LayerName, MatchRule, OnRemove, ResourceDefinition},
+    pointer::Pointer,
+    sealed::SealedPart,
+};
+use windlass_resolve::{GraphNode, HostType, Maker, NodeKind, Scope, expand, nearest};
+
+use super::{
+    Cx, DriverUse, NodeOutcome, desired,
+    expand::{Lookup, given_secret},
+    planned_driver, winning,
+};
+use crate::{
+    driver::{Body, CallError, DriverAnswer, DriverRequest, World},
+    recorder::{Recorder, printable, token_problem},
+    schema,
+    tokens::TokenTable,
+};
+
+/// A call that is ready: plan JSON for params and inputs, and who is asked.
+#[derive(Clone, Debug)]
+pub(crate) struct ResourceCall<'a> {
+    pub key: ResourceKey,
+    pub layer: LayerName,
+    pub definition: &'a ResourceDefinition,
+    pub rule: Option<MatchRule>,
+    pub used: DriverUse<'a>,
+    pub params: Value,
+    pub inputs: Value,
+    pub workloads: Vec<String>,
+    pub namespace: Option<String>,
+    pub depends_on: Vec<NodeKey>,
+}
+
+/// Expands params and inputs and finds the driver.
+pub(crate) fn prepare<'a>(cx: &Cx<'a>, key: &ResourceKey, outcomes: &BTreeMap<NodeKey, NodeOutcome>) -> Result<ResourceCall<'a>, Vec<Diagnostic>> {
+    let node_key = NodeKey::Resource(key.clone());
+    let Some(GraphNode { kind: NodeKind::Resource { params, maker: Maker::Definition { layer, definition, rule, .. } }, edges, workloads }) = cx.graph.nodes.get(&node_key) else {
+        return Err(vec![Diagnostic::error("bug", "not a node with a definition").on(&node_key)]);
+    };
+    let definition: &'a ResourceDefinition = definition;
+    let namespace = cx.namespace(&node_key, outcomes)?;
+    let mut problems = Vec::new();
+    let params = params_value(cx, &node_key, params.as_ref(), namespace.clone(), outcomes, &mut problems);
+    let lookup = Lookup { cx, outcomes, scope: Scope::Definition(key.clone()), namespace: namespace.clone() };
+    let document = format!("ResourceDefinition/{}", definition.name());
+    let inputs = expand_value(&lookup, &Value::Object(definition.spec.inputs.clone()), &document, "/spec/inputs", &mut problems);
+    let grants = cx.grants(definition.name(), &definition.spec.grants);
+    match cx.driver(&document, *layer, &definition.spec.driver, &grants, World::ResourceDriver) {
+        Ok(used) if problems.is_empty() => Ok(ResourceCall {
+            key: key.clone(),
+            layer: *layer,
+            definition,
+            rule: rule.clone(),
+            used,
+            params,
+            inputs,
+            workloads: workloads.iter().map(ToString::to_string).collect(),
+            namespace,
+            depends_on: edges.iter().cloned().collect(),
+        }),
+        Ok(_) => Err(problems),
+        Err(more) => Err(problems.into_iter().chain(more).collect()),
+    }
+}
+
+/// Expands the params in the scope where they were written and checks them by the type's schema.
+fn params_value(cx: &Cx<'_>, node: &NodeKey, params: Option<&(&Map<String, Value>, Scope)>, namespace: Option<String>, outcomes: &BTreeMap<NodeKey, NodeOutcome>, problems: &mut Vec<Diagnostic>) -> Value {
+    let Some((params, scope)) = params else { return json!({}) };
+    let lookup = Lookup { cx, outcomes, scope: scope.clone(), namespace };
+    let (subject, base) = params_place(cx, node, scope);
+    let value = expand_value(&lookup, &Value::Object((*params).clone()), &subject, &base, problems);
+    if let NodeKey::Resource(key) = node
+        && let Some(kind) = desired::resource_type(&cx.input.layers, key.r#type.as_str())
+        && !kind.spec.params.is_null()
+    {
+        match cx.planners.schemas.r#type(&kind.spec.params) {
+            Ok(schema) => problems.extend(schema.check(&TokenTable::default().open(&value), &base, &|_| None).into_iter().map(|problem| problem.on(&subject))),
+            Err(error) => problems.push(Diagnostic::error("type-schema", error).on(format!("ResourceType/{}", kind.name()))),
+        }
+    }
+    value
+}
+
+/// Tells in which document, and where, the params of a node stand.
+pub(crate) fn params_place(cx: &Cx<'_>, node: &NodeKey, scope: &Scope) -> (String, String) {
+    let NodeKey::Resource(key) = node else { return (node.to_string(), String::new()) };
+    match scope {
+        Scope::Application => ("application".to_owned(), format!("/spec/resources/{}/params", key.id)),
+        Scope::Workload(name) => {
+            let alias = match cx.graph.nodes.get(&NodeKey::Workload(name.clone())).map(|node| &node.kind) {
+                Some(NodeKind::Workload { aliases, .. }) => aliases.iter().find(|(_, target)| *target == key).map(|(alias, _)| alias.clone()),
+                _ => None,
+            };
+            (format!("workload/{name}"), format!("/resources/{}/params", alias.unwrap_or_default()))
+        }
+        Scope::Definition(owner) => match cx.graph.nodes.get(&NodeKey::Resource(owner.clone())).map(|node| &node.kind) {
+            Some(NodeKind::Resource { maker: Maker::Definition { definition, aliases, .. }, .. }) => {
+                let place = aliases.iter().find(|(_, target)| *target == key).map_or_else(|| "/spec/provisions".to_owned(), |(alias, _)| format!("/spec/resources/{alias}/params"));
+                (format!("ResourceDefinition/{}", definition.name()), place)
+            }
+            _ => (owner.to_string(), String::new()),
+        },
+    }
+}
+
+/// Expands a typed value; every wrong placeholder is a finding with its place.
+pub(crate) fn expand_value(lookup: &Lookup<'_, '_>, value: &Value, subject: &str, base: &str, problems: &mut Vec<Diagnostic>) -> Value {
+    let mut errors = Vec::new();
+    let value = expand::typed(value, &mut |path| lookup.get(path), &mut Pointer::root(), &mut errors);
+    problems.extend(errors.into_iter().map(|(at, error)| diagnostic(error, subject, format!("{base}{at}"))));
+    value
+}
+
+pub(crate) fn diagnostic(error: expand::ExpandError, subject: &str, at: String) -> Diagnostic {
+    let problem = Diagnostic::error(error.code, error.message).on(subject).at(at);
+    match error.hint {
+        Some(hint) => problem.hint(hint),
+        None => problem,
+    }
+}
+
+/// Calls the driver and reads its answer.
+pub(crate) fn call(cx: &Cx<'_>, call: &ResourceCall<'_>) -> Result<NodeOutcome, Vec<Diagnostic>> {
+    let node = NodeKey::Resource(call.key.clone());
+    let document = format!("ResourceDefinition/{}", call.definition.name());
+    let description = cx.host.describe(&call.used.component).map_err(|fault| vec![Diagnostic::from(fault).on(&node)])?;
+    let schemas = cx.planners.schemas.driver(&call.used.component, &description).map_err(|error| vec![Diagnostic::error("driver-schema", format!("driver `{}`: {error}", call.used.reference.component_key())).on(&node)])?;
+    let mut tokens = TokenTable::default();
+    let params = tokens.open(&call.params);
+    let inputs = tokens.open(&call.inputs);
+    let label = token_label(&tokens);
+    let mut problems: Vec<Diagnostic> = schemas.inputs.check(&inputs, "/spec/inputs", &label).into_iter().map(|problem| problem.on(&document)).collect();
+    problems.extend(schemas.params.check(&params, "/params", &label).into_iter().map(|problem| problem.on(&node)));
+    if !problems.is_empty() {
+        return Err(problems.into_iter().map(|problem| staged_sentence(problem, &node)).collect());
+    }
+    let request = DriverRequest::Define {
+        context: cx.driver_context(call.namespace.as_deref()),
+        key: (call.key.r#type.to_string(), call.key.class.to_string(), call.key.id.to_string()),
+        workloads: call.workloads.clone(),
+        params: params.to_string(),
+        inputs: inputs.to_string(),
+    };
+    let digest = request_digest(&call.used, &request, &tokens)?;
+    let recorder = Recorder::new(cx.recorder_input(&node, &call.used, call.namespace.as_deref(), tokens)?);
+    let (result, recorder) = cx.host.call(&call.used.component, &request, recorder);
+    let answer = answered(result, &recorder, &node)?;
+    let (outputs, mut warnings) = outputs(cx, call, &answer, &recorder, &schemas.outputs, &node)?;
+    warnings.extend(answer.warnings.into_iter().map(|warning| warning.on(&node)));
+    let actions = cx.planned_actions(&node, recorder.actions, &call.used.grants, on_remove(call.definition), call.namespace.as_deref())?;
+    Ok(NodeOutcome {
+        node: PlannedNode {
+            key: node,
+            definition: Some(winning(call.definition.name(), call.layer, call.rule.as_ref())),
+            drivers: vec![planned_driver(&call.used, digest)],
+            depends_on: call.depends_on.clone(),
+            actions,
+            outputs,
+        },
+        warnings,
+        driver_calls: 1,
+    })
+}
+
+fn on_remove(definition: &ResourceDefinition) -> Option<OnRemove> {
+    definition.spec.on_remove
+}
+
+/// Names what a deferred token waits for.
+pub(crate) fn token_label(tokens: &TokenTable) -> impl Fn(&str) -> Option<String> + use<> {
+    let parts: Vec<SealedPart> = tokens.parts().to_vec();
+    move |inner| inner.get(2..).and_then(|index| index.parse::<usize>().ok()).and_then(|index| parts.get(index)).map(|part| match &part.origin {
+        windlass_model::sealed::Origin::Action { id, .. } => format!("`{id}`"),
+        origin => format!("`{}`", origin.label()),
+    })
+}
+
+/// Gives the refusal of a staged node its sentence.
+pub(crate) fn staged_sentence(problem: Diagnostic, node: &NodeKey) -> Diagnostic {
+    if problem.code != "staged" {
+        return problem;
+    }
+    let after = problem.message.rsplit_once("known only after ").map_or("another action is ready", |(_, after)| after);
+    let message = format!("`{node}` needs `{}`, known only after {after}", problem.pointer);
+    Diagnostic { message, ..problem }.hint("this value would have to be known while planning; let the driver take it sealed, or give it in the definition")
+}
+
+/// Hashes component, request and what its tokens stand for.
+pub(crate) fn request_digest(used: &DriverUse<'_>, request: &DriverRequest, tokens: &TokenTable) -> Result<Digest, Vec<Diagnostic>> {
+    Digest::of(&(used.component, request, tokens.parts())).map_err(super::bug)
+}
+
+/// Collects refusals: the driver's own, and those of what it staged.
+pub(crate) fn answered(result: Result<DriverAnswer, CallError>, recorder: &Recorder, node: &NodeKey) -> Result<DriverAnswer, Vec<Diagnostic>> {
+    let mut problems = recorder.diagnostics.clone();
+    match result {
+        Ok(answer) if problems.is_empty() => {
+            for warning in &answer.warnings {
+                refuse_tokens(warning, node)?;
+            }
+            return Ok(answer);
+        }
+        Ok(_) => {}
+        Err(CallError::Refused(diagnostics)) => {
+            for diagnostic in diagnostics {
+                refuse_tokens(&diagnostic, node)?;
+                problems.push(diagnostic.on(node));
+            }
+            if problems.is_empty() {
+                problems.push(Diagnostic::error("driver-refused", "the driver refused without a reason").on(node));
+            }
+        }
+        Err(CallError::Fault(fault)) => problems.push(Diagnostic::from(fault).on(node)),
+    }
+    Err(problems.into_iter().map(|problem| Diagnostic { severity: windlass_model::Severity::Error, ..problem }).collect())
+}
+
+/// A token in a diagnostic would carry it to a screen.
+fn refuse_tokens(diagnostic: &Diagnostic, node: &NodeKey) -> Result<(), Vec<Diagnostic>> {
+    let texts = [&diagnostic.code, &diagnostic.message, &diagnostic.pointer].into_iter().chain(diagnostic.hint.as_ref());
+    for text in texts {
+        if let Err(error) = crate::tokens::refuse(text) {
+            return Err(vec![Diagnostic::error("sealed-token", format!("a diagnostic of the driver {error}")).on(node)]);
+        }
+    }
+    Ok(())
+}
+
+/// Reads outputs: by the driver's schema, by the type's, secrets only where the type says so.
+fn outputs(cx: &Cx<'_>, call: &ResourceCall<'_>, answer: &DriverAnswer, recorder: &Recorder, schema: &schema::TokenSchema, node: &NodeKey) -> Result<(Map<String, Value>, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let Body::Outputs(text) = &answer.body else { return Err(vec![invalid(node, "manifests instead of outputs")]) };
+    let value: Value = serde_json::from_str(text).map_err(|error| vec![invalid(node, &format!("its outputs are no JSON: {error}"))])?;
+    windlass_model::canonical::check(&value).map_err(|error| vec![invalid(node, &error.to_string())])?;
+    let Value::Object(fields) = &value else { return Err(vec![invalid(node, "its outputs are no JSON object")]) };
+    let mut problems: Vec<Diagnostic> = schema.check(&value, "", &token_label(&recorder.tokens)).into_iter().map(|problem| Diagnostic { code: format!("output-{}", problem.code), ..problem }).collect();
+    let mut out = Map::new();
+    let mut warnings = Vec::new();
+    let kind = desired::resource_type(&cx.input.layers, call.key.r#type.as_str());
+    let declared = kind.map(|kind| &kind.spec.outputs).filter(|outputs| !outputs.is_null());
+    for (name, raw) in fields {
+        if raw.is_null() {
+            continue;
+        }
+        let closed = match recorder.tokens.close(raw) {
+            Ok(closed) => closed,
+            Err(errors) => {
+                problems.push(token_problem(&errors).at(format!("/{name}")));
+                continue;
+            }
+        };
+        let closed = match declared {
+            Some(declared) => schema::coerce(declared, name, closed),
+            None => closed,
+        };
+        let mut has_secret = false;
+        windlass_model::sealed::visit(&closed, &mut |_, sealed| has_secret |= sealed.is_secret());
+        if let Some(declared) = declared {
+            let secret = schema::is_secret_output(declared, name);
+            if has_secret && !secret {
+                problems.push(Diagnostic::error("secret-output", format!("the output `{name}` holds a secret, but the type `{}` does not mark it so", call.key.r#type)).at(format!("/{name}")).hint("mark it with `x-windlass-secret: true` in the ResourceType"));
+            }
+            if secret && !has_secret && closed.is_string() {
+                warnings.push(Diagnostic::warning("open-secret", format!("the output `{name}` is marked secret, but the driver knows its value: it stands in the plan")).on(node));
+            }
+            let properties = declared.get("properties").and_then(Value::as_object);
+            if let Some(properties) = properties
+                && !properties.contains_key(name)
+                && declared.get("additionalProperties") == Some(&Value::Bool(false))
+            {
+                let problem = Diagnostic::error("undeclared-output", format!("the output `{name}` is not declared by the type `{}`", call.key.r#type)).at(format!("/{name}"));
+                problems.push(match nearest(name, properties.keys().map(String::as_str)) {
+                    Some(near) => problem.hint(format!("did you mean `{near}`?")),
+                    None => problem,
+                });
+            }
+        }
+        out.insert(name.clone(), closed);
+    }
+    if let Some(declared) = declared {
+        let open = TokenTable::default().open(&Value::Object(out.clone()));
+        match cx.planners.schemas.r#type(declared) {
+            Ok(schema) => problems.extend(schema.check(&open, "", &|_| None).into_iter().filter(|problem| !problem.message.starts_with("unknown field")).map(|problem| Diagnostic { code: "output-schema".into(), ..problem })),
+            Err(error) => problems.push(Diagnostic::error("type-schema", error)),
+        }
+    }
+    if problems.is_empty() {
+        return Ok((out, warnings));
+    }
+    problems.dedup();
+    Err(problems.into_iter().map(|problem| Diagnostic { message: format!("driver `{}`: {}", call.used.reference.component_key(), problem.message), ..problem }.on(node)).collect())
+}
+
+fn invalid(node: &NodeKey, message: &str) -> Diagnostic {
+    Diagnostic::error("driver-answer", format!("the driver gave an invalid answer: {}", printable(message))).on(node)
+}
+
+/// Plans a type that the host makes itself.
+pub(crate) fn plan_host(cx: &Cx<'_>, key: &ResourceKey, host: HostType, params: Option<&(&Map<String, Value>, Scope)>, node: &GraphNode<'_>, outcomes: &BTreeMap<NodeKey, NodeOutcome>) -> Result<NodeOutcome, Vec<Diagnostic>> {
+    let node_key = NodeKey::Resource(key.clone());
+    let mut problems = Vec::new();
+    let params = params_value(cx, &node_key, params, None, outcomes, &mut problems);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let outputs = match host {
+        HostType::Environment => environment_outputs(cx),
+        HostType::Service | HostType::ServicePort => service_outputs(cx, key, host, &params, node).map_err(|problem| vec![problem.on(&node_key)])?,
+    };
+    Ok(NodeOutcome { node: PlannedNode { key: node_key, definition: None, drivers: Vec::new(), depends_on: node.edges.iter().cloned().collect(), actions: Vec::new(), outputs }, warnings: Vec::new(), driver_calls: 0 })
+}
+
+/// Values of the environment, and its secrets over them.
+fn environment_outputs(cx: &Cx<'_>) -> Map<String, Value> {
+    let mut outputs: Map<String, Value> = cx.effective.values.iter().map(|(name, value)| (name.clone(), windlass_model::sealed::escape(value.clone()))).collect();
+    for (name, version) in &cx.input.secrets {
+        if let Some(name) = name.strip_prefix("env/") {
+            outputs.insert(name.to_owned(), given_secret(name, *version));
+        }
+    }
+    outputs
+}
+
+/// The Service of another workload, by the naming rule: no edge to its rendering, so calls in both directions are no cycle.
+fn service_outputs(cx: &Cx<'_>, key: &ResourceKey, host: HostType, params: &Value, node: &GraphNode<'_>) -> Result<Map<String, Value>, Diagnostic> {
+    let by_id = key.id.as_str();
+    let own: BTreeSet<&str> = node.workloads.iter().map(windlass_model::name::WorkloadName::as_str).collect();
+    let name = params.get("workload").and_then(Value::as_str).or_else(|| cx.effective.workloads.contains_key(by_id).then_some(by_id)).or_else(|| if own.len() == 1 { own.first().copied() } else { None });
+    let Some(name) = name else { return Err(Diagnostic::error("service", "it is not said which workload is meant").hint("give `params: { workload: NAME }`")) };
+    let Some(workload) = cx.effective.workloads.get(name) else {
+        let problem = Diagnostic::error("service", format!("there is no workload `{name}`")).at("/params/workload");
+        return Err(match nearest(name, cx.effective.workloads.keys().map(windlass_model::name::WorkloadName::as_str)) {
+            Some(near) => problem.hint(format!("did you mean `{near}`?")),
+            None => problem,
+        });
+    };
+    let service = workload.metadata.annotations.get(SERVICE_NAME_ANNOTATION).map_or(name, String::as_str);
+    let ports = workload.service.as_ref().map(|service| &service.ports).filter(|ports| !ports.is_empty());
+    let Some(ports) = ports else { return Err(Diagnostic::error("service", format!("workload `{name}` has no service ports")).hint("add `service: { ports: … }` to it")) };
+    let mut outputs = Map::from_iter([("name".to_owned(), json!(service)), ("hostname".to_owned(), json!(service))]);
+    if host == HostType::ServicePort {
+        let wanted = match params.get("port") {
+            Some(Value::String(name)) => Some(name.clone()),
+            Some(Value::Number(number)) => Some(number.to_string()),
+            _ => None,
+        };
+        let found = match &wanted {
+            Some(wanted) => ports.iter().find(|(name, port)| *name == wanted || port.port.to_string() == *wanted),
+            None if ports.len() == 1 => ports.iter().next(),
+            None => None,
+        };
+        let Some((_, port)) = found else {
+            let known = ports.iter().map(|(name, port)| format!("{name} ({})", port.port)).collect::<Vec<_>>().join(", ");
+            return Err(Diagnostic::error("service-port", format!("workload `{name}` has no port `{}`", wanted.unwrap_or_default())).at("/params/port").hint(format!("ports: {known}")));
+        };
+        outputs.insert("port".to_owned(), json!(port.port));
+    }
+    Ok(outputs)
+}
+
+/// The annotation by which the Score tools name a workload's Service.
+pub(crate) const SERVICE_NAME_ANNOTATION: &str = "k8s.score.dev/service-name";
+
+impl Cx<'_> {
+    /// Returns the grants of a document; in a rollback never more than today's.
+    pub(crate) fn grants(&self, name: &DocumentName, written: &[windlass_model::platform::Grant]) -> Vec<windlass_model::platform::Grant> {
+        let Some(today) = &self.input.grants_at_most else { return written.to_vec() };
+        let Some(today) = today.get(name) else { return written.to_vec() };
+        written
+            .iter()
+            .filter_map(|grant| {
+                let allowed = today.iter().find(|other| other.import == grant.import)?;
+                let mut grant = grant.clone();
+                grant.kinds.retain(|kind| allowed.kinds.contains(kind));
+                grant.allow.retain(|exception| allowed.allow.contains(exception));
+                Some(grant)
+            })
+            .collect()
+    }
+}

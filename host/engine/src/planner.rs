@@ -1,0 +1,147 @@
+//! Planners: the pure half of each capability.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use serde_json::Value;
+use windlass_model::{
+    ActionId, Diagnostic,
+    plan::Change,
+    platform::{Family, KindGrant, PolicyException},
+};
+
+/// The pure half of one interface: no client, no clock.
+pub trait Planner: Send + Sync {
+    /// Describes the interface: the recorder is driven by this table.
+    fn descriptor(&self) -> &'static CapabilityDescriptor;
+    /// Puts a spec into its one form: defaults that the context gives, no aliases.
+    fn normalise(&self, spec: Value, context: &SpecContext) -> Value;
+    /// Checks a normalised spec: shape, policy, grant.
+    fn check(&self, spec: &Value, authority: &Authority, context: &SpecContext) -> Vec<Diagnostic>;
+    /// Returns what the system calls it; unique in its connection.
+    fn identity(&self, spec: &Value, action: &ActionId, context: &SpecContext) -> String;
+    /// Tells whether losing it loses data.
+    fn holds_data(&self, spec: &Value) -> bool;
+    /// Lists patterns of pointers where secrets may stand.
+    fn secret_sinks(&self, spec: &Value) -> Vec<&'static str>;
+    /// Lists patterns of pointers where nothing sealed may stand: names, labels, selectors.
+    fn open_only(&self, spec: &Value) -> Vec<&'static str>;
+    /// Compares a recorded spec with a planned one.
+    fn classify(&self, recorded: &Value, planned: &Value) -> Change;
+    /// Orders actions that don't depend on each other; lower ones come first.
+    fn rank(&self, spec: &Value) -> u16;
+    /// Says what a method of a handle yields.
+    fn output(&self, spec: &Value, method: &str, argument: Option<&str>, authority: &Authority, context: &SpecContext) -> Result<OutputDeclaration, Diagnostic>;
+}
+
+/// Describes one interface of a WIT package.
+#[derive(Debug, PartialEq, Eq)]
+pub struct CapabilityDescriptor {
+    /// `windlass:kubernetes/objects`.
+    pub interface: &'static str,
+    /// The version of its package.
+    pub version: &'static str,
+    /// Which connection it acts through.
+    pub family: Family,
+    /// Its resources.
+    pub kinds: &'static [KindDescriptor],
+}
+
+/// Describes one resource of an interface: all have `constructor(name, spec)`, `action()`, `after(action)`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct KindDescriptor {
+    /// `object`.
+    pub resource: &'static str,
+    /// The methods that yield values.
+    pub methods: &'static [MethodDescriptor],
+}
+
+/// Describes one method that yields a value.
+#[derive(Debug, PartialEq, Eq)]
+pub struct MethodDescriptor {
+    /// `field`.
+    pub name: &'static str,
+    /// Whether it takes a string.
+    pub argument: bool,
+}
+
+/// What a method yields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputDeclaration {
+    /// The output's name in the action's record.
+    pub output: String,
+    /// Whether it is a secret.
+    pub secret: bool,
+    /// Whether the value is made by the action itself and counted by versions.
+    pub generated: bool,
+}
+
+/// What a driver may do through an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authority {
+    /// Which kinds.
+    pub kinds: Kinds,
+    /// Which rules of the policy are lifted.
+    pub exceptions: Vec<PolicyException>,
+}
+
+/// Which Kubernetes kinds may be staged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kinds {
+    /// These.
+    Listed(Vec<KindGrant>),
+    /// What workloads always may: built-in namespaced kinds; and these.
+    Workload(Vec<KindGrant>),
+}
+
+/// What a spec is seen against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpecContext {
+    /// The application.
+    pub application: String,
+    /// The environment.
+    pub environment: String,
+    /// The namespace, if it is known.
+    pub namespace: Option<String>,
+    /// The kind of the connection: `directory`, `kubernetes`.
+    pub connection_kind: &'static str,
+}
+
+/// All planners, by interface.
+#[derive(Clone, Default)]
+pub struct Planners {
+    planners: BTreeMap<&'static str, Arc<dyn Planner>>,
+    pub(crate) schemas: Arc<crate::schema::SchemaCache>,
+}
+
+impl Planners {
+    /// Takes planners.
+    #[must_use]
+    pub fn new(planners: impl IntoIterator<Item = Arc<dyn Planner>>) -> Self {
+        Self { planners: planners.into_iter().map(|planner| (planner.descriptor().interface, planner)).collect(), schemas: Arc::default() }
+    }
+
+    /// Returns the planner of an interface.
+    #[must_use]
+    pub fn get(&self, interface: &str) -> Option<&Arc<dyn Planner>> {
+        self.planners.get(interface)
+    }
+
+    /// Lists the descriptors.
+    pub fn descriptors(&self) -> impl Iterator<Item = &'static CapabilityDescriptor> + '_ {
+        self.planners.values().map(|planner| planner.descriptor())
+    }
+}
+
+impl fmt::Debug for Planners {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.planners.keys()).finish()
+    }
+}
+
+impl CapabilityDescriptor {
+    /// Finds a resource.
+    #[must_use]
+    pub fn kind(&self, resource: &str) -> Option<&'static KindDescriptor> {
+        self.kinds.iter().find(|kind| kind.resource == resource)
+    }
+}

@@ -1,0 +1,299 @@
+//! The one recorder behind all handles: it checks, names and keeps what a driver stages.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use windlass_model::{
+    ActionId, Diagnostic, NodeKey, limits,
+    pointer::{self, StringRole},
+    sealed::{Encoding, Origin, Sealed},
+};
+
+use crate::{
+    planner::{Authority, Planner, Planners, SpecContext},
+    tokens::{self, TokenTable},
+};
+
+/// A limit that a call met inside the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitReached {
+    /// The limit's name.
+    pub limit: &'static str,
+    /// Its value, for people.
+    pub value: String,
+}
+
+/// An action that a driver staged.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StagedAction {
+    /// The interface.
+    pub interface: String,
+    /// `kind/name`.
+    pub local: String,
+    /// What must be, in plan JSON.
+    pub spec: Value,
+    /// What it comes behind, as `kind/name` or a whole id.
+    pub after: Vec<String>,
+}
+
+/// Records one call of a driver.
+#[derive(Debug)]
+pub struct Recorder {
+    planners: Planners,
+    node: NodeKey,
+    authorities: BTreeMap<String, Authority>,
+    contexts: BTreeMap<String, SpecContext>,
+    secret_versions: BTreeMap<String, u64>,
+    /// The tokens of the call.
+    pub tokens: TokenTable,
+    /// What was staged; a refused spec stays as `null`.
+    pub actions: Vec<StagedAction>,
+    /// What was refused.
+    pub diagnostics: Vec<Diagnostic>,
+    calls: u64,
+    bytes: usize,
+}
+
+/// What a recorder needs to know about its call.
+#[derive(Clone, Debug)]
+pub struct RecorderInput {
+    /// The planners.
+    pub planners: Planners,
+    /// The node that is planned.
+    pub node: NodeKey,
+    /// What may be done, by interface.
+    pub authorities: BTreeMap<String, Authority>,
+    /// What specs are seen against, by interface.
+    pub contexts: BTreeMap<String, SpecContext>,
+    /// Versions of generated secrets, by action; 1 where nothing is recorded.
+    pub secret_versions: BTreeMap<String, u64>,
+    /// The tokens of the request.
+    pub tokens: TokenTable,
+}
+
+impl Recorder {
+    /// Starts a recording.
+    #[must_use]
+    pub fn new(input: RecorderInput) -> Self {
+        let RecorderInput { planners, node, authorities, contexts, secret_versions, tokens } = input;
+        Self { planners, node, authorities, contexts, secret_versions, tokens, actions: Vec::new(), diagnostics: Vec::new(), calls: 0, bytes: 0 }
+    }
+
+    /// Returns the interfaces that may be used.
+    pub fn granted(&self) -> impl Iterator<Item = &str> {
+        self.authorities.keys().map(String::as_str)
+    }
+
+    /// Counts a call and its bytes.
+    pub fn count(&mut self, bytes: usize) -> Result<(), LimitReached> {
+        self.calls += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.calls > limits::HOST_CALLS_MAX {
+            return Err(LimitReached { limit: "host calls", value: limits::HOST_CALLS_MAX.to_string() });
+        }
+        if self.bytes > limits::DRIVER_OUTPUT_BYTES_MAX {
+            return Err(LimitReached { limit: "output bytes", value: limits::DRIVER_OUTPUT_BYTES_MAX.to_string() });
+        }
+        Ok(())
+    }
+
+    /// Stages an action; a refusal becomes a diagnostic and the handle stays usable.
+    pub fn construct(&mut self, interface: &str, resource: &str, name: &str, spec: &str) -> Result<u32, LimitReached> {
+        self.count(name.len() + spec.len())?;
+        if self.actions.len() >= limits::ACTIONS_MAX {
+            return Err(LimitReached { limit: "actions", value: limits::ACTIONS_MAX.to_string() });
+        }
+        let local = format!("{resource}/{name}");
+        let (spec, mut problems) = match self.stage(interface, &local, name, spec) {
+            Ok((spec, problems)) => (spec, problems),
+            Err(problem) => (Value::Null, vec![problem]),
+        };
+        if self.actions.iter().any(|action| action.local == local) {
+            problems.push(Diagnostic::error("duplicate-action", format!("`{}` is staged twice", printable(&local))).hint("names are unique inside a node"));
+        }
+        self.refuse(problems.into_iter().map(|problem| problem.on(format!("{}:{}", self.node, printable(&local)))).collect());
+        self.actions.push(StagedAction { interface: interface.to_owned(), local, spec, after: Vec::new() });
+        Ok(u32::try_from(self.actions.len() - 1).unwrap_or(u32::MAX))
+    }
+
+    fn refuse(&mut self, problems: Vec<Diagnostic>) {
+        let room = limits::DIAGNOSTICS_MAX.saturating_sub(self.diagnostics.len());
+        self.diagnostics.extend(problems.into_iter().take(room));
+    }
+
+    fn stage(&self, interface: &str, local: &str, name: &str, spec: &str) -> Result<(Value, Vec<Diagnostic>), Diagnostic> {
+        check_action_name(name)?;
+        let value: Value = serde_json::from_str(spec).map_err(|error| Diagnostic::error("invalid-json", format!("the spec is no JSON: {error}")))?;
+        windlass_model::canonical::check(&value).map_err(|error| Diagnostic::error("invalid-json", error.to_string()))?;
+        let closed = self.tokens.close(&value).map_err(|errors| token_problem(&errors))?;
+        Ok(self.admit(interface, local, closed))
+    }
+
+    /// Normalises and checks a spec in plan JSON.
+    pub fn admit(&self, interface: &str, local: &str, spec: Value) -> (Value, Vec<Diagnostic>) {
+        let (Some(planner), Some(authority), Some(context)) = (self.planners.get(interface), self.authorities.get(interface), self.contexts.get(interface)) else {
+            return (Value::Null, vec![Diagnostic::error("not-granted", format!("`{interface}` is not granted"))]);
+        };
+        let spec = planner.normalise(spec, context);
+        let mut problems = check_sealed(planner.as_ref(), &spec);
+        problems.extend(planner.check(&spec, authority, context));
+        let _ = local;
+        (spec, problems)
+    }
+
+    /// Yields the value of a method as a token.
+    pub fn method(&mut self, handle: u32, method: &str, argument: Option<&str>) -> Result<String, LimitReached> {
+        self.count(argument.map_or(0, str::len))?;
+        let Some(action) = self.actions.get(handle as usize).cloned() else { return Ok(String::new()) };
+        if method == "action" {
+            return Ok(action.local);
+        }
+        let id = ActionId::new(&self.node, &action.local);
+        let (Some(planner), Some(authority), Some(context)) = (self.planners.get(&action.interface), self.authorities.get(&action.interface), self.contexts.get(&action.interface)) else {
+            return Ok(String::new());
+        };
+        let declared = if let Err(error) = tokens::refuse(argument.unwrap_or_default()) {
+            Err(Diagnostic::error("sealed-token", format!("the argument {error}")))
+        } else {
+            planner.output(&action.spec, method, argument, authority, context)
+        };
+        match declared {
+            Ok(declaration) => {
+                let origin = if declaration.generated {
+                    Origin::Generated { version: self.secret_versions.get(id.as_str()).copied().unwrap_or(1), action: id }
+                } else {
+                    Origin::Action { id, output: declaration.output }
+                };
+                let part = windlass_model::sealed::SealedPart { origin, secret: declaration.secret, encoding: Encoding::Json };
+                Ok(self.tokens.token(&part))
+            }
+            Err(problem) => {
+                self.refuse(vec![problem.on(id)]);
+                Ok(String::new())
+            }
+        }
+    }
+
+    /// Orders an action behind another.
+    pub fn after(&mut self, handle: u32, action: &str) -> Result<(), LimitReached> {
+        self.count(action.len())?;
+        if tokens::refuse(action).is_ok()
+            && let Some(known) = self.actions.get_mut(handle as usize)
+        {
+            known.after.push(action.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Does a function of `windlass:driver/sealed`: at once where everything is known, else when the plan is applied.
+    pub fn sealed(&mut self, function: &str, values: &[&str], number: Option<u8>) -> Result<String, LimitReached> {
+        self.count(values.iter().map(|value| value.len()).sum())?;
+        let mut closed = Vec::with_capacity(values.len());
+        for value in values {
+            match self.tokens.close_text(value) {
+                Ok(sealed) => closed.push(sealed.unwrap_or_else(|| Sealed::new([windlass_model::sealed::Part::Text((*value).to_owned())]))),
+                Err(error) => {
+                    self.refuse(vec![Diagnostic::error("sealed-token", format!("an argument of `sealed.{function}` {error}"))]);
+                    return Ok(String::new());
+                }
+            }
+        }
+        if function == "bcrypt" && !number.is_some_and(|cost| (4..=14).contains(&cost)) {
+            self.refuse(vec![Diagnostic::error("bcrypt-cost", "the cost of bcrypt is 4 to 14")]);
+            return Ok(String::new());
+        }
+        let known = closed.iter().all(|value| value.sealed().next().is_none());
+        if let (true, [value]) = (known, values)
+            && let Some(text) = encode(function, value)
+        {
+            return Ok(text);
+        }
+        if function == "to-text" {
+            // Text as it stands: only the encoding of the parts changes.
+            let text = closed.pop().map(Sealed::into_text).unwrap_or_else(|| Sealed::new([]));
+            return Ok(self.tokens.text(&text));
+        }
+        let secret = function != "fingerprint" && closed.iter().any(Sealed::is_secret);
+        let origin = tokens::derived(function, number, closed.into_iter().map(Sealed::into_text).collect());
+        Ok(self.tokens.token(&windlass_model::sealed::SealedPart { origin, secret, encoding: Encoding::Text }))
+    }
+}
+
+/// Encodes text that is known.
+#[must_use]
+pub fn encode(function: &str, text: &str) -> Option<String> {
+    use base64::Engine as _;
+    match function {
+        "to-text" => Some(text.to_owned()),
+        "to-base64" => Some(base64::engine::general_purpose::STANDARD.encode(text)),
+        "to-url-component" => Some(url_component(text)),
+        "to-json-string" | "to-yaml-string" => Some(Value::String(text.to_owned()).to_string()),
+        _ => None,
+    }
+}
+
+/// Percent-encodes everything but the unreserved characters of RFC 3986.
+fn url_component(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+/// Turns token errors into one finding.
+#[must_use]
+pub fn token_problem(errors: &[(String, tokens::TokenError)]) -> Diagnostic {
+    match errors.first() {
+        Some((at, error)) => Diagnostic::error("sealed-token", format!("the value at `{at}` {error}")).at(at.clone()),
+        None => Diagnostic::error("sealed-token", "holds an invalid sealed token"),
+    }
+}
+
+fn check_action_name(name: &str) -> Result<(), Diagnostic> {
+    if tokens::refuse(name).is_err() {
+        return Err(Diagnostic::error("sealed-name", "a sealed value can't be a name"));
+    }
+    let fits = (1..=128).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
+    if fits { Ok(()) } else { Err(Diagnostic::error("action-name", format!("`{}` is no name of an action: 1 to 128 letters, digits, `-`, `.` and `_`", printable(name)))) }
+}
+
+/// Checks where sealed values stand: nothing sealed in names, secrets in secret sinks only.
+fn check_sealed(planner: &dyn Planner, spec: &Value) -> Vec<Diagnostic> {
+    let mut problems = Vec::new();
+    let (open_only, sinks) = (planner.open_only(spec), planner.secret_sinks(spec));
+    windlass_model::sealed::visit(spec, &mut |at, sealed| {
+        if open_only.iter().any(|pattern| pointer::matches(pattern, at)) {
+            problems.push(Diagnostic::error("sealed-position", format!("{} can't stand in a name, label, selector or key", sealed.display())).at(at));
+        } else if sealed.is_secret() && !sinks.iter().any(|pattern| pointer::matches(pattern, at)) {
+            problems.push(
+                Diagnostic::error("secret-in-the-open", format!("{} would stand in clear text", sealed.display())).at(at).hint("put it into a Secret and refer to that, or use another sink made for secrets"),
+            );
+        }
+    });
+    // Keys are never sealed: the token table refuses them. Nothing else to look for in plain strings.
+    pointer::visit_strings(spec, &mut |_, role, _| debug_assert!(matches!(role, StringRole::Key | StringRole::Value)));
+    problems
+}
+
+/// Makes guest text safe to print: one line, no control or direction characters, bounded.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let mut out: String = text
+        .chars()
+        .take(limits::GUEST_TEXT_CHARS_MAX)
+        .map(|c| match c {
+            c if c.is_control() => '\u{FFFD}',
+            '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{200E}' | '\u{200F}' | '\u{FDD0}' | '\u{FDD1}' => '\u{FFFD}',
+            c => c,
+        })
+        .collect();
+    if text.chars().nth(limits::GUEST_TEXT_CHARS_MAX).is_some() {
+        out.push('…');
+    }
+    out
+}

@@ -1,0 +1,222 @@
+//! Schemas of drivers and types, made aware of tokens and compiled once.
+
+use std::{collections::HashMap, sync::{Arc, Mutex}};
+
+use jsonschema::Validator;
+use serde_json::{Map, Value, json};
+use windlass_model::{Diagnostic, Digest, sealed::{TOKEN_CLOSE, TOKEN_OPEN}};
+
+use crate::driver::Description;
+
+/// The mark of positions that may be sealed.
+pub const SEALED_MARK: &str = "x-windlass-sealed";
+/// The mark of secret outputs.
+pub const SECRET_MARK: &str = "x-windlass-secret";
+
+/// The compiled schemas of one driver.
+#[derive(Debug)]
+pub struct DriverSchemas {
+    /// Of the inputs.
+    pub inputs: TokenSchema,
+    /// Of the params or the resolved workload.
+    pub params: TokenSchema,
+    /// Of the outputs.
+    pub outputs: TokenSchema,
+}
+
+/// A schema in which marked positions take tokens and others refuse them.
+#[derive(Debug)]
+pub struct TokenSchema(Validator);
+
+/// Compiled schemas by digest of what they were made of.
+#[derive(Debug, Default)]
+pub struct SchemaCache {
+    drivers: Mutex<HashMap<Digest, Arc<DriverSchemas>>>,
+    types: Mutex<HashMap<Digest, Arc<TokenSchema>>>,
+}
+
+impl SchemaCache {
+    /// Compiles a driver's schemas, once.
+    pub fn driver(&self, component: &Digest, description: &Description) -> Result<Arc<DriverSchemas>, String> {
+        if let Some(known) = lock(&self.drivers).get(component) {
+            return Ok(Arc::clone(known));
+        }
+        let parse = |name: &str, text: &str| -> Result<TokenSchema, String> {
+            let schema: Value = serde_json::from_str(text).map_err(|error| format!("its {name} schema is no JSON: {error}"))?;
+            TokenSchema::compile(&schema, &json!({ "type": "string", "pattern": TOKEN_OPEN.to_string() })).map_err(|error| format!("its {name} schema is no JSON Schema: {error}"))
+        };
+        let schemas = Arc::new(DriverSchemas { inputs: parse("inputs", &description.inputs_schema)?, params: parse("params", &description.params_schema)?, outputs: parse("outputs", &description.outputs_schema)? });
+        lock(&self.drivers).insert(*component, Arc::clone(&schemas));
+        Ok(schemas)
+    }
+
+    /// Compiles a type's schema, once: tokens are allowed everywhere, what they stand for is checked later.
+    pub fn r#type(&self, schema: &Value) -> Result<Arc<TokenSchema>, String> {
+        let key = Digest::of(schema).map_err(|error| error.to_string())?;
+        if let Some(known) = lock(&self.types).get(&key) {
+            return Ok(Arc::clone(known));
+        }
+        let compiled = Arc::new(TokenSchema::tolerant(schema)?);
+        lock(&self.types).insert(key, Arc::clone(&compiled));
+        Ok(compiled)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl TokenSchema {
+    fn compile(schema: &Value, token: &Value) -> Result<Self, String> {
+        let mut transformed = transform(schema, token, false);
+        if let Value::Object(object) = &mut transformed {
+            let definitions = object.entry("$defs").or_insert_with(|| json!({}));
+            if let Value::Object(definitions) = definitions {
+                definitions.insert("windlass.open".into(), json!({ "not": token, "additionalProperties": { "$ref": "#/$defs/windlass.open" }, "items": { "$ref": "#/$defs/windlass.open" } }));
+            }
+        }
+        jsonschema::draft202012::new(&transformed).map(Self).map_err(|error| error.to_string())
+    }
+
+    fn tolerant(schema: &Value) -> Result<Self, String> {
+        let token = json!({ "type": "string", "pattern": TOKEN_OPEN.to_string() });
+        jsonschema::draft202012::new(&transform(schema, &token, true)).map(Self).map_err(|error| error.to_string())
+    }
+
+    /// Checks a value in which tokens stand for sealed values; `base` is put before pointers.
+    pub fn check(&self, value: &Value, base: &str, known_after: &dyn Fn(&str) -> Option<String>) -> Vec<Diagnostic> {
+        if self.0.is_valid(value) {
+            return Vec::new();
+        }
+        self.0.iter_errors(value).map(|error| describe(&error, base, known_after)).collect()
+    }
+}
+
+/// Says what does not fit; a token at an open position gets its own sentence.
+fn describe(error: &jsonschema::ValidationError<'_>, base: &str, known_after: &dyn Fn(&str) -> Option<String>) -> Diagnostic {
+    let at = format!("{base}{}", error.instance_path().as_str());
+    if let Some(text) = error.instance().as_str()
+        && let Some(token) = text.split_once(TOKEN_OPEN).and_then(|(_, tail)| tail.split_once(TOKEN_CLOSE)).map(|(inner, _)| inner)
+    {
+        return if token.starts_with('s') {
+            Diagnostic::error("secret-in-open-field", "a secret can't stand in this field: the driver must read it").at(at).hint("use a field that the driver's schema marks as sealable")
+        } else {
+            let source = known_after(token).unwrap_or_else(|| "another action".to_owned());
+            Diagnostic::error("staged", format!("`{at}` needs a value that is known only after {source} is ready")).at(at)
+        };
+    }
+    let message = match error.kind() {
+        jsonschema::error::ValidationErrorKind::AdditionalProperties { unexpected } => format!("unknown field{} {}", if unexpected.len() > 1 { "s" } else { "" }, unexpected.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
+        jsonschema::error::ValidationErrorKind::Required { property } => format!("missing field `{}`", property.as_str().unwrap_or_default()),
+        _ => shorten(&error.to_string()),
+    };
+    Diagnostic::error("schema", message).at(at)
+}
+
+fn shorten(message: &str) -> String {
+    let clean = crate::recorder::printable(message);
+    if clean.chars().count() > 200 { clean.chars().take(200).chain(['…']).collect() } else { clean }
+}
+
+/// Rewrites a schema. `lenient` lets tokens stand everywhere (types); else only where the mark is.
+fn transform(schema: &Value, token: &Value, lenient: bool) -> Value {
+    let Value::Object(fields) = schema else {
+        return match schema {
+            Value::Bool(true) if !lenient => json!({ "$ref": "#/$defs/windlass.open" }),
+            other => other.clone(),
+        };
+    };
+    let marked = fields.get(SEALED_MARK) == Some(&Value::Bool(true));
+    let typed = ["type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf", "properties", "items", "not"].iter().any(|key| fields.contains_key(*key));
+    if marked && !typed {
+        return schema.clone();
+    }
+    let mut out = Map::new();
+    for (key, value) in fields {
+        let value = match key.as_str() {
+            "properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas" => match value {
+                Value::Object(children) => Value::Object(children.iter().map(|(name, child)| (name.clone(), transform(child, token, lenient))).collect()),
+                other => other.clone(),
+            },
+            "additionalProperties" | "items" | "not" | "if" | "then" | "else" | "contains" | "unevaluatedProperties" => transform(value, token, lenient),
+            "anyOf" | "oneOf" | "allOf" | "prefixItems" => match value {
+                Value::Array(children) => Value::Array(children.iter().map(|child| transform(child, token, lenient)).collect()),
+                other => other.clone(),
+            },
+            _ => value.clone(),
+        };
+        out.insert(key.clone(), value);
+    }
+    if marked || lenient {
+        let definitions = out.remove("$defs");
+        let mut wrapped = json!({ "anyOf": [token, Value::Object(out)] });
+        if let (Some(definitions), Some(object)) = (definitions, wrapped.as_object_mut()) {
+            object.insert("$defs".into(), definitions);
+        }
+        return wrapped;
+    }
+    if !typed {
+        out.insert("$ref".into(), json!("#/$defs/windlass.open"));
+        return Value::Object(out);
+    }
+    let is_string = match fields.get("type") {
+        Some(Value::String(kind)) => kind == "string",
+        Some(Value::Array(kinds)) => kinds.iter().any(|kind| kind == "string"),
+        _ => false,
+    };
+    if is_string && !out.contains_key("not") {
+        out.insert("not".into(), token.clone());
+    }
+    Value::Object(out)
+}
+
+/// Tells whether a type's output is secret.
+#[must_use]
+pub fn is_secret_output(outputs_schema: &Value, name: &str) -> bool {
+    outputs_schema.get("properties").and_then(|properties| properties.get(name)).and_then(|output| output.get(SECRET_MARK)) == Some(&Value::Bool(true))
+}
+
+/// Turns a value into the type's own: `"5432"` into `5432`, `5432` into `"5432"`.
+#[must_use]
+pub fn coerce(outputs_schema: &Value, name: &str, value: Value) -> Value {
+    let wanted = outputs_schema.get("properties").and_then(|properties| properties.get(name)).and_then(|output| output.get("type")).and_then(Value::as_str);
+    match (wanted, &value) {
+        (Some("integer" | "number"), Value::String(text)) => serde_json::from_str(text).ok().filter(Value::is_number).unwrap_or(value),
+        (Some("boolean"), Value::String(text)) => text.parse().map_or(value, Value::Bool),
+        (Some("string"), Value::Number(number)) => Value::String(number.to_string()),
+        (Some("string"), Value::Bool(boolean)) => Value::String(boolean.to_string()),
+        _ => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marked_positions_take_tokens_and_others_refuse_them() {
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "open": { "type": "string" },
+                "sealed": { "type": ["string", "null"], "x-windlass-sealed": true },
+                "port": { "type": "integer", "x-windlass-sealed": true },
+                "free": { "x-windlass-sealed": true },
+                "any": true,
+                "list": { "type": "array", "items": { "$ref": "#/$defs/Item" } }
+            },
+            "$defs": { "Item": { "type": "object", "properties": { "name": { "type": "string" } } } },
+            "additionalProperties": false
+        });
+        let compiled = TokenSchema::compile(&schema, &json!({ "type": "string", "pattern": TOKEN_OPEN.to_string() })).unwrap();
+        let secret = "\u{FDD0}sj0\u{FDD1}";
+        let deferred = "\u{FDD0}dj1\u{FDD1}";
+        let check = |value: Value| compiled.check(&value, "/inputs", &|_| Some("`db:object/x`".into())).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert!(check(json!({"open": "x", "sealed": format!("a{secret}"), "port": secret, "free": {"x": [secret]}, "any": {"x": 1}, "list": [{"name": "x"}]})).is_empty());
+        assert_eq!(check(json!({"open": secret})), ["a secret can't stand in this field: the driver must read it (at `/inputs/open`)"]);
+        assert_eq!(check(json!({"open": deferred})), ["`/inputs/open` needs a value that is known only after `db:object/x` is ready (at `/inputs/open`)"]);
+        assert_eq!(check(json!({"any": {"deep": [secret]}})).len(), 1);
+        assert_eq!(check(json!({"list": [{"name": secret}]})).len(), 1);
+        assert_eq!(check(json!({"opne": 1, "port": "x"})).len(), 2);
+    }
+}

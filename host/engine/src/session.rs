@@ -1,0 +1,361 @@
+//! The ports of capabilities: executors open sessions, sessions act in batches. The engine owns all waiting.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use windlass_model::{
+    ActionId,
+    name::DocumentName,
+    platform::ConnectionSettings,
+    state::{EnvironmentKey, RecordedAction},
+};
+
+/// A value that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a value.
+    #[must_use]
+    pub fn new(value: String) -> Self {
+        Self(value)
+    }
+
+    /// Hands the value out; adapters alone have a reason to.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Opens sessions on connections of one kind, for one interface.
+#[async_trait]
+pub trait Executor: Send + Sync {
+    /// The interface that it executes.
+    fn interface(&self) -> &'static str;
+    /// The kind of connection that it opens.
+    fn connection_kind(&self) -> &'static str;
+    /// Opens a connection; nothing is changed by it.
+    async fn open(&self, connection: &OpenConnection) -> Result<Arc<dyn Session>, CapabilityError>;
+}
+
+/// A connection to open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenConnection {
+    /// Its name.
+    pub name: DocumentName,
+    /// Its settings; credentials are references.
+    pub settings: ConnectionSettings,
+    /// For which environment.
+    pub environment: EnvironmentKey,
+}
+
+/// An open connection. All calls are idempotent by the actions' identities.
+#[async_trait]
+pub trait Session: Send + Sync {
+    /// Looks at what exists; changes nothing.
+    async fn observe(&self, owner: &Owner, actions: &[ActionRef<'_>], depth: Depth) -> Vec<Result<Observation, CapabilityError>>;
+    /// Makes specs so: absent is created, ours converges, someone else's is refused.
+    async fn ensure(&self, cx: &EffectCx<'_>, actions: &[ResolvedAction]) -> Vec<Result<Step, CapabilityError>>;
+    /// Asks how far things are.
+    async fn poll(&self, cx: &EffectCx<'_>, tickets: &[Ticket]) -> Vec<Result<Step, CapabilityError>>;
+    /// Takes things away that are ours; what is gone already is fine.
+    async fn delete(&self, cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<Step, CapabilityError>>;
+    /// Lists everything with our mark.
+    async fn list_ours(&self, owner: &Owner) -> Result<Vec<Observation>, CapabilityError>;
+}
+
+/// The mark of an environment: `INSTALLATION/APPLICATION/ENVIRONMENT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The installation's uuid.
+    pub installation: String,
+    /// The environment.
+    pub environment: EnvironmentKey,
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.installation, self.environment)
+    }
+}
+
+/// An action to look at.
+#[derive(Clone, Copy, Debug)]
+pub struct ActionRef<'a> {
+    /// Its id.
+    pub id: &'a ActionId,
+    /// What the system calls it.
+    pub identity: &'a str,
+    /// What the capability kept to find it again.
+    pub handle: &'a Value,
+    /// The resolved spec, where it is known.
+    pub spec: Option<&'a Value>,
+}
+
+/// How closely to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Is it there, is it ours, is it as we left it?
+    Presence,
+    /// Also: which fields differ.
+    Full,
+}
+
+/// What was seen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observation {
+    /// What the system calls it.
+    pub identity: String,
+    /// Whose it is.
+    pub owner: Ownership,
+    /// Whether it is as we left it.
+    pub intact: bool,
+    /// How far it is.
+    pub phase: Phase,
+    /// What it yields.
+    pub outputs: Map<String, Value>,
+    /// Which fields differ from what was recorded.
+    pub drift: Vec<Drift>,
+}
+
+/// Whose something is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ownership {
+    /// This environment's.
+    Ours,
+    /// Another's, with its mark or a description.
+    Other(String),
+    /// Nobody's mark is on it, or it does not exist.
+    None,
+}
+
+/// How far something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It does not exist.
+    Absent,
+    /// It exists.
+    Present,
+    /// It is going away.
+    Deleting,
+}
+
+/// A field that differs from what was recorded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Drift {
+    /// Where.
+    pub pointer: String,
+    /// As recorded.
+    pub recorded: Option<Value>,
+    /// As found.
+    pub found: Option<Value>,
+    /// Who changed it, where the system tells.
+    pub by: Option<String>,
+}
+
+/// An action whose values are all known.
+#[derive(Clone, PartialEq)]
+pub struct ResolvedAction {
+    /// Its id.
+    pub id: ActionId,
+    /// What the system calls it.
+    pub identity: String,
+    /// What must be.
+    pub spec: Value,
+    /// What is recorded of it.
+    pub recorded: Option<RecordedAction>,
+    /// It may be taken over from whoever owns it.
+    pub take_ownership: bool,
+    /// It is deleted first: it can't be changed in place.
+    pub replace: bool,
+}
+
+impl fmt::Debug for ResolvedAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResolvedAction").field("id", &self.id).field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+/// What is asked about again later.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ticket {
+    /// The action.
+    pub id: ActionId,
+    /// What the capability needs.
+    pub state: Value,
+}
+
+/// How far an effect is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// It is done.
+    Done(Observed),
+    /// It is under way.
+    Waiting {
+        /// What is needed to ask again.
+        ticket: Value,
+        /// When to ask again at the earliest.
+        retry_after_ms: u64,
+        /// For people.
+        note: String,
+    },
+}
+
+/// What an effect left behind.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observed {
+    /// What the capability needs to find it again.
+    pub handle: Value,
+    /// What it yields and is no secret.
+    pub outputs: Map<String, Value>,
+    /// What it yields and is secret.
+    pub secret_outputs: BTreeMap<String, Secret>,
+    /// Whether something was sent at all.
+    pub changed: bool,
+}
+
+/// What an effect may know and use.
+#[derive(Clone, Copy)]
+pub struct EffectCx<'a> {
+    /// Whose.
+    pub owner: &'a Owner,
+    /// The lease's number.
+    pub fence: crate::store::Fence,
+    /// When to give up.
+    pub deadline: Instant,
+    /// Stop between actions.
+    pub cancel: &'a Cancel,
+    /// Keeps what must be durable before an effect goes on.
+    pub journal: &'a dyn Checkpoint,
+    /// Tells people.
+    pub events: &'a dyn Progress,
+}
+
+/// Keeps what must be durable before an effect goes on.
+#[async_trait]
+pub trait Checkpoint: Send + Sync {
+    /// Writes a ticket before the capability goes on.
+    async fn save(&self, ticket: &Ticket) -> Result<(), CapabilityError>;
+}
+
+/// Tells people what goes on.
+pub trait Progress: Send + Sync {
+    /// One line about one action.
+    fn note(&self, id: &ActionId, text: &str);
+}
+
+/// Set once, seen everywhere: stop between actions.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Asks to stop.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Tells whether somebody asked.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// What went wrong in a system.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct CapabilityError {
+    /// What kind of failure.
+    pub kind: CapabilityErrorKind,
+    /// What the system said.
+    pub message: String,
+    /// How to mend it.
+    pub hint: Option<String>,
+}
+
+/// Kinds of failures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CapabilityErrorKind {
+    /// The spec is wrong.
+    Invalid,
+    /// We may not.
+    Denied,
+    /// It is someone else's.
+    Conflict,
+    /// It ran out.
+    Quota,
+    /// It can't be reached now.
+    Unavailable,
+    /// The answer was lost: it may have happened.
+    Uncertain,
+    /// It did not become ready.
+    Failed,
+}
+
+impl CapabilityError {
+    /// Makes an error.
+    #[must_use]
+    pub fn new(kind: CapabilityErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hint: None }
+    }
+
+    /// Says how to mend it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// The secrets of environments, and what only the holder of the key can do.
+#[async_trait]
+pub trait SecretStore: Send + Sync {
+    /// Reads a value; the newest if no version is said.
+    async fn read(&self, environment: &EnvironmentKey, name: &str, version: Option<u64>) -> Result<Option<(u64, Secret)>, CapabilityError>;
+    /// Writes a new version and returns its number.
+    async fn write(&self, environment: &EnvironmentKey, name: &str, value: &Secret) -> Result<u64, CapabilityError>;
+    /// Writes the first version, or leaves what is there; returns the version that is there.
+    async fn write_first(&self, environment: &EnvironmentKey, name: &str, value: &Secret) -> Result<u64, CapabilityError>;
+    /// Lists names and newest versions.
+    async fn list(&self, environment: &EnvironmentKey) -> Result<BTreeMap<String, u64>, CapabilityError>;
+    /// Forgets all versions; tells whether there was one.
+    async fn remove(&self, environment: &EnvironmentKey, name: &str) -> Result<bool, CapabilityError>;
+    /// Hashes bytes under the key, in hexadecimal.
+    fn mac(&self, bytes: &[u8]) -> String;
+    /// Encrypts bytes; they can be read only with the same purpose.
+    fn seal(&self, purpose: &str, bytes: &[u8]) -> Result<String, CapabilityError>;
+    /// Decrypts.
+    fn open(&self, purpose: &str, text: &str) -> Result<Vec<u8>, CapabilityError>;
+    /// Derives a value: `bcrypt:COST`, `scram-sha256`, `fingerprint`; the salt follows from the label.
+    fn derive(&self, op: &str, label: &str, values: &[Secret]) -> Result<Secret, CapabilityError>;
+}
+
+/// The name under which a generated value is stored.
+#[must_use]
+pub fn generated_name(action: &ActionId) -> String {
+    format!("action/{action}")
+}
+
+/// The name under which a given value is stored.
+#[must_use]
+pub fn given_name(name: &str) -> String {
+    format!("env/{name}")
+}

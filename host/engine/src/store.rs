@@ -1,0 +1,164 @@
+//! The port of the store: documents by digest, the log of each environment, leases.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use windlass_model::{
+    Digest,
+    event::{Actor, Cause, Deployment, DeploymentNumber, Event, LoggedEvent, Verb},
+    platform::Platform,
+    state::{EnvironmentKey, EnvironmentRecord, RecordedState},
+};
+
+/// The number of a lease; each new holder gets a higher one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Fence(pub u64);
+
+/// What went wrong in the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process acts on the environment.
+    #[error("environment `{environment}` is being changed by another process{}", holder.as_ref().map(|holder| format!(" ({holder})")).unwrap_or_default())]
+    Locked {
+        /// Which.
+        environment: EnvironmentKey,
+        /// Who, if known.
+        holder: Option<String>,
+    },
+    /// The lease was taken over.
+    #[error("the lease {} on `{environment}` was taken over; nothing was written", fence.0)]
+    StaleFence {
+        /// Which environment.
+        environment: EnvironmentKey,
+        /// The number that is no longer good.
+        fence: Fence,
+    },
+    /// A document that should be there is not.
+    #[error("the store does not hold {0}")]
+    Missing(String),
+    /// What is stored can't be read.
+    #[error("the stored {what} can't be read: {reason}")]
+    Corrupt {
+        /// What.
+        what: String,
+        /// Why.
+        reason: String,
+    },
+    /// The database failed.
+    #[error("the store failed while {doing}: {reason}")]
+    Failed {
+        /// What was being done.
+        doing: &'static str,
+        /// What it said.
+        reason: String,
+    },
+}
+
+/// A held lease; dropping it frees the environment.
+pub trait Lease: Send + Sync {
+    /// Returns its number.
+    fn fence(&self) -> Fence;
+}
+
+/// Everything known of an environment.
+#[derive(Clone, Debug)]
+pub struct EnvironmentState {
+    /// The environment itself.
+    pub record: EnvironmentRecord,
+    /// What exists by our doing.
+    pub recorded: RecordedState,
+    /// The newest deployment.
+    pub last: Option<Deployment>,
+    /// The newest deployment that succeeded.
+    pub last_succeeded: Option<Deployment>,
+}
+
+/// A deployment that begins.
+#[derive(Clone, Debug)]
+pub struct NewDeployment {
+    /// The plan.
+    pub plan: Digest,
+    /// The model.
+    pub model: Digest,
+    /// The platform's layers as they were.
+    pub layers: Digest,
+    /// Where documents stood.
+    pub provenance: Digest,
+    /// What was asked for.
+    pub verb: Verb,
+    /// Who asked.
+    pub actor: Actor,
+    /// Why.
+    pub cause: Cause,
+    /// Made with `--platform DIR`.
+    pub given_platform: bool,
+    /// The deployment that it brings back.
+    pub rollback_to: Option<DeploymentNumber>,
+    /// The deployment that it takes over from.
+    pub supersedes: Option<DeploymentNumber>,
+    /// Every document and component that it refers to.
+    pub documents: BTreeMap<Digest, Arc<Vec<u8>>>,
+}
+
+/// Digests of the documents that a deployment was made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeploymentDocuments {
+    /// The plan.
+    pub plan: Digest,
+    /// The model.
+    pub model: Digest,
+    /// The layers.
+    pub layers: Digest,
+    /// Where documents stood.
+    pub provenance: Digest,
+}
+
+/// Keeps everything. Reading never waits for writers.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// The installation's uuid, made with the store.
+    fn installation(&self) -> &str;
+
+    /// Lists environments.
+    async fn environments(&self) -> Result<Vec<EnvironmentRecord>, StoreError>;
+    /// Makes an environment; one that exists keeps its type.
+    async fn create_environment(&self, record: &EnvironmentRecord) -> Result<bool, StoreError>;
+    /// Loads an environment.
+    async fn load(&self, environment: &EnvironmentKey) -> Result<Option<EnvironmentState>, StoreError>;
+    /// Lists who owns which identity: `CONNECTION IDENTITY` to `APPLICATION/ENVIRONMENT`.
+    async fn claims(&self) -> Result<BTreeMap<String, String>, StoreError>;
+
+    /// Takes the environment's lease; a dead holder is taken over at once.
+    async fn lock(&self, environment: &EnvironmentKey) -> Result<Box<dyn Lease>, StoreError>;
+    /// Begins a deployment: documents, record and first event in one commit.
+    async fn begin(&self, environment: &EnvironmentKey, fence: Fence, deployment: &NewDeployment, started: &Event) -> Result<DeploymentNumber, StoreError>;
+    /// Appends events and folds them into the recorded state, in one commit.
+    async fn append(&self, environment: &EnvironmentKey, fence: Fence, deployment: DeploymentNumber, events: &[Event]) -> Result<u64, StoreError>;
+
+    /// Lists deployments, newest first.
+    async fn deployments(&self, environment: &EnvironmentKey) -> Result<Vec<Deployment>, StoreError>;
+    /// Returns what a deployment was made of.
+    async fn documents_of(&self, environment: &EnvironmentKey, deployment: DeploymentNumber) -> Result<DeploymentDocuments, StoreError>;
+    /// Lists a deployment's events behind a sequence number.
+    async fn events(&self, environment: &EnvironmentKey, deployment: DeploymentNumber, after: u64) -> Result<Vec<LoggedEvent>, StoreError>;
+
+    /// Keeps documents by their digests.
+    async fn put_documents(&self, documents: &BTreeMap<Digest, Arc<Vec<u8>>>) -> Result<(), StoreError>;
+    /// Returns a document.
+    async fn document(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Returns the stored platform.
+    async fn platform(&self) -> Result<Platform, StoreError>;
+    /// Replaces the stored platform.
+    async fn put_platform(&self, platform: &Platform) -> Result<(), StoreError>;
+
+    /// Reads a ciphertext; the newest if no version is said.
+    async fn secret(&self, environment: &EnvironmentKey, name: &str, version: Option<u64>) -> Result<Option<(u64, String)>, StoreError>;
+    /// Writes a ciphertext under a version that is not taken; false if it is.
+    async fn put_secret(&self, environment: &EnvironmentKey, name: &str, version: u64, ciphertext: &str) -> Result<bool, StoreError>;
+    /// Lists names and newest versions.
+    async fn secrets(&self, environment: &EnvironmentKey) -> Result<BTreeMap<String, u64>, StoreError>;
+    /// Forgets all versions.
+    async fn remove_secret(&self, environment: &EnvironmentKey, name: &str) -> Result<bool, StoreError>;
+}

@@ -1,0 +1,260 @@
+//! Tokens: what sealed values are inside one driver call.
+//!
+//! A token is `U+FDD0 kind encoding index U+FDD1`. It means something in this call only; equal inputs
+//! give equal bytes, and a token tells nothing about its value.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, engine::general_purpose};
+use serde_json::{Map, Value};
+use windlass_model::{
+    pointer::Pointer,
+    sealed::{self, Encoding, Origin, Part, Sealed, SealedPart, TOKEN_CLOSE, TOKEN_OPEN},
+};
+
+/// The tokens that were handed out in one call.
+#[derive(Clone, Debug, Default)]
+pub struct TokenTable {
+    parts: Vec<SealedPart>,
+    indices: BTreeMap<SealedPart, usize>,
+}
+
+/// Why a text of a driver is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// A marker without its other half.
+    #[error("holds a piece of a sealed token; tokens may be concatenated and passed on, never cut")]
+    Cut,
+    /// An index that was never handed out, or with another kind or encoding.
+    #[error("holds a sealed token that was not handed out in this call")]
+    Unknown,
+    /// A token in another alphabet.
+    #[error("holds a re-encoded sealed token ({0}); use the functions of `windlass:driver/sealed`")]
+    Reencoded(&'static str),
+}
+
+impl TokenTable {
+    /// Returns the token of a part; equal parts share one.
+    pub fn token(&mut self, part: &SealedPart) -> String {
+        let index = match self.indices.get(part) {
+            Some(index) => *index,
+            None => {
+                let index = self.parts.len();
+                self.parts.push(part.clone());
+                self.indices.insert(part.clone(), index);
+                index
+            }
+        };
+        let kind = if part.secret { 's' } else { 'd' };
+        let encoding = match part.encoding {
+            Encoding::Text => 't',
+            Encoding::Json => 'j',
+        };
+        format!("{TOKEN_OPEN}{kind}{encoding}{index}{TOKEN_CLOSE}")
+    }
+
+    /// Returns the origins by index: part of the request's digest.
+    #[must_use]
+    pub fn parts(&self) -> &[SealedPart] {
+        &self.parts
+    }
+
+    /// Turns a sealed string into text with tokens.
+    pub fn text(&mut self, value: &Sealed) -> String {
+        let parts: Vec<Part> = value.parts().to_vec();
+        parts
+            .iter()
+            .map(|part| match part {
+                Part::Text(text) => text.clone(),
+                Part::Sealed(part) => self.token(part),
+            })
+            .collect()
+    }
+
+    /// Turns plan JSON into what a driver sees, in canonical key order.
+    pub fn open(&mut self, value: &Value) -> Value {
+        if let Some(sealed) = Sealed::from_json(value) {
+            return Value::String(self.text(&sealed));
+        }
+        match value {
+            Value::Array(items) => Value::Array(items.iter().map(|item| self.open(item)).collect()),
+            Value::Object(fields) => Value::Object(fields.iter().map(|(key, item)| (sealed::unescape_key(key), self.open(item))).collect::<Map<_, _>>()),
+            other => other.clone(),
+        }
+    }
+
+    /// Turns what a driver wrote into plan JSON; every refused string is named by its place.
+    pub fn close(&self, value: &Value) -> Result<Value, Vec<(String, TokenError)>> {
+        let mut errors = Vec::new();
+        let closed = self.close_at(value, &mut Pointer::root(), &mut errors);
+        if errors.is_empty() { Ok(closed) } else { Err(errors) }
+    }
+
+    fn close_at(&self, value: &Value, at: &mut Pointer, errors: &mut Vec<(String, TokenError)>) -> Value {
+        match value {
+            Value::String(text) => match self.close_text(text) {
+                Ok(sealed) => sealed.map_or_else(|| value.clone(), |sealed| sealed.to_json()),
+                Err(error) => {
+                    errors.push((at.to_string(), error));
+                    Value::Null
+                }
+            },
+            Value::Array(items) => Value::Array(
+                items
+                    .iter()
+                    .enumerate()
+                    .map(|(index, item)| {
+                        at.push_index(index);
+                        let item = self.close_at(item, at, errors);
+                        at.pop();
+                        item
+                    })
+                    .collect(),
+            ),
+            Value::Object(fields) => {
+                let mut out = Map::new();
+                for (key, item) in fields {
+                    at.push(key);
+                    if let Err(error) = refuse(key) {
+                        errors.push((at.to_string(), error));
+                    }
+                    out.insert(sealed::escape_key(key), self.close_at(item, at, errors));
+                    at.pop();
+                }
+                Value::Object(out)
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+        }
+    }
+
+    /// Reads one text; none if it holds no token.
+    pub fn close_text(&self, text: &str) -> Result<Option<Sealed>, TokenError> {
+        if !text.contains([TOKEN_OPEN, TOKEN_CLOSE]) {
+            if !self.parts.is_empty() {
+                refuse_reencoded(text)?;
+            }
+            return Ok(None);
+        }
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some((before, tail)) = rest.split_once(TOKEN_OPEN) {
+            let (inner, after) = tail.split_once(TOKEN_CLOSE).ok_or(TokenError::Cut)?;
+            if before.contains(TOKEN_CLOSE) {
+                return Err(TokenError::Cut);
+            }
+            refuse_reencoded(before)?;
+            parts.push(Part::Text(before.to_owned()));
+            parts.push(Part::Sealed(Box::new(self.lookup(inner)?)));
+            rest = after;
+        }
+        if rest.contains(TOKEN_CLOSE) {
+            return Err(TokenError::Cut);
+        }
+        refuse_reencoded(rest)?;
+        parts.push(Part::Text(rest.to_owned()));
+        Ok(Some(Sealed::new(parts)))
+    }
+
+    fn lookup(&self, inner: &str) -> Result<SealedPart, TokenError> {
+        let mut chars = inner.chars();
+        let (kind, encoding) = (chars.next(), chars.next());
+        let digits = chars.as_str();
+        if digits.is_empty() || digits.len() > 9 || !digits.bytes().all(|b| b.is_ascii_digit()) || (digits.len() > 1 && digits.starts_with('0')) {
+            return Err(if inner.contains(TOKEN_OPEN) { TokenError::Cut } else { TokenError::Unknown });
+        }
+        let part = digits.parse().ok().and_then(|index: usize| self.parts.get(index)).ok_or(TokenError::Unknown)?;
+        let wanted = (if part.secret { 's' } else { 'd' }, match part.encoding {
+            Encoding::Text => 't',
+            Encoding::Json => 'j',
+        });
+        if (kind, encoding) == (Some(wanted.0), Some(wanted.1)) { Ok(part.clone()) } else { Err(TokenError::Unknown) }
+    }
+}
+
+/// Refuses any token in text that must be open: names, diagnostics, keys.
+pub fn refuse(text: &str) -> Result<(), TokenError> {
+    if text.contains([TOKEN_OPEN, TOKEN_CLOSE]) {
+        return Err(TokenError::Cut);
+    }
+    refuse_reencoded(text)
+}
+
+/// Refuses markers in the alphabets that people re-encode with: JSON escapes, percent, hexadecimal, base64.
+fn refuse_reencoded(text: &str) -> Result<(), TokenError> {
+    if text.len() < 6 {
+        return Ok(());
+    }
+    let lower = text.to_ascii_lowercase();
+    if lower.contains("\\ufdd0") || lower.contains("\\ufdd1") || lower.contains("\\u{fdd0") {
+        return Err(TokenError::Reencoded("JSON escape"));
+    }
+    if lower.contains("%ef%b7%90") || lower.contains("%ef%b7%91") {
+        return Err(TokenError::Reencoded("percent encoding"));
+    }
+    if lower.contains("efb790") && lower.contains("efb791") {
+        return Err(TokenError::Reencoded("hexadecimal"));
+    }
+    let is_base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '-' | '_');
+    for run in text.split(|c| !is_base64(c)).filter(|run| run.len() >= 8) {
+        let standard = run.replace('-', "+").replace('_', "/");
+        for shift in 0..4.min(standard.len()) {
+            let tail = standard.get(shift..).unwrap_or_default();
+            let whole = tail.get(..tail.len() / 4 * 4).unwrap_or_default();
+            let decoded = general_purpose::STANDARD_NO_PAD.decode(whole).unwrap_or_default();
+            if decoded.windows(3).any(|bytes| bytes == [0xEF, 0xB7, 0x90]) {
+                return Err(TokenError::Reencoded("base64"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes the origin of a derived value.
+#[must_use]
+pub fn derived(op: &str, number: Option<u8>, of: Vec<Sealed>) -> Origin {
+    Origin::Derived { op: number.map_or_else(|| op.to_owned(), |number| format!("{op}:{number}")), of }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn secret(name: &str) -> SealedPart {
+        SealedPart { origin: Origin::External { connection: "secrets".into(), reference: name.into(), version: Some(1) }, secret: true, encoding: Encoding::Json }
+    }
+
+    #[test]
+    fn equal_values_share_a_token_and_round_trip() {
+        let mut table = TokenTable::default();
+        let value = json!({"b": Sealed::new([Part::Text("x:".into()), Part::Sealed(Box::new(secret("k")))]).to_json(), "a": Sealed::new([Part::Sealed(Box::new(secret("k")))]).to_json(), "$$sealed": 1});
+        let open = table.open(&value);
+        assert_eq!(open, json!({"a": "\u{FDD0}sj0\u{FDD1}", "b": "x:\u{FDD0}sj0\u{FDD1}", "$sealed": 1}));
+        assert_eq!(table.close(&open).unwrap(), value);
+    }
+
+    #[test]
+    fn refuses_cut_forged_and_reencoded_tokens() {
+        let mut table = TokenTable::default();
+        let token = table.token(&secret("k"));
+        let refused = |text: &str| table.close_text(text).unwrap_err();
+        assert_eq!(refused("\u{FDD0}sj"), TokenError::Cut);
+        assert_eq!(refused("sj0\u{FDD1}"), TokenError::Cut);
+        assert_eq!(refused("\u{FDD0}sj1\u{FDD1}"), TokenError::Unknown);
+        assert_eq!(refused("\u{FDD0}dj0\u{FDD1}"), TokenError::Unknown);
+        assert_eq!(refused("\u{FDD0}st0\u{FDD1}"), TokenError::Unknown);
+        assert_eq!(refused("\u{FDD0}sj00\u{FDD1}"), TokenError::Unknown);
+        assert_eq!(refused(r"a \ufdd0sj0\ufdd1"), TokenError::Reencoded("JSON escape"));
+        assert_eq!(refused("a=%EF%B7%90sj0%EF%B7%91"), TokenError::Reencoded("percent encoding"));
+        for prefix in ["", "a", "ab", "abc"] {
+            let encoded = general_purpose::STANDARD.encode(format!("{prefix}{token}"));
+            assert_eq!(refused(&encoded), TokenError::Reencoded("base64"), "{prefix}");
+            assert_eq!(refused(&general_purpose::URL_SAFE_NO_PAD.encode(format!("{prefix}{token}"))), TokenError::Reencoded("base64"), "{prefix}");
+        }
+        assert_eq!(refused("efb790736a30efb791"), TokenError::Reencoded("hexadecimal"));
+        assert!(table.close_text(&format!("{token}{token}")).unwrap().is_some());
+        assert_eq!(table.close_text("c2VjcmV0IGJ1dCBub3QgYSB0b2tlbg==").unwrap(), None);
+        assert_eq!(table.close(&json!({"a": {(token): 1}})).unwrap_err()[0].1, TokenError::Cut);
+    }
+}

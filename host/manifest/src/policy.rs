@@ -1,0 +1,244 @@
+//! The manifest policy: what a grant does not allow is refused while planning, whoever wrote the driver.
+
+use serde_json::Value;
+use windlass_model::{
+    Diagnostic,
+    platform::{DeclaredKind, KindGrant, PolicyException, Scope},
+};
+
+use crate::{find, scope_of};
+
+/// What a manifest is checked against.
+#[derive(Clone, Copy, Debug)]
+pub struct PolicyContext<'a> {
+    /// The environment's namespace; absent for what makes it.
+    pub namespace: Option<&'a str>,
+}
+
+/// What a grant allows.
+#[derive(Clone, Copy, Debug)]
+pub struct PolicyInput<'a> {
+    /// The listed kinds.
+    pub kinds: &'a [KindGrant],
+    /// Built-in namespaced kinds are allowed without being listed: workloads.
+    pub namespaced_kinds: bool,
+    /// Which rules are lifted.
+    pub exceptions: &'a [PolicyException],
+}
+
+/// Labels and annotations that only the host writes.
+const OUR_PREFIX: &str = "windlass.dev/";
+/// The ones of them that drivers do write: what selectors carry, and what explains.
+const OURS_ALLOWED: [&str; 5] = ["windlass.dev/application", "windlass.dev/environment", "windlass.dev/workload", "windlass.dev/resource", "windlass.dev/fingerprint"];
+/// Marks of other owners.
+const FOREIGN_PREFIXES: [&str; 4] = ["argocd.argoproj.io/tracking-id", "kustomize.toolkit.fluxcd.io/name", "helm.toolkit.fluxcd.io/name", "meta.helm.sh/release-"];
+const SECRET_TOKEN: &str = "kubernetes.io/service-account-token";
+
+/// Checks one manifest; every breach is a finding.
+#[must_use]
+pub fn check(manifest: &Value, input: &PolicyInput<'_>, context: &PolicyContext<'_>) -> Vec<Diagnostic> {
+    let mut problems = Vec::new();
+    let text = |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str);
+    let (Some(api_version), Some(kind), Some(name)) = (text("/apiVersion"), text("/kind"), text("/metadata/name")) else {
+        return vec![Diagnostic::error("manifest-shape", "a manifest needs `apiVersion`, `kind` and `metadata.name` as plain text")];
+    };
+    let declared: Vec<&DeclaredKind> = input.kinds.iter().filter_map(|grant| if let KindGrant::Declared(kind) = grant { Some(kind) } else { None }).collect();
+    let Some(scope) = scope_of(manifest, &declared) else {
+        return vec![Diagnostic::error("unknown-kind", format!("`{api_version}/{kind}` is not known")).at("/kind").hint("declare it in the grant: `{ apiVersion, kind, plural, scope }`")];
+    };
+    let listed = input.kinds.iter().any(|grant| match grant {
+        KindGrant::Name(name) => *name == format!("{api_version}/{kind}"),
+        KindGrant::Declared(known) => known.api_version == api_version && known.kind == kind,
+    });
+    let lifted = |exception: PolicyException| input.exceptions.contains(&exception);
+    let always = input.namespaced_kinds && scope == Scope::Namespaced && find(api_version, kind).is_some();
+    if !listed && !always {
+        problems.push(Diagnostic::error("kind-not-granted", format!("`{api_version}/{kind}` is not granted")).at("/kind").hint(format!("add `{api_version}/{kind}` to the grant's `kinds`")));
+    }
+    let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
+    if group == "rbac.authorization.k8s.io" && !(listed && lifted(PolicyException::Rbac)) {
+        problems.push(Diagnostic::error("policy-rbac", format!("a {kind} may not be staged")).at("/kind").hint("a grant lifts this with `allow: [rbac]`"));
+    }
+    if matches!(group, "admissionregistration.k8s.io" | "apiregistration.k8s.io" | "apiextensions.k8s.io") {
+        problems.push(Diagnostic::error("policy-cluster-extension", format!("a {kind} changes the cluster for everybody and is never staged")).at("/kind"));
+    }
+    match scope {
+        Scope::Cluster if group != "rbac.authorization.k8s.io" && !lifted(PolicyException::ClusterScoped) => {
+            problems.push(Diagnostic::error("policy-cluster-scoped", format!("a {kind} belongs to the whole cluster")).at("/kind").hint("a grant lifts this with `allow: [clusterScoped]`"));
+        }
+        Scope::Cluster => {
+            if manifest.pointer("/metadata/namespace").is_some() {
+                problems.push(Diagnostic::error("manifest-shape", format!("a {kind} has no namespace")).at("/metadata/namespace"));
+            }
+        }
+        Scope::Namespaced => check_namespace(text("/metadata/namespace"), context, lifted(PolicyException::ForeignNamespaces), &mut problems),
+    }
+    check_name(kind, name, &mut problems);
+    check_metadata(manifest, &mut problems);
+    if kind == "Secret" && text("/type") == Some(SECRET_TOKEN) && !lifted(PolicyException::TokenSecrets) {
+        problems.push(Diagnostic::error("policy-token-secret", "a Secret of this type would be filled with a service account's token").at("/type").hint("a grant lifts this with `allow: [tokenSecrets]`"));
+    }
+    if kind == "Secret" && manifest.pointer("/metadata/annotations/kubernetes.io~1service-account.name").is_some() && !lifted(PolicyException::TokenSecrets) {
+        problems.push(Diagnostic::error("policy-token-secret", "a Secret may not name a service account").at("/metadata/annotations"));
+    }
+    if !lifted(PolicyException::PrivilegedPods) {
+        for pointer in ["/spec", "/spec/template/spec", "/spec/jobTemplate/spec/template/spec"] {
+            if let Some(pod) = manifest.pointer(pointer).filter(|pod| pod.get("containers").is_some()) {
+                check_pod(pod, pointer, &mut problems);
+            }
+        }
+    }
+    problems
+}
+
+fn check_namespace(namespace: Option<&str>, context: &PolicyContext<'_>, foreign_allowed: bool, problems: &mut Vec<Diagnostic>) {
+    match (namespace, context.namespace) {
+        (Some(namespace), Some(own)) if namespace == own => {}
+        (Some(namespace), _) if namespace.starts_with("kube-") => {
+            problems.push(Diagnostic::error("policy-foreign-namespace", format!("the namespace `{namespace}` belongs to the cluster itself")).at("/metadata/namespace"));
+        }
+        (Some(_), _) if foreign_allowed => {}
+        (Some(namespace), own) => {
+            let own = own.map_or_else(|| "that of the environment".to_owned(), |own| format!("`{own}`"));
+            problems.push(Diagnostic::error("policy-foreign-namespace", format!("the namespace `{namespace}` is not {own}")).at("/metadata/namespace").hint("leave it out: the host puts the environment's namespace in"));
+        }
+        (None, _) => problems.push(Diagnostic::error("manifest-shape", "the object needs a namespace as plain text").at("/metadata/namespace")),
+    }
+}
+
+fn check_name(kind: &str, name: &str, problems: &mut Vec<Diagnostic>) {
+    let label = |text: &str| {
+        !text.is_empty() && text.len() <= 63 && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') && !text.starts_with('-') && !text.ends_with('-')
+    };
+    let fits = if matches!(kind, "Service" | "Namespace") { label(name) } else { name.len() <= 253 && name.split('.').all(|part| label(part)) };
+    if name.starts_with("system:") || name.starts_with("kube-") {
+        problems.push(Diagnostic::error("policy-system-name", format!("the name `{name}` belongs to the cluster itself")).at("/metadata/name"));
+    } else if !fits {
+        problems.push(Diagnostic::error("manifest-name", format!("`{name}` is no name of a {kind}")).at("/metadata/name").hint("lower-case letters, digits and `-`, at most 63 characters between dots"));
+    }
+}
+
+fn check_metadata(manifest: &Value, problems: &mut Vec<Diagnostic>) {
+    for field in ["finalizers", "ownerReferences", "managedFields", "generateName", "uid", "resourceVersion", "creationTimestamp", "selfLink"] {
+        if manifest.pointer(&format!("/metadata/{field}")).is_some() {
+            problems.push(Diagnostic::error("policy-metadata", format!("`{field}` may not be set")).at(format!("/metadata/{field}")));
+        }
+    }
+    for base in ["/metadata", "/spec/template/metadata", "/spec/jobTemplate/spec/template/metadata"] {
+        for field in ["labels", "annotations"] {
+            let at = format!("{base}/{field}");
+            let Some(entries) = manifest.pointer(&at).and_then(Value::as_object) else { continue };
+            for (key, value) in entries {
+                let place = format!("{at}/{}", windlass_model::pointer::escape(key));
+                if key.starts_with(OUR_PREFIX) && !OURS_ALLOWED.contains(&key.as_str()) {
+                    problems.push(Diagnostic::error("policy-our-label", format!("`{key}` is written by the host alone")).at(place.clone()));
+                }
+                if FOREIGN_PREFIXES.iter().any(|prefix| key.starts_with(prefix)) {
+                    problems.push(Diagnostic::error("policy-foreign-mark", format!("`{key}` would hand the object to another tool")).at(place.clone()));
+                }
+                if field == "labels" {
+                    match value.as_str() {
+                        Some(text) if is_label_value(text) => {}
+                        Some(text) => problems.push(Diagnostic::error("manifest-label", format!("`{text}` is no label value: at most 63 letters, digits, `-`, `_` and `.`")).at(place)),
+                        None => problems.push(Diagnostic::error("manifest-label", "a label value is text").at(place)),
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn is_label_value(text: &str) -> bool {
+    let edge = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
+    text.len() <= 63 && edge(text.chars().next()) && edge(text.chars().last()) && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+}
+
+/// The rules of Pod Security `baseline` that protect the node and other tenants.
+fn check_pod(pod: &Value, at: &str, problems: &mut Vec<Diagnostic>) {
+    let is_true = |value: Option<&Value>| value == Some(&Value::Bool(true));
+    let mut refuse = |place: String, what: &str| {
+        problems.push(Diagnostic::error("policy-privileged-pod", what.to_owned()).at(place).hint("a grant lifts this with `allow: [privilegedPods]`"));
+    };
+    for field in ["hostNetwork", "hostPID", "hostIPC"] {
+        if is_true(pod.get(field)) {
+            refuse(format!("{at}/{field}"), "a pod may not share the host's namespaces");
+        }
+    }
+    for (index, volume) in pod.get("volumes").and_then(Value::as_array).into_iter().flatten().enumerate() {
+        if volume.get("hostPath").is_some() {
+            refuse(format!("{at}/volumes/{index}/hostPath"), "a pod may not mount the host's paths");
+        }
+    }
+    for list in ["containers", "initContainers", "ephemeralContainers"] {
+        for (index, container) in pod.get(list).and_then(Value::as_array).into_iter().flatten().enumerate() {
+            let base = format!("{at}/{list}/{index}");
+            let security = container.get("securityContext");
+            if is_true(security.and_then(|security| security.get("privileged"))) {
+                refuse(format!("{base}/securityContext/privileged"), "a container may not run privileged");
+            }
+            let added = security.and_then(|security| security.pointer("/capabilities/add")).and_then(Value::as_array);
+            for (position, capability) in added.into_iter().flatten().enumerate() {
+                if capability.as_str() != Some("NET_BIND_SERVICE") {
+                    refuse(format!("{base}/securityContext/capabilities/add/{position}"), "a container may not add Linux capabilities");
+                }
+            }
+            if security.and_then(|security| security.get("procMount")).and_then(Value::as_str).is_some_and(|mount| mount != "Default") {
+                refuse(format!("{base}/securityContext/procMount"), "a container may not unmask /proc");
+            }
+            for (position, port) in container.get("ports").and_then(Value::as_array).into_iter().flatten().enumerate() {
+                if port.get("hostPort").and_then(Value::as_u64).is_some_and(|port| port != 0) {
+                    refuse(format!("{base}/ports/{position}/hostPort"), "a container may not take the host's ports");
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const CONTEXT: PolicyContext<'_> = PolicyContext { namespace: Some("shop-dev") };
+
+    fn workload(manifest: Value) -> Vec<String> {
+        check(&manifest, &PolicyInput { kinds: &[], namespaced_kinds: true, exceptions: &[] }, &CONTEXT).iter().map(|problem| format!("{} {}", problem.code, problem.pointer)).collect()
+    }
+
+    fn pod(spec: Value) -> Value {
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "shop-dev"}, "spec": {"template": {"spec": spec}}})
+    }
+
+    #[test]
+    fn refuses_what_would_reach_beyond_the_namespace() {
+        let object = |api: &str, kind: &str, more: Value| {
+            let mut value = json!({"apiVersion": api, "kind": kind, "metadata": {"name": "x", "namespace": "shop-dev"}});
+            value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            value
+        };
+        let cases = [
+            object("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", json!({"metadata": {"name": "x"}})),
+            object("rbac.authorization.k8s.io/v1", "RoleBinding", json!({})),
+            object("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", json!({"metadata": {"name": "x"}})),
+            object("v1", "Namespace", json!({"metadata": {"name": "other"}})),
+            object("v1", "Secret", json!({"type": "kubernetes.io/service-account-token"})),
+            object("v1", "ConfigMap", json!({"metadata": {"name": "x", "namespace": "kube-system"}})),
+            object("v1", "ConfigMap", json!({"metadata": {"name": "x", "namespace": "other"}})),
+            object("v1", "ConfigMap", json!({"metadata": {"name": "x", "namespace": "shop-dev", "labels": {"windlass.dev/owner": "me"}}})),
+            object("v1", "ConfigMap", json!({"metadata": {"name": "x", "namespace": "shop-dev", "finalizers": ["a/b"], "ownerReferences": []}})),
+            object("v1", "ConfigMap", json!({"metadata": {"name": "x", "namespace": "shop-dev", "annotations": {"argocd.argoproj.io/tracking-id": "x"}}})),
+            object("example.com/v1", "Widget", json!({})),
+            pod(json!({"hostNetwork": true, "containers": [{"securityContext": {"privileged": true, "capabilities": {"add": ["SYS_ADMIN", "NET_BIND_SERVICE"]}}, "ports": [{"hostPort": 80}]}], "volumes": [{"hostPath": {"path": "/"}}]})),
+            json!({"apiVersion": "v1", "kind": "ConfigMap"}),
+            object("v1", "ConfigMap", json!({"metadata": {"name": "Not Valid", "namespace": "shop-dev", "labels": {"a": "sha256:x"}}})),
+        ];
+        insta::assert_json_snapshot!(cases.map(workload));
+    }
+
+    #[test]
+    fn accepts_near_misses() {
+        assert!(workload(pod(json!({"hostNetwork": false, "containers": [{"securityContext": {"privileged": false, "capabilities": {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]}}, "ports": [{"containerPort": 80}]}], "volumes": [{"emptyDir": {}}]}))).is_empty());
+        assert!(workload(json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": {"name": "x", "namespace": "shop-dev", "labels": {"windlass.dev/workload": "web"}}})).is_empty());
+    }
+}

@@ -1,0 +1,446 @@
+//! The embedded store.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use sqlx::{
+    Row, Sqlite, SqlSafeStr, SqlitePool, Transaction,
+    migrate::{Migration, MigrationType, Migrator},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use windlass_engine::{
+    plan::claim_of,
+    store::{DeploymentDocuments, EnvironmentState, Fence, Lease, NewDeployment, Store, StoreError},
+};
+use windlass_model::{
+    ActionId, Digest,
+    event::{Deployment, DeploymentNumber, DeploymentStatus, Event, LoggedEvent},
+    name::{ApplicationName, EnvironmentName},
+    platform::{OnRemove, Platform},
+    state::{EnvironmentKey, EnvironmentRecord, RecordedAction, RecordedState, Status},
+};
+
+use crate::{
+    lease::{self, FileLease, LockFailure},
+    rows::{self, corrupt, decode, encode, failed, integer},
+};
+
+/// Waiting for another process's short write.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
+/// Readers beside the writer of one process.
+const CONNECTIONS_MAX: u32 = 4;
+
+/// State in one SQLite file.
+#[derive(Clone, Debug)]
+pub struct SqliteStore {
+    pool: SqlitePool,
+    locks: PathBuf,
+    installation: String,
+}
+
+impl SqliteStore {
+    /// Opens the store of a data folder; makes it if there is none, migrates it if it is older.
+    pub async fn open(folder: &Path) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(folder).map_err(|error| StoreError::Failed { doing: "making the data folder", reason: format!("{}: {error}", folder.display()) })?;
+        let options = SqliteConnectOptions::new()
+            .filename(folder.join("state.db"))
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // A commit that was answered is on disk: intents come before effects.
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT);
+        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).connect_with(options).await.map_err(failed("opening the database"))?;
+        migrations().run(&pool).await.map_err(|error| StoreError::Failed { doing: "migrating the database", reason: error.to_string() })?;
+        let uuid = uuid::Uuid::new_v4().to_string();
+        sqlx::query("INSERT INTO installation (id, uuid) VALUES (1, ?) ON CONFLICT DO NOTHING").bind(&uuid).execute(&pool).await.map_err(failed("naming the installation"))?;
+        let row = sqlx::query("SELECT uuid FROM installation").fetch_one(&pool).await.map_err(failed("reading the installation"))?;
+        Ok(Self { installation: rows::text(&row, "uuid")?, pool, locks: folder.join("locks") })
+    }
+
+    /// Refuses writers whose lease was taken over.
+    async fn fenced(&self, environment: &EnvironmentKey, fence: Fence) -> Result<Transaction<'_, Sqlite>, StoreError> {
+        // IMMEDIATE: the write lock is taken before anything is read.
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed("beginning a commit"))?;
+        let row = sqlx::query("SELECT fence FROM environments WHERE application = ? AND environment = ?")
+            .bind(environment.application.as_str())
+            .bind(environment.environment.as_str())
+            .fetch_optional(&mut *transaction)
+            .await
+            .map_err(failed("reading the lease"))?;
+        let current = row.as_ref().map(|row| rows::number(row, "fence")).transpose()?;
+        if current == Some(fence.0) { Ok(transaction) } else { Err(StoreError::StaleFence { environment: environment.clone(), fence }) }
+    }
+}
+
+fn now() -> String {
+    let now = jiff::Timestamp::now();
+    jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
+}
+
+/// The schema's history; a released step never changes.
+fn migrations() -> Migrator {
+    let core = Migration::new(1, "core".into(), MigrationType::Simple, sqlx::AssertSqlSafe(include_str!("../migrations/0001_core.sql")).into_sql_str(), false);
+    Migrator { migrations: vec![core].into(), ..Migrator::DEFAULT }
+}
+
+async fn put_documents(transaction: &mut Transaction<'_, Sqlite>, documents: &BTreeMap<Digest, Arc<Vec<u8>>>) -> Result<(), StoreError> {
+    for (digest, content) in documents {
+        sqlx::query("INSERT INTO documents (digest, content) VALUES (?, ?) ON CONFLICT DO NOTHING").bind(digest.to_string()).bind(content.as_slice()).execute(&mut **transaction).await.map_err(failed("keeping a document"))?;
+    }
+    Ok(())
+}
+
+async fn put_event(transaction: &mut Transaction<'_, Sqlite>, environment: &EnvironmentKey, deployment: DeploymentNumber, event: &Event) -> Result<u64, StoreError> {
+    let row = sqlx::query("UPDATE environments SET sequence = sequence + 1 WHERE application = ? AND environment = ? RETURNING sequence")
+        .bind(environment.application.as_str())
+        .bind(environment.environment.as_str())
+        .fetch_one(&mut **transaction)
+        .await
+        .map_err(failed("counting an event"))?;
+    let sequence = rows::number(&row, "sequence")?;
+    sqlx::query("INSERT INTO events (application, environment, sequence, deployment, at, event) VALUES (?, ?, ?, ?, ?, ?)")
+        .bind(environment.application.as_str())
+        .bind(environment.environment.as_str())
+        .bind(integer(sequence))
+        .bind(integer(deployment.0))
+        .bind(now())
+        .bind(encode("event", &slim(event))?)
+        .execute(&mut **transaction)
+        .await
+        .map_err(failed("writing an event"))?;
+    fold(transaction, environment, deployment, event).await?;
+    Ok(sequence)
+}
+
+/// The log names actions; their records stand in their own table, written in the same commit.
+fn slim(event: &Event) -> Event {
+    let strip = |actions: &[RecordedAction]| -> Vec<RecordedAction> {
+        actions.iter().map(|action| RecordedAction { spec: serde_json::Value::Null, resolved: None, handle: serde_json::Value::Null, ..action.clone() }).collect()
+    };
+    match event {
+        Event::Started { intended } => Event::Started { intended: strip(intended) },
+        Event::Sending { actions } => Event::Sending { actions: strip(actions) },
+        Event::Unchanged { actions } => Event::Unchanged { actions: strip(actions) },
+        Event::Done { actions } => Event::Done { actions: strip(actions) },
+        other => other.clone(),
+    }
+}
+
+/// Folds an event into the recorded state.
+async fn fold(transaction: &mut Transaction<'_, Sqlite>, environment: &EnvironmentKey, deployment: DeploymentNumber, event: &Event) -> Result<(), StoreError> {
+    match event {
+        Event::Started { intended: actions } | Event::Sending { actions } | Event::Unchanged { actions } | Event::Done { actions } => {
+            for action in actions {
+                put_action(transaction, environment, action).await?;
+            }
+        }
+        Event::Removing { ids } => set_status(transaction, environment, ids, Status::Deleting).await?,
+        Event::Removed { ids, act: OnRemove::Retain } => set_status(transaction, environment, ids, Status::Retained).await?,
+        Event::Removed { ids, act: OnRemove::Delete } => {
+            for id in ids {
+                sqlx::query("DELETE FROM actions WHERE application = ? AND environment = ? AND id = ?")
+                    .bind(environment.application.as_str())
+                    .bind(environment.environment.as_str())
+                    .bind(id.as_str())
+                    .execute(&mut **transaction)
+                    .await
+                    .map_err(failed("forgetting an action"))?;
+            }
+        }
+        Event::Ended { status } => {
+            set_deployment_status(transaction, environment, deployment, status).await?;
+        }
+        Event::Resumed { .. } | Event::Healed { .. } | Event::Waiting { .. } | Event::ActionFailed { .. } => {}
+    }
+    Ok(())
+}
+
+async fn set_deployment_status(transaction: &mut Transaction<'_, Sqlite>, environment: &EnvironmentKey, deployment: DeploymentNumber, status: &DeploymentStatus) -> Result<(), StoreError> {
+    sqlx::query("UPDATE deployments SET status = ?, ended_at = ? WHERE application = ? AND environment = ? AND number = ?")
+        .bind(encode("status", status)?)
+        .bind(now())
+        .bind(environment.application.as_str())
+        .bind(environment.environment.as_str())
+        .bind(integer(deployment.0))
+        .execute(&mut **transaction)
+        .await
+        .map_err(failed("ending a deployment"))?;
+    Ok(())
+}
+
+async fn put_action(transaction: &mut Transaction<'_, Sqlite>, environment: &EnvironmentKey, action: &RecordedAction) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO actions (application, environment, id, claim, record) VALUES (?, ?, ?, ?, ?) ON CONFLICT (application, environment, id) DO UPDATE SET claim = excluded.claim, record = excluded.record")
+        .bind(environment.application.as_str())
+        .bind(environment.environment.as_str())
+        .bind(action.id.as_str())
+        .bind(claim_of(action, environment))
+        .bind(encode("action", action)?)
+        .execute(&mut **transaction)
+        .await
+        .map_err(failed("recording an action"))?;
+    Ok(())
+}
+
+async fn set_status(transaction: &mut Transaction<'_, Sqlite>, environment: &EnvironmentKey, ids: &[ActionId], status: Status) -> Result<(), StoreError> {
+    for id in ids {
+        let row = sqlx::query("SELECT record FROM actions WHERE application = ? AND environment = ? AND id = ?")
+            .bind(environment.application.as_str())
+            .bind(environment.environment.as_str())
+            .bind(id.as_str())
+            .fetch_optional(&mut **transaction)
+            .await
+            .map_err(failed("reading an action"))?;
+        if let Some(row) = row {
+            let action: RecordedAction = decode("action", &rows::text(&row, "record")?)?;
+            put_action(transaction, environment, &RecordedAction { status, ..action }).await?;
+        }
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    fn installation(&self) -> &str {
+        &self.installation
+    }
+
+    async fn environments(&self) -> Result<Vec<EnvironmentRecord>, StoreError> {
+        let found = sqlx::query("SELECT application, environment, environment_type FROM environments ORDER BY application, environment").fetch_all(&self.pool).await.map_err(failed("listing environments"))?;
+        found.iter().map(environment_record).collect()
+    }
+
+    async fn create_environment(&self, record: &EnvironmentRecord) -> Result<bool, StoreError> {
+        let result = sqlx::query("INSERT INTO environments (application, environment, environment_type) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+            .bind(record.key.application.as_str())
+            .bind(record.key.environment.as_str())
+            .bind(record.environment_type.as_str())
+            .execute(&self.pool)
+            .await
+            .map_err(failed("making an environment"))?;
+        Ok(result.rows_affected() > 0)
+    }
+
+    async fn load(&self, environment: &EnvironmentKey) -> Result<Option<EnvironmentState>, StoreError> {
+        // One read transaction: what is seen belongs together.
+        let mut transaction = self.pool.begin().await.map_err(failed("beginning to read"))?;
+        let row = sqlx::query("SELECT application, environment, environment_type FROM environments WHERE application = ? AND environment = ?")
+            .bind(environment.application.as_str())
+            .bind(environment.environment.as_str())
+            .fetch_optional(&mut *transaction)
+            .await
+            .map_err(failed("reading an environment"))?;
+        let Some(row) = row else { return Ok(None) };
+        let record = environment_record(&row)?;
+        let found = sqlx::query("SELECT id, record FROM actions WHERE application = ? AND environment = ?")
+            .bind(environment.application.as_str())
+            .bind(environment.environment.as_str())
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(failed("reading actions"))?;
+        let mut actions = BTreeMap::new();
+        for row in &found {
+            let action: RecordedAction = decode("action", &rows::text(row, "record")?)?;
+            actions.insert(action.id.clone(), action);
+        }
+        let newest = |filter: &'static str| format!("SELECT * FROM deployments WHERE application = ? AND environment = ? {filter} ORDER BY number DESC LIMIT 1");
+        let mut last = [None, None];
+        for (slot, filter) in last.iter_mut().zip(["", "AND status = '\"succeeded\"'"]) {
+            let row = sqlx::query(sqlx::AssertSqlSafe(newest(filter)))
+                .bind(environment.application.as_str())
+                .bind(environment.environment.as_str())
+                .fetch_optional(&mut *transaction)
+                .await
+                .map_err(failed("reading deployments"))?;
+            *slot = row.as_ref().map(rows::deployment).transpose()?;
+        }
+        let [last, last_succeeded] = last;
+        Ok(Some(EnvironmentState { record, recorded: RecordedState { actions }, last, last_succeeded }))
+    }
+
+    async fn claims(&self) -> Result<BTreeMap<String, String>, StoreError> {
+        let found = sqlx::query("SELECT claim, application, environment FROM actions").fetch_all(&self.pool).await.map_err(failed("reading claims"))?;
+        found.iter().map(|row| Ok((rows::text(row, "claim")?, format!("{}/{}", rows::text(row, "application")?, rows::text(row, "environment")?)))).collect()
+    }
+
+    async fn lock(&self, environment: &EnvironmentKey) -> Result<Box<dyn Lease>, StoreError> {
+        let file = lease::lock(&self.locks, environment).map_err(|failure| match failure {
+            LockFailure::Held(holder) => StoreError::Locked { environment: environment.clone(), holder },
+            LockFailure::Io(error) => StoreError::Failed { doing: "locking the environment", reason: error.to_string() },
+        })?;
+        let row = sqlx::query("UPDATE environments SET fence = fence + 1, holder = ? WHERE application = ? AND environment = ? RETURNING fence")
+            .bind(std::process::id().to_string())
+            .bind(environment.application.as_str())
+            .bind(environment.environment.as_str())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(failed("taking the lease"))?;
+        let row = row.ok_or_else(|| StoreError::Missing(format!("the environment `{environment}`")))?;
+        Ok(Box::new(FileLease { file, fence: Fence(rows::number(&row, "fence")?) }))
+    }
+
+    async fn begin(&self, environment: &EnvironmentKey, fence: Fence, deployment: &NewDeployment, started: &Event) -> Result<DeploymentNumber, StoreError> {
+        let mut transaction = self.fenced(environment, fence).await?;
+        put_documents(&mut transaction, &deployment.documents).await?;
+        let row = sqlx::query("SELECT COALESCE(MAX(number), 0) + 1 AS number FROM deployments WHERE application = ? AND environment = ?")
+            .bind(environment.application.as_str())
+            .bind(environment.environment.as_str())
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(failed("numbering the deployment"))?;
+        let number = DeploymentNumber(rows::number(&row, "number")?);
+        if let Some(before) = deployment.supersedes {
+            put_event(&mut transaction, environment, before, &Event::Ended { status: DeploymentStatus::Superseded { by: number } }).await?;
+        }
+        sqlx::query("INSERT INTO deployments (application, environment, number, plan, model, layers, provenance, verb, actor, cause, given_platform, rollback_to, started_at, status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+            .bind(environment.application.as_str())
+            .bind(environment.environment.as_str())
+            .bind(integer(number.0))
+            .bind(deployment.plan.to_string())
+            .bind(deployment.model.to_string())
+            .bind(deployment.layers.to_string())
+            .bind(deployment.provenance.to_string())
+            .bind(encode("verb", &deployment.verb)?)
+            .bind(encode("actor", &deployment.actor)?)
+            .bind(encode("cause", &deployment.cause)?)
+            .bind(i64::from(deployment.given_platform))
+            .bind(deployment.rollback_to.map(|number| integer(number.0)))
+            .bind(now())
+            .bind(encode("status", &DeploymentStatus::Running)?)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed("recording the deployment"))?;
+        put_event(&mut transaction, environment, number, started).await?;
+        transaction.commit().await.map_err(failed("beginning the deployment"))?;
+        Ok(number)
+    }
+
+    async fn append(&self, environment: &EnvironmentKey, fence: Fence, deployment: DeploymentNumber, events: &[Event]) -> Result<u64, StoreError> {
+        let mut transaction = self.fenced(environment, fence).await?;
+        let mut sequence = 0;
+        for event in events {
+            sequence = put_event(&mut transaction, environment, deployment, event).await?;
+        }
+        transaction.commit().await.map_err(failed("writing events"))?;
+        Ok(sequence)
+    }
+
+    async fn deployments(&self, environment: &EnvironmentKey) -> Result<Vec<Deployment>, StoreError> {
+        let found = sqlx::query("SELECT * FROM deployments WHERE application = ? AND environment = ? ORDER BY number DESC")
+            .bind(environment.application.as_str())
+            .bind(environment.environment.as_str())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed("listing deployments"))?;
+        found.iter().map(rows::deployment).collect()
+    }
+
+    async fn documents_of(&self, environment: &EnvironmentKey, deployment: DeploymentNumber) -> Result<DeploymentDocuments, StoreError> {
+        let row = sqlx::query("SELECT plan, model, layers, provenance FROM deployments WHERE application = ? AND environment = ? AND number = ?")
+            .bind(environment.application.as_str())
+            .bind(environment.environment.as_str())
+            .bind(integer(deployment.0))
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(failed("reading a deployment"))?
+            .ok_or_else(|| StoreError::Missing(format!("deployment {deployment} of `{environment}`")))?;
+        Ok(DeploymentDocuments { plan: rows::digest(&row, "plan")?, model: rows::digest(&row, "model")?, layers: rows::digest(&row, "layers")?, provenance: rows::digest(&row, "provenance")? })
+    }
+
+    async fn events(&self, environment: &EnvironmentKey, deployment: DeploymentNumber, after: u64) -> Result<Vec<LoggedEvent>, StoreError> {
+        let found = sqlx::query("SELECT * FROM events WHERE application = ? AND environment = ? AND deployment = ? AND sequence > ? ORDER BY sequence")
+            .bind(environment.application.as_str())
+            .bind(environment.environment.as_str())
+            .bind(integer(deployment.0))
+            .bind(integer(after))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed("reading events"))?;
+        found.iter().map(rows::event).collect()
+    }
+
+    async fn put_documents(&self, documents: &BTreeMap<Digest, Arc<Vec<u8>>>) -> Result<(), StoreError> {
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed("beginning a commit"))?;
+        put_documents(&mut transaction, documents).await?;
+        transaction.commit().await.map_err(failed("keeping documents"))
+    }
+
+    async fn document(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
+        let row = sqlx::query("SELECT content FROM documents WHERE digest = ?").bind(digest.to_string()).fetch_optional(&self.pool).await.map_err(failed("reading a document"))?;
+        let Some(row) = row else { return Ok(None) };
+        let content: Vec<u8> = row.try_get("content").map_err(|error| corrupt("document", error))?;
+        if Digest::of_bytes(&content) != *digest {
+            return Err(corrupt(&format!("document {digest}"), "its bytes don't have its digest"));
+        }
+        Ok(Some(content))
+    }
+
+    async fn platform(&self) -> Result<Platform, StoreError> {
+        let row = sqlx::query("SELECT document FROM platform").fetch_optional(&self.pool).await.map_err(failed("reading the platform"))?;
+        row.map_or_else(|| Ok(Platform::default()), |row| decode("platform", &rows::text(&row, "document")?))
+    }
+
+    async fn put_platform(&self, platform: &Platform) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO platform (id, document) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET document = excluded.document").bind(encode("platform", platform)?).execute(&self.pool).await.map_err(failed("storing the platform"))?;
+        Ok(())
+    }
+
+    async fn secret(&self, environment: &EnvironmentKey, name: &str, version: Option<u64>) -> Result<Option<(u64, String)>, StoreError> {
+        let row = sqlx::query("SELECT version, ciphertext FROM secrets WHERE application = ? AND environment = ? AND name = ? AND (? IS NULL OR version = ?) ORDER BY version DESC LIMIT 1")
+            .bind(environment.application.as_str())
+            .bind(environment.environment.as_str())
+            .bind(name)
+            .bind(version.map(integer))
+            .bind(version.map(integer))
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(failed("reading a secret"))?;
+        row.map(|row| Ok((rows::number(&row, "version")?, rows::text(&row, "ciphertext")?))).transpose()
+    }
+
+    async fn put_secret(&self, environment: &EnvironmentKey, name: &str, version: u64, ciphertext: &str) -> Result<bool, StoreError> {
+        let result = sqlx::query("INSERT INTO secrets (application, environment, name, version, ciphertext) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING")
+            .bind(environment.application.as_str())
+            .bind(environment.environment.as_str())
+            .bind(name)
+            .bind(integer(version))
+            .bind(ciphertext)
+            .execute(&self.pool)
+            .await
+            .map_err(failed("storing a secret"))?;
+        Ok(result.rows_affected() > 0)
+    }
+
+    async fn secrets(&self, environment: &EnvironmentKey) -> Result<BTreeMap<String, u64>, StoreError> {
+        let found = sqlx::query("SELECT name, MAX(version) AS version FROM secrets WHERE application = ? AND environment = ? GROUP BY name")
+            .bind(environment.application.as_str())
+            .bind(environment.environment.as_str())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed("listing secrets"))?;
+        found.iter().map(|row| Ok((rows::text(row, "name")?, rows::number(row, "version")?))).collect()
+    }
+
+    async fn remove_secret(&self, environment: &EnvironmentKey, name: &str) -> Result<bool, StoreError> {
+        let result = sqlx::query("DELETE FROM secrets WHERE application = ? AND environment = ? AND name = ?")
+            .bind(environment.application.as_str())
+            .bind(environment.environment.as_str())
+            .bind(name)
+            .execute(&self.pool)
+            .await
+            .map_err(failed("removing a secret"))?;
+        Ok(result.rows_affected() > 0)
+    }
+}
+
+fn environment_record(row: &sqlx::sqlite::SqliteRow) -> Result<EnvironmentRecord, StoreError> {
+    let application: ApplicationName = rows::text(row, "application")?.parse().map_err(|error| corrupt("application", error))?;
+    let environment: EnvironmentName = rows::text(row, "environment")?.parse().map_err(|error| corrupt("environment", error))?;
+    let environment_type = rows::text(row, "environment_type")?.parse().map_err(|error| corrupt("environment type", error))?;
+    Ok(EnvironmentRecord { key: EnvironmentKey { application, environment }, environment_type })
+}
