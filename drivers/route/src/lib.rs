@@ -7,16 +7,18 @@ use windlass_sdk::{
 };
 
 /// What a resource may be asked for.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Params {
-    /// The host name.
-    pub host: String,
+    /// The host name. Needed, but for the Ingress of many.
+    #[serde(default)]
+    pub host: Option<String>,
     /// The path, `/` if nothing is said.
     #[serde(default)]
     pub path: Option<String>,
-    /// The port of the workload's Service: its number.
-    pub port: Port,
+    /// The port of the workload's Service: its number. Needed, but for the Ingress of many.
+    #[serde(default)]
+    pub port: Option<Port>,
     /// The workload, where it is not the one that asks.
     #[serde(default)]
     pub workload: Option<String>,
@@ -98,11 +100,11 @@ pub struct Route;
 
 impl ResourceDefinition for Route {
     const SUMMARY: &'static str = "an HTTP route to a workload: HTTPRoute, Ingress, or one Ingress of many routes";
-    type Params = Option<Params>;
+    type Params = Params;
     type Inputs = Inputs;
     type Outputs = OptionalOutputs;
 
-    fn define(request: Request<Option<Params>, Inputs>) -> Result<Answer<OptionalOutputs>, Diagnostics> {
+    fn define(request: Request<Params, Inputs>) -> Result<Answer<OptionalOutputs>, Diagnostics> {
         let Request { context, key, workloads, params, inputs } = request;
         let metadata = || -> Result<Value, Diagnostics> {
             let mut metadata = json!({ "name": of_resource(&key), "namespace": context.namespace()?, "labels": resource_labels(&context, &key) });
@@ -117,7 +119,7 @@ impl ResourceDefinition for Route {
             }
             return Ok(Answer::new(OptionalOutputs::default()));
         }
-        let Some(params) = params else { return Err(Diagnostic::error("params", "a route needs `host` and `port`").at("/params").into()) };
+        let (Some(host), Some(port)) = (params.host, params.port) else { return Err(Diagnostic::error("params", "a route needs `host` and `port`").at("/params").into()) };
         let path = params.path.unwrap_or_else(|| "/".to_owned());
         if !path.starts_with('/') || (path.len() > 1 && path.ends_with('/')) {
             return Err(Diagnostic::error("path", format!("the path `{path}` must begin with `/` and not end with it")).at("/params/path").into());
@@ -127,7 +129,7 @@ impl ResourceDefinition for Route {
             (None, [workload]) => workload.clone(),
             (None, _) => return Err(Diagnostic::error("workload", "it is not said which workload the route leads to").at("/params").hint("give `workload`").into()),
         };
-        let route = Outputs { host: params.host, path, service, port: params.port };
+        let route = Outputs { host, path, service, port };
         match inputs.kind.unwrap_or(Kind::HttpRoute) {
             Kind::HttpRoute => http_route(metadata()?, &route, inputs.gateway.as_ref())?,
             Kind::Ingress => ingress(metadata()?, std::slice::from_ref(&route), inputs.ingress_class.as_deref())?,

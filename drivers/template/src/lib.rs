@@ -114,7 +114,7 @@ impl Renderer {
         environment.add_filter("bcrypt", |value: String, cost: Option<u8>| Sealable::new(value).bcrypt(cost.unwrap_or(10)).to_string());
         environment.add_filter("scram_sha256", |value: String| Sealable::new(value).scram_sha256().to_string());
         environment.add_filter("fingerprint", |value: String| fingerprint(&[Sealable::new(value)]).to_string());
-        Self { environment, variables: Jinja::from_serialize(variables) }
+        Self { environment, variables: Jinja::from(minijinja::value::Serde(variables)) }
     }
 
     /// Renders every string of a value; keys stay as they are.

@@ -44,7 +44,7 @@ struct GeneratedSession {
 }
 
 /// Draws a value without bias: characters beyond the alphabet's last whole multiple are drawn again.
-fn generate(policy: &Policy) -> Result<Secret, CapabilityError> {
+fn draw(policy: &Policy) -> Result<Secret, CapabilityError> {
     let alphabet = policy.characters();
     let limit = 256 - 256 % alphabet.len();
     let mut out = String::with_capacity(policy.length);
@@ -61,6 +61,11 @@ fn generate(policy: &Policy) -> Result<Secret, CapabilityError> {
     Ok(Secret::new(out))
 }
 
+/// Draws a value by a policy that a plan lists.
+pub fn generate(spec: &Value) -> Result<Secret, CapabilityError> {
+    draw(&Policy::parse(spec).map_err(|problem| CapabilityError::new(Kind::Invalid, problem.message))?)
+}
+
 impl GeneratedSession {
     async fn ensure_one(&self, action: &ResolvedAction) -> Result<Step, CapabilityError> {
         let name = generated_name(&action.id);
@@ -69,7 +74,7 @@ impl GeneratedSession {
             Some((version, _)) => (version, false),
             None => {
                 let policy = Policy::parse(&action.spec).map_err(|problem| CapabilityError::new(Kind::Invalid, problem.message))?;
-                (self.secrets.write_first(&self.environment, &name, &generate(&policy)?).await?, true)
+                (self.secrets.write_first(&self.environment, &name, &draw(&policy)?).await?, true)
             }
         };
         Ok(Step::Done(Observed { handle: json!({ "version": version }), changed, ..Observed::default() }))

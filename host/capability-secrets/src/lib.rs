@@ -6,7 +6,7 @@ mod keyring;
 mod planner;
 mod vault;
 
-pub use executor::GeneratedExecutor;
+pub use executor::{GeneratedExecutor, generate};
 pub use keyring::{Keyring, KeyringError};
 pub use planner::GeneratedPlanner;
 pub use vault::EmbeddedSecrets;

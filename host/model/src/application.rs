@@ -121,6 +121,19 @@ impl Model {
     }
 }
 
+impl Model {
+    /// Lays a model of single workloads over the deployed one: what it does not name stays.
+    #[must_use]
+    pub fn over(mut self, deployed: Self) -> Self {
+        if self.complete || self.application != deployed.application {
+            return self;
+        }
+        let mut whole = deployed;
+        whole.workloads.append(&mut self.workloads);
+        whole
+    }
+}
+
 /// Where the documents of a model or platform were read: kept beside a plan, never in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

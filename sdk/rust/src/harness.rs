@@ -147,8 +147,10 @@ impl Log {
         self.tokens.iter().fold(text.to_owned(), |text, (token, label)| text.replace(token, label))
     }
 
+    /// Shows tokens inside JSON: labels may hold what JSON must escape.
     fn show_json(&self, text: &str) -> Value {
-        serde_json::from_str(&self.show(text)).unwrap_or(Value::Null)
+        let shown = self.tokens.iter().fold(text.to_owned(), |text, (token, label)| text.replace(token, Value::String(label.clone()).to_string().trim_matches('"')));
+        serde_json::from_str(&shown).unwrap_or(Value::Null)
     }
 
     fn shown(&self) -> Vec<Action> {

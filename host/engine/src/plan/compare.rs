@@ -1,10 +1,10 @@
 //! Compares what is wanted with what is recorded: changes, fields, and what is taken away.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 use windlass_model::{
-    ActionId, Diagnostic, NodeKey,
+    ActionId, Diagnostic,
     plan::{Change, Destroy, DestroyReason, FieldChange, PlannedNode},
     platform::{DataLoss, OnRemove},
     pointer::Pointer,
@@ -117,42 +117,6 @@ fn retain_namespaces(input: &PlanInput, destroys: &mut [Destroy], nodes: &[Plann
             destroy.guarded = false;
             warnings.push(Diagnostic::warning("compare-namespace-kept", format!("the namespace `{name}` stays: it holds retained objects")).on(&destroy.id));
         }
-    }
-}
-
-/// A model of one Score file says nothing about the application's other workloads: they stay as they are.
-pub(crate) fn keep_unnamed(input: &PlanInput, nodes: &mut Vec<PlannedNode>) {
-    let Some(previous) = &input.previous else { return };
-    let known: BTreeSet<NodeKey> = nodes.iter().map(|node| node.key.clone()).collect();
-    let mut kept: Vec<PlannedNode> = Vec::new();
-    for node in previous.nodes() {
-        let foreign = match &node.key {
-            NodeKey::Workload(name) => !input.model.workloads.contains_key(name),
-            NodeKey::Resource(_) => true,
-        };
-        if foreign && !known.contains(&node.key) {
-            kept.push(node.clone());
-        }
-    }
-    // A private resource of a workload that the model does name goes with its alias.
-    kept.retain(|node| match &node.key {
-        NodeKey::Workload(_) => true,
-        NodeKey::Resource(key) => !input.model.workloads.keys().any(|name| key.id.as_str().starts_with(&format!("{name}."))),
-    });
-    if kept.is_empty() {
-        return;
-    }
-    let mut all = std::mem::take(nodes);
-    all.extend(kept);
-    // Dependencies come first again.
-    let mut order: BTreeMap<NodeKey, PlannedNode> = all.into_iter().map(|node| (node.key.clone(), node)).collect();
-    while !order.is_empty() {
-        let ready: Vec<NodeKey> = order.iter().filter(|(_, node)| node.depends_on.iter().all(|edge| !order.contains_key(edge))).map(|(key, _)| key.clone()).collect();
-        if ready.is_empty() {
-            nodes.extend(std::mem::take(&mut order).into_values());
-            return;
-        }
-        nodes.extend(ready.iter().filter_map(|key| order.remove(key)));
     }
 }
 

@@ -5,8 +5,8 @@ mod connections;
 mod desired;
 mod expand;
 mod flows;
-mod resource;
-mod workload;
+pub(crate) mod resource;
+pub(crate) mod workload;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -60,8 +60,6 @@ pub struct PlanInput {
     pub previous: Option<Arc<Plan>>,
     /// Plan the removal of everything.
     pub destroy: bool,
-    /// A model of one Score file removes what it does not name.
-    pub prune: bool,
     /// Grants may not exceed those of today's definitions: a rollback.
     pub grants_at_most: Option<BTreeMap<DocumentName, Vec<Grant>>>,
 }
@@ -115,15 +113,11 @@ fn try_plan(input: &PlanInput, planners: &Planners, host: &dyn DriverHost) -> Re
         let basis = input.recorded.basis().map_err(bug)?;
         let model = input.model.digest().map_err(bug)?;
         let reusable = input.previous.as_deref().filter(|previous| previous.desired == desired && !input.destroy);
-        let (nodes, mut warnings, driver_calls) = match reusable {
+        let (mut nodes, mut warnings, driver_calls): (Vec<PlannedNode>, _, _) = match reusable {
             Some(previous) => (previous.nodes().cloned().collect(), previous.warnings.iter().filter(|warning| !compare::is_comparison(warning)).cloned().collect(), 0),
             None if input.destroy => (Vec::new(), Vec::new(), 0),
             None => plan_nodes(&prepared_cx(input, effective, graph, connections, planners, host))?,
         };
-        let mut nodes: Vec<PlannedNode> = nodes;
-        if !input.model.complete && !input.prune && !input.destroy {
-            compare::keep_unnamed(input, &mut nodes);
-        }
         connections.check_uniqueness(&nodes, input)?;
         let destroys = compare::compare(input, planners, &mut nodes, graph, &mut warnings)?;
         let secret_flows = flows::secret_flows(&nodes);
@@ -185,8 +179,24 @@ pub(crate) fn prepared_cx<'a>(input: &'a PlanInput, effective: &'a Effective, gr
     Cx { input, graph, effective, planners, host, connections, data_loss_allowed: compare::data_loss_allowed(graph) }
 }
 
-/// Plans nodes level by level; inside a level in parallel, the outcome ordered by key.
+/// Plans all nodes and puts them into topological order.
 pub(crate) fn plan_nodes(cx: &Cx<'_>) -> Result<(Vec<PlannedNode>, Vec<Diagnostic>, u64), Vec<Diagnostic>> {
+    let mut outcomes = outcomes(cx)?;
+    let mut warnings = Vec::new();
+    let mut calls = 0;
+    let mut nodes = Vec::with_capacity(outcomes.len());
+    for key in &cx.graph.order {
+        if let Some(outcome) = outcomes.remove(key) {
+            calls += outcome.driver_calls;
+            warnings.extend(outcome.warnings);
+            nodes.push(outcome.node);
+        }
+    }
+    Ok((nodes, warnings, calls))
+}
+
+/// Plans nodes level by level; inside a level in parallel, the outcome ordered by key.
+pub(crate) fn outcomes(cx: &Cx<'_>) -> Result<BTreeMap<NodeKey, NodeOutcome>, Vec<Diagnostic>> {
     let mut outcomes: BTreeMap<NodeKey, NodeOutcome> = BTreeMap::new();
     let mut errors = Vec::new();
     for level in levels(cx.graph) {
@@ -207,20 +217,7 @@ pub(crate) fn plan_nodes(cx: &Cx<'_>) -> Result<(Vec<PlannedNode>, Vec<Diagnosti
             }
         }
     }
-    if !errors.is_empty() {
-        return Err(errors);
-    }
-    let mut warnings = Vec::new();
-    let mut calls = 0;
-    let mut nodes = Vec::with_capacity(outcomes.len());
-    for key in &cx.graph.order {
-        if let Some(outcome) = outcomes.remove(key) {
-            calls += outcome.driver_calls;
-            warnings.extend(outcome.warnings);
-            nodes.push(outcome.node);
-        }
-    }
-    Ok((nodes, warnings, calls))
+    if errors.is_empty() { Ok(outcomes) } else { Err(errors) }
 }
 
 fn levels<'g>(graph: &'g Graph<'_>) -> Vec<Vec<&'g NodeKey>> {

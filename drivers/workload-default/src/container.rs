@@ -1,0 +1,70 @@
+//! One container of a pod.
+
+use serde_json::{Value, json};
+use windlass_sdk::{
+    prelude::*,
+    workload::{Container, Probe, Workload},
+};
+
+use crate::{Inputs, config::Config, pod::Volumes};
+
+/// Renders a container.
+pub(crate) fn render(name: &str, container: &Container, workload: &Workload, inputs: &Inputs, is_main: bool, config: &mut Config, volumes: &mut Volumes) -> Result<Value, Diagnostics> {
+    let mut security = json!({ "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } });
+    if let (true, Some(security)) = (inputs.read_only_root_filesystem, security.as_object_mut()) {
+        security.insert("readOnlyRootFilesystem".into(), json!(true));
+    }
+    let mut out = json!({ "name": name, "image": container.image, "securityContext": security });
+    let Some(fields) = out.as_object_mut() else { return Ok(out) };
+    let mut put = |field: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            fields.insert(field.to_owned(), value);
+        }
+    };
+    put("command", container.command.as_ref().map(|command| json!(command)));
+    put("args", container.args.as_ref().map(|args| json!(args)));
+    let env: Vec<Value> = container.variables.iter().map(|(variable, value)| config.variable(name, variable, value)).collect();
+    put("env", (!env.is_empty()).then(|| Value::Array(env)));
+    put("resources", container.resources.clone().filter(|resources| !resources.is_null()));
+    put("livenessProbe", container.liveness_probe.as_ref().map(probe));
+    put("readinessProbe", container.readiness_probe.as_ref().map(probe));
+    if is_main {
+        let ports: Vec<Value> = workload
+            .service
+            .iter()
+            .flat_map(|service| &service.ports)
+            .map(|(name, port)| (port.target_port.unwrap_or(port.port), port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()), name))
+            .map(|(target, protocol, name)| {
+                // Port names of pods are shorter than those of Services.
+                if name.len() <= 15 { json!({ "name": name, "containerPort": target, "protocol": protocol }) } else { json!({ "containerPort": target, "protocol": protocol }) }
+            })
+            .collect();
+        put("ports", (!ports.is_empty()).then(|| Value::Array(ports)));
+    }
+    let mut mounts = Vec::new();
+    for (path, file) in &container.files {
+        let mount = config.file(name, path, file)?;
+        mounts.push(json!({ "name": mount.volume, "mountPath": path, "subPath": mount.key, "readOnly": true }));
+        volumes.file(&mount);
+    }
+    for (path, volume) in &container.volumes {
+        let source = volumes.source(&volume.source.0, &format!("/workload/containers/{name}/volumes"))?;
+        let mut mount = json!({ "name": source, "mountPath": path });
+        if let Some(mount) = mount.as_object_mut() {
+            mount.extend(volume.path.as_ref().map(|path| ("subPath".to_owned(), json!(path))));
+            mount.extend(volume.read_only.filter(|read_only| *read_only).map(|read_only| ("readOnly".to_owned(), json!(read_only))));
+        }
+        mounts.push(mount);
+    }
+    put("volumeMounts", (!mounts.is_empty()).then(|| Value::Array(mounts)));
+    Ok(out)
+}
+
+/// Score's probes are Kubernetes' own, by the same names.
+pub(crate) fn probe(probe: &Probe) -> Value {
+    match (&probe.http_get, &probe.exec) {
+        (Some(http_get), _) => json!({ "httpGet": http_get }),
+        (None, Some(exec)) => json!({ "exec": exec }),
+        (None, None) => json!({}),
+    }
+}

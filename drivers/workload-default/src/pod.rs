@@ -1,0 +1,148 @@
+//! The pod template.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use windlass_sdk::{names, prelude::*, workload::Workload};
+
+use crate::{
+    Identity, Inputs, Kind,
+    config::{Config, Mount},
+    container,
+    order::{self, Role},
+};
+
+/// A rendered pod.
+pub(crate) struct Pod {
+    labels: Value,
+    annotations: serde_json::Map<String, Value>,
+    fingerprint: Option<Sealable>,
+    spec: Value,
+    /// Claims that a StatefulSet makes for each pod.
+    pub claims: Vec<Value>,
+}
+
+impl Pod {
+    /// The template; those that can't be changed leave the fingerprint out.
+    pub(crate) fn template(&self, with_fingerprint: bool) -> Value {
+        let mut annotations = self.annotations.clone();
+        if let (true, Some(fingerprint)) = (with_fingerprint, &self.fingerprint) {
+            annotations.insert("windlass.dev/fingerprint".into(), json!(fingerprint));
+        }
+        let mut metadata = json!({ "labels": self.labels });
+        if let (false, Some(metadata)) = (annotations.is_empty(), metadata.as_object_mut()) {
+            metadata.insert("annotations".into(), Value::Object(annotations));
+        }
+        json!({ "metadata": metadata, "spec": self.spec })
+    }
+}
+
+/// Volumes of a pod: one for each different source.
+pub(crate) struct Volumes {
+    stateful: bool,
+    files: BTreeMap<&'static str, Vec<(String, Option<u32>)>>,
+    sources: BTreeMap<String, Value>,
+    claims: Vec<Value>,
+}
+
+impl Volumes {
+    /// Notes a mounted file.
+    pub(crate) fn file(&mut self, mount: &Mount) {
+        let entries = self.files.entry(mount.volume).or_default();
+        if !entries.iter().any(|(key, _)| *key == mount.key) {
+            entries.push((mount.key.clone(), mount.mode));
+        }
+    }
+
+    /// Notes a source and returns the volume's name.
+    pub(crate) fn source(&mut self, source: &Value, at: &str) -> Result<String, Diagnostics> {
+        let refuse = |message: String| -> Diagnostics { Diagnostic::error("volume", message).at(at).hint("use `${resources.ALIAS}` of a resource of type `volume`").into() };
+        let name = format!("volume-{}", names::hash(&source.to_string()));
+        match source {
+            Value::Object(fields) if fields.contains_key("claimSpec") => {
+                if !self.stateful {
+                    return Err(refuse("a claim for each pod needs a StatefulSet".to_owned()));
+                }
+                if !self.claims.iter().any(|claim| claim.pointer("/metadata/name").and_then(Value::as_str) == Some(&name)) {
+                    self.claims.push(json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": { "name": name }, "spec": fields.get("claimSpec") }));
+                }
+            }
+            Value::Object(fields) => {
+                let mut volume = fields.clone();
+                volume.insert("name".into(), json!(name));
+                self.sources.insert(name.clone(), Value::Object(volume));
+            }
+            Value::String(text) => return Err(refuse(format!("`{text}` is no volume"))),
+            other => return Err(refuse(format!("`{other}` is no volume"))),
+        }
+        Ok(name)
+    }
+}
+
+/// Renders the pod of a workload.
+pub(crate) fn render(identity: &Identity, workload: &Workload, inputs: &Inputs, kind: Kind, config: &mut Config) -> Result<Pod, Diagnostics> {
+    let (first, main) = order::order(workload);
+    let mut volumes = Volumes { stateful: kind == Kind::StatefulSet, files: BTreeMap::new(), sources: BTreeMap::new(), claims: Vec::new() };
+    let mut init_containers = Vec::new();
+    let mut containers = Vec::new();
+    for (name, role) in &first {
+        let Some(container) = workload.containers.get(name) else { continue };
+        let mut rendered = container::render(name, container, workload, inputs, false, config, &mut volumes)?;
+        if let Some(fields) = rendered.as_object_mut() {
+            match role {
+                Role::Sidecar { healthy } => {
+                    fields.insert("restartPolicy".into(), json!("Always"));
+                    if let (true, Some(probe)) = (*healthy, container.readiness_probe.as_ref().or(container.liveness_probe.as_ref())) {
+                        // The next container starts when this one's startup probe has succeeded.
+                        let mut startup = container::probe(probe);
+                        if let Some(startup) = startup.as_object_mut() {
+                            startup.insert("failureThreshold".into(), json!(60));
+                            startup.insert("periodSeconds".into(), json!(2));
+                        }
+                        fields.insert("startupProbe".into(), startup);
+                    }
+                }
+                Role::Init => {
+                    // Init containers have no probes.
+                    fields.remove("livenessProbe");
+                    fields.remove("readinessProbe");
+                }
+            }
+        }
+        init_containers.push(rendered);
+    }
+    for (index, name) in main.iter().enumerate() {
+        if let Some(container) = workload.containers.get(name) {
+            containers.push(container::render(name, container, workload, inputs, index == 0, config, &mut volumes)?);
+        }
+    }
+    if containers.is_empty() {
+        return Err(Diagnostic::error("containers", "every container is waited for by another, none is left to run").at("/workload/containers").into());
+    }
+    let mut security = json!({ "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } });
+    if let (Some(user), Some(security)) = (inputs.run_as_user, security.as_object_mut()) {
+        security.insert("runAsUser".into(), json!(user));
+    }
+    let mut spec = json!({ "automountServiceAccountToken": inputs.service_account.is_some(), "enableServiceLinks": false, "securityContext": security, "containers": containers });
+    let Some(fields) = spec.as_object_mut() else { return Err(Diagnostic::error("bug", "a pod is an object").into()) };
+    let mut put = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            fields.insert(name.to_owned(), value);
+        }
+    };
+    put("initContainers", (!init_containers.is_empty()).then(|| Value::Array(init_containers)));
+    let mut all: Vec<Value> = config.volumes(&volumes.files);
+    all.extend(volumes.sources.into_values());
+    put("volumes", (!all.is_empty()).then(|| Value::Array(all)));
+    put("restartPolicy", matches!(kind, Kind::Job | Kind::CronJob).then(|| json!("OnFailure")));
+    put("serviceAccountName", inputs.service_account.as_ref().map(|account| json!(account)));
+    put("imagePullSecrets", (!inputs.image_pull_secrets.is_empty()).then(|| inputs.image_pull_secrets.iter().map(|name| json!({ "name": name })).collect()));
+    put("nodeSelector", (!inputs.node_selector.is_empty()).then(|| json!(inputs.node_selector)));
+    put("tolerations", (!inputs.tolerations.is_empty()).then(|| Value::Array(inputs.tolerations.clone())));
+    put("terminationGracePeriodSeconds", inputs.termination_grace_seconds.map(Value::from));
+    if matches!(kind, Kind::Deployment | Kind::StatefulSet) {
+        let hash_label = if kind == Kind::Deployment { vec!["pod-template-hash"] } else { vec!["controller-revision-hash"] };
+        put("topologySpreadConstraints", Some(json!([{ "maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": { "matchLabels": identity.selector }, "matchLabelKeys": hash_label }])));
+    }
+    Ok(Pod { labels: identity.pod_labels(), annotations: crate::pod_annotations(workload), fingerprint: config.fingerprint(), spec, claims: volumes.claims })
+}

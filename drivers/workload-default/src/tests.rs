@@ -1,0 +1,76 @@
+//! Snapshots of what workloads become.
+
+use serde_json::{Value, json};
+use windlass_sdk::harness::render;
+
+use super::*;
+
+fn workload(more: Value) -> Value {
+    let mut base = json!({ "apiVersion": "score.dev/v1b1", "metadata": { "name": "web" }, "containers": { "main": { "image": "ghcr.io/acme/web:1.2.3" } } });
+    merge(&mut base, more);
+    base
+}
+
+fn merge(base: &mut Value, more: Value) {
+    match (base, more) {
+        (Value::Object(base), Value::Object(more)) => more.into_iter().for_each(|(key, value)| merge(base.entry(key).or_insert(Value::Null), value)),
+        (base, more) => *base = more,
+    }
+}
+
+#[test]
+fn a_web_service_with_everything() {
+    insta::assert_json_snapshot!(render::<WorkloadDefault>(json!({
+        "inputs": { "replicas": 2, "service_account": "web", "image_pull_secrets": ["registry"], "run_as_user": 1000, "read_only_root_filesystem": true, "node_selector": { "disk": "ssd" }, "tolerations": [{ "operator": "Exists" }], "termination_grace_seconds": 20 },
+        "workload": workload(json!({
+            "metadata": { "annotations": { "example.com/team": "a", "k8s.score.dev/service-name": "shop-web" } },
+            "service": { "ports": { "http": { "port": 80, "targetPort": 8080 }, "a-very-long-port-name": { "port": 9000, "protocol": "UDP" } } },
+            "containers": { "main": {
+                "command": ["/bin/web"], "args": ["--greet", "$(NAME)"],
+                "variables": { "NAME": "shop", "URL": "postgres://app:«secret db.password»@db:5432/app", "LATE": { "$deferred": "lb.ip" } },
+                "files": {
+                    "/etc/web/open.conf": { "content": "listen 8080\n", "mode": "0644" },
+                    "/etc/web/mixed.conf": { "content": "password=«secret db.password»\n" },
+                    "/etc/web/logo.png": { "binaryContent": "AAEC", "noExpand": true }
+                },
+                "volumes": { "/data": { "source": { "persistentVolumeClaim": { "claimName": "data" } }, "path": "web", "readOnly": true }, "/tmp": { "source": { "emptyDir": {} } } },
+                "resources": { "limits": { "memory": "128Mi" }, "requests": { "cpu": "100m" } },
+                "livenessProbe": { "httpGet": { "path": "/live", "port": 8080 } },
+                "readinessProbe": { "exec": { "command": ["/bin/ready"] } }
+            } }
+        })),
+    })));
+}
+
+#[test]
+fn containers_in_order() {
+    insta::assert_json_snapshot!(render::<WorkloadDefault>(json!({ "workload": workload(json!({ "containers": {
+        "main": { "before": { "proxy": { "ready": "healthy" }, "migrate": { "ready": "complete" } } },
+        "proxy": { "image": "proxy:1", "readinessProbe": { "httpGet": { "path": "/", "port": 1 } } },
+        "migrate": { "image": "web:1", "before": { "proxy": { "ready": "started" } }, "livenessProbe": { "exec": { "command": ["x"] } } }
+    } })) })));
+}
+
+#[test]
+fn other_kinds() {
+    let kind = |kind: &str, more: Value| {
+        let mut workload = workload(json!({ "metadata": { "annotations": { "k8s.score.dev/kind": kind } } }));
+        merge(&mut workload, more);
+        render::<WorkloadDefault>(json!({ "workload": workload }))
+    };
+    insta::assert_json_snapshot!([
+        kind("StatefulSet", json!({ "containers": { "main": { "volumes": { "/data": { "source": { "claimSpec": { "accessModes": ["ReadWriteOnce"] } } } } } } })),
+        kind("Job", json!({ "containers": { "main": { "variables": { "P": { "$secret": "p" } } } } })),
+        kind("CronJob", json!({ "metadata": { "annotations": { "windlass.dev/schedule": "0 3 * * *" } } })),
+        kind("CronJob", json!({})),
+        kind("Daemon", json!({})),
+        kind("Deployment", json!({ "containers": { "main": { "volumes": { "/data": { "source": "somewhere" }, "/d": { "source": { "claimSpec": {} } } } } } })),
+    ]);
+}
+
+#[test]
+fn a_jobs_name_changes_with_its_template_only() {
+    let job = |image: &str| render::<WorkloadDefault>(json!({ "workload": workload(json!({ "metadata": { "annotations": { "k8s.score.dev/kind": "Job" } }, "containers": { "main": { "image": image } } })) })).manifests[0]["metadata"]["name"].clone();
+    assert_eq!(job("a:1"), job("a:1"));
+    assert_ne!(job("a:1"), job("a:2"));
+}

@@ -1,0 +1,217 @@
+//! `deploy`, `resume`, `rollback`, `destroy`.
+
+use std::{
+    collections::BTreeMap,
+    io::{IsTerminal as _, Write as _},
+    path::Path,
+    sync::Arc,
+};
+
+use windlass_engine::{
+    apply::{Engine, Outcome, Request},
+    session::Cancel,
+};
+use windlass_model::{
+    event::{DeploymentNumber, DeploymentStatus, Verb},
+    plan::Plan,
+    platform::{LayerName, Layers, Platform},
+    state::EnvironmentKey,
+};
+
+use super::plan::{finish, plan_destroy, plan_path, show};
+use crate::{
+    arguments::{Applying, Environment, Format, Global, Planning},
+    bundle::Bundle,
+    exit::{Code, Failure},
+    print,
+    workspace::{Planned, Workspace},
+};
+
+pub(crate) async fn deploy(global: &Global, path: &Path, planning: &Planning, applying: &Applying, format: Format) -> Result<Code, Failure> {
+    let workspace = Workspace::open(global).await?;
+    let planned = match Bundle::read(path)? {
+        Some(bundle) => from_bundle(&workspace, bundle, planning).await?,
+        None => plan_path(&workspace, path, planning, true).await?,
+    };
+    let request = workspace.request(&planned, Verb::Deploy, applying, None)?;
+    go(&workspace, &planned.plan, &request, applying, format).await
+}
+
+/// Applies a plan file exactly, or says what has moved.
+async fn from_bundle(workspace: &Workspace, bundle: Bundle, planning: &Planning) -> Result<Planned, Failure> {
+    for (digest, bytes) in bundle.components()? {
+        workspace.planning.components.add_known("plan file", digest, bytes);
+    }
+    let plan = bundle.plan;
+    let key = EnvironmentKey { application: plan.application.clone(), environment: plan.environment.clone() };
+    if planning.environment.env != plan.environment || planning.environment.app.as_ref().is_some_and(|app| *app != plan.application) {
+        return Err(Failure::usage(format!("the plan is for `{key}`")).hint(format!("say `-e {}`", plan.environment)));
+    }
+    let given = bundle.layers.0.iter().find(|(layer, _)| *layer == LayerName::Given).map(|(_, platform)| (platform.as_ref().clone(), bundle.provenance.clone()));
+    let given_platform = given.is_some();
+    let (layers, _) = workspace.layers(given).await?;
+    workspace.ensure_environment(&key, Some(&plan.environment_type), &layers, true).await?;
+    let state = workspace.state(&key).await?;
+    let mut input = workspace.plan_input(&key, &plan.environment_type, Some(&state), bundle.model, layers).await?;
+    // What the plan was made of is kept with it, not what is stored here today.
+    let built_in = input.layers.0.iter().filter(|(layer, _)| *layer == LayerName::BuiltIn).cloned();
+    input.layers = Layers(bundle.layers.0.into_iter().chain(built_in).collect());
+    let here = workspace.planning.plan(&input, &bundle.provenance).map(|(plan, _)| plan.policy);
+    if let Ok(policy) = here
+        && policy != plan.policy
+    {
+        return Err(Failure::failed("the plan is stale: the environment type or a connection changed since it was made").hint("plan again"));
+    }
+    Ok(Planned { input, plan, provenance: bundle.provenance, driver_calls: 0, given_platform })
+}
+
+pub(crate) async fn resume(global: &Global, environment: &Environment, applying: &Applying) -> Result<Code, Failure> {
+    let workspace = Workspace::open(global).await?;
+    let key = workspace.find(environment).await?;
+    let state = workspace.state(&key).await?;
+    let Some(last) = state.last.filter(|last| last.status == DeploymentStatus::Running) else {
+        return Err(Failure::failed(format!("nothing is under way in `{key}`")));
+    };
+    let planned = deployed(&workspace, &key, last.number).await?;
+    let request = workspace.request(&planned, last.verb, &Applying { allow_destroy: true, ..applying.clone() }, last.rollback_to)?;
+    let cancel = cancel_on_interrupt();
+    let outcome = workspace.engine().resume(&request, last.number, &cancel).await?;
+    finish_outcome(&outcome, &request.plan)
+}
+
+/// Loads what a deployment was made of.
+pub(crate) async fn deployed(workspace: &Workspace, key: &EnvironmentKey, number: DeploymentNumber) -> Result<Planned, Failure> {
+    let documents = workspace.store.documents_of(key, number).await?;
+    let layers: Layers = workspace.read("platform", &documents.layers).await?;
+    for (_, platform) in &layers.0 {
+        workspace.load_components(platform).await?;
+    }
+    let plan: Plan = workspace.read("plan", &documents.plan).await?;
+    let state = workspace.state(key).await?;
+    let model = workspace.read("model", &documents.model).await?;
+    let input = workspace.plan_input(key, &plan.environment_type, Some(&state), model, layers).await?;
+    Ok(Planned { input, plan, provenance: workspace.read("provenance", &documents.provenance).await?, driver_calls: 0, given_platform: false })
+}
+
+pub(crate) async fn rollback(global: &Global, environment: &Environment, deployment: Option<DeploymentNumber>, applying: &Applying) -> Result<Code, Failure> {
+    let workspace = Workspace::open(global).await?;
+    let key = workspace.find(environment).await?;
+    let state = workspace.state(&key).await?;
+    let history = workspace.store.deployments(&key).await?;
+    let target = match deployment {
+        Some(number) => history.iter().find(|deployment| deployment.number == number).ok_or_else(|| Failure::new(Code::BadInput, format!("there is no deployment {number} of `{key}`")).hint("`windlass history` lists them"))?,
+        None => history
+            .iter()
+            .skip(1)
+            .find(|deployment| deployment.status == DeploymentStatus::Succeeded && state.last.as_ref().is_none_or(|last| last.plan != deployment.plan) && deployment.verb != Verb::Destroy)
+            .ok_or_else(|| Failure::failed(format!("there is no earlier deployment of `{key}` that succeeded")))?,
+    };
+    let documents = workspace.store.documents_of(&key, target.number).await?;
+    let then: Layers = workspace.read("platform", &documents.layers).await?;
+    let (today, mut provenance) = workspace.layers(None).await?;
+    let layers = mixed(&then, &today);
+    for (_, platform) in &layers.0 {
+        workspace.load_components(platform).await?;
+    }
+    let places: windlass_model::application::Provenance = workspace.read("provenance", &documents.provenance).await?;
+    provenance.0.extend(places.0);
+    let environment_type = state.record.environment_type.clone();
+    let mut input = workspace.plan_input(&key, &environment_type, Some(&state), workspace.read("model", &documents.model).await?, layers).await?;
+    // Images that were left open then are those of then.
+    let plan_then: Plan = workspace.read("plan", &documents.plan).await?;
+    input.last_images.extend(plan_then.images);
+    input.grants_at_most = Some(today.0.iter().rev().flat_map(|(_, platform)| platform.definitions.values().map(|definition| (definition.name().clone(), definition.spec.grants.clone()))).collect());
+    let planned = finish(&workspace, input, provenance, false)?;
+    print::note(&format!("Rolling back to deployment {}: its model, definitions and components; today's connections, environment type and secrets.", target.number));
+    let request = workspace.request(&planned, Verb::Rollback, applying, Some(target.number))?;
+    go(&workspace, &planned.plan, &request, applying, Format::Text).await
+}
+
+/// Definitions, profiles, types and components from then; connections and environment types from now.
+fn mixed(then: &Layers, today: &Layers) -> Layers {
+    let mut layers: Vec<(LayerName, Arc<Platform>)> = Vec::new();
+    for name in [LayerName::Given, LayerName::Stored, LayerName::BuiltIn] {
+        let find = |layers: &Layers| layers.0.iter().find(|(layer, _)| *layer == name).map(|(_, platform)| platform.as_ref().clone()).unwrap_or_default();
+        let (old, new) = (find(then), find(today));
+        let mut components: BTreeMap<_, _> = new.components;
+        components.extend(old.components);
+        let platform = Platform { connections: new.connections, environment_types: new.environment_types, components, definitions: old.definitions, profiles: old.profiles, resource_types: old.resource_types };
+        if !platform.is_empty() {
+            layers.push((name, Arc::new(platform)));
+        }
+    }
+    Layers(layers)
+}
+
+pub(crate) async fn destroy(global: &Global, environment: &Environment, applying: &Applying) -> Result<Code, Failure> {
+    let workspace = Workspace::open(global).await?;
+    let key = workspace.find(environment).await?;
+    let planned = plan_destroy(&workspace, &key).await?;
+    let request = workspace.request(&planned, Verb::Destroy, applying, None)?;
+    go(&workspace, &planned.plan, &request, applying, Format::Text).await
+}
+
+/// Shows, asks, applies.
+async fn go(workspace: &Workspace, plan: &Plan, request: &Request, applying: &Applying, format: Format) -> Result<Code, Failure> {
+    show(plan, format)?;
+    if plan.has_changes() {
+        confirm(applying)?;
+    }
+    let engine: Engine = workspace.engine();
+    let cancel = cancel_on_interrupt();
+    let outcome = engine.apply(request, &cancel).await?;
+    finish_outcome(&outcome, plan)
+}
+
+fn confirm(applying: &Applying) -> Result<(), Failure> {
+    if applying.yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::usage("nobody is there to confirm").hint("say `--yes`"));
+    }
+    anstream::eprint!("\nApply this plan? [y/N] ");
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(Failure::failed("not confirmed; nothing was changed")) }
+}
+
+fn finish_outcome(outcome: &Outcome, plan: &Plan) -> Result<Code, Failure> {
+    let target = format!("{}/{}", plan.application, plan.environment);
+    match outcome {
+        Outcome::NothingToDo => {
+            print::note(&format!("{target} is as it should be; nothing was written."));
+            Ok(Code::Done)
+        }
+        Outcome::Succeeded(number) => {
+            print::note(&format!("Deployment {number} of {target} succeeded."));
+            Ok(Code::Done)
+        }
+        Outcome::Failed { number, reason, hint } => {
+            let failure = Failure::failed(format!("deployment {number} of {target} failed: {reason}"));
+            Err(match hint {
+                Some(hint) => failure.hint(hint.clone()),
+                None => failure,
+            })
+        }
+        Outcome::Cancelled(number) => Err(Failure::new(Code::Interrupted, format!("deployment {number} of {target} was stopped between two actions")).hint("`deploy` again goes on from here")),
+        Outcome::TimedOut(number) => Err(Failure::new(Code::TimedOut, format!("deployment {number} of {target} is still under way")).hint(format!("`windlass resume -e {}` waits for it", plan.environment))),
+    }
+}
+
+/// Ctrl-C once stops between actions, twice at once.
+fn cancel_on_interrupt() -> Cancel {
+    let cancel = Cancel::default();
+    let seen = cancel.clone();
+    tokio::spawn(async move {
+        while tokio::signal::ctrl_c().await.is_ok() {
+            if seen.is_cancelled() {
+                std::process::exit(Code::Interrupted as i32);
+            }
+            print::note("Stopping between two actions; Ctrl-C again stops at once.");
+            seen.cancel();
+        }
+    });
+    cancel
+}

@@ -1,0 +1,63 @@
+//! The commands.
+
+mod apply;
+mod documents;
+mod driver;
+mod environment;
+mod explain;
+mod init;
+mod inspect;
+mod plan;
+mod platform;
+mod render;
+mod secret;
+mod worker;
+
+use clap::CommandFactory as _;
+
+use crate::{
+    arguments::{Arguments, Command, Driver, Env, Platform},
+    exit::{Code, Failure},
+};
+
+/// Runs a command.
+pub(crate) async fn run(arguments: Arguments) -> Result<Code, Failure> {
+    let global = arguments.global;
+    match arguments.command {
+        Command::Init { dir, workload, with } => init::init(&dir, workload.as_ref(), &with),
+        Command::Validate { paths } => documents::validate(&paths),
+        Command::Schema { kind } => documents::schema(&kind),
+        Command::Render { paths, output, env, r#type, namespace, generate_namespace, with_secrets, app, application } => {
+            render::render(&render::Render { paths, output, environment: env, environment_type: r#type, namespace, generate_namespace, with_secrets, app }, &application)
+        }
+        Command::Platform(Platform::Apply { dir }) => platform::apply(&global, &dir).await,
+        Command::Platform(Platform::List { output }) => platform::list(&global, output.output).await,
+        Command::Platform(Platform::Show { name, output }) => platform::show(&global, &name, output.output).await,
+        Command::Platform(Platform::Diff { dir, env, output, detailed_exitcode }) => platform::diff(&global, &dir, &env, output.output, detailed_exitcode).await,
+        Command::Env(Env::Create { name, r#type, app }) => environment::create(&global, &name, &r#type, app.as_ref()).await,
+        Command::Env(Env::List { output }) => environment::list(&global, output.output).await,
+        Command::Env(Env::Show { environment, output }) => environment::show(&global, &environment, output.output).await,
+        Command::Plan { path, planning, output, out, destroy, refresh, detailed_exitcode } => plan::plan(&global, path.as_deref(), &planning, output.output, &plan::Options { out, destroy, refresh, detailed_exitcode }).await,
+        Command::Deploy { path, planning, applying, output } => apply::deploy(&global, &path, &planning, &applying, output.output).await,
+        Command::Resume { environment, applying } => apply::resume(&global, &environment, &applying).await,
+        Command::Status { environment, output } => inspect::status(&global, &environment, output.output).await,
+        Command::History { environment, output } => inspect::history(&global, &environment, output.output).await,
+        Command::Events { deployment, environment, output, follow } => inspect::events(&global, &environment, deployment, output.output, follow).await,
+        Command::Graph { path, environment, application, r#type, format } => inspect::graph(&global, path.as_deref(), &environment, &application, r#type.as_ref(), format).await,
+        Command::Explain { object, environment, output } => explain::explain(&global, &object, &environment, output.output).await,
+        Command::Rollback { deployment, environment, applying } => apply::rollback(&global, &environment, deployment, &applying).await,
+        Command::Destroy { environment, applying } => apply::destroy(&global, &environment, &applying).await,
+        Command::Secret(command) => secret::run(&global, &command).await,
+        Command::Driver(Driver::Inspect { file, output }) => driver::inspect(&file, output.output),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "windlass", &mut std::io::stdout());
+            Ok(Code::Done)
+        }
+        Command::Man { dir } => {
+            std::fs::create_dir_all(&dir)?;
+            clap_mangen::generate_to(Arguments::command(), &dir)?;
+            Ok(Code::Done)
+        }
+        Command::PlanWorker => worker::run(),
+    }
+}

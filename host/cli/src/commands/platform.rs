@@ -1,0 +1,201 @@
+//! `platform apply|list|show|diff`.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use serde_json::{Value, json};
+use windlass_engine::driver::{ComponentSource as _, DriverHost as _};
+use windlass_model::{
+    application::Provenance,
+    name::EnvironmentName,
+    plan::Plan,
+    platform::{DriverReference, LayerName, Layers, Platform},
+    state::EnvironmentKey,
+};
+
+use crate::{
+    arguments::{Format, Global},
+    exit::{Code, Failure},
+    print,
+    workspace::{self, Workspace},
+};
+
+pub(crate) async fn apply(global: &Global, folder: &Path) -> Result<Code, Failure> {
+    let workspace = Workspace::open(global).await?;
+    let (platform, provenance) = workspace.planning.load(folder)?;
+    register(&workspace, &platform, &provenance)?;
+    guard_connections(&workspace, &platform).await?;
+    let mut documents = BTreeMap::new();
+    for digest in platform.components.values() {
+        if let Some(bytes) = workspace.planning.components.bytes(digest) {
+            documents.insert(*digest, bytes);
+        }
+    }
+    workspace.store.put_documents(&documents).await?;
+    workspace.store.put_platform(&platform).await?;
+    print::note(&format!(
+        "stored {} definitions, {} profiles, {} environment types, {} connections and {} resource types",
+        platform.definitions.len(),
+        platform.profiles.len(),
+        platform.environment_types.len(),
+        platform.connections.len(),
+        platform.resource_types.len()
+    ));
+    Ok(Code::Done)
+}
+
+/// Describes every driver once, so that a broken component is refused before it is stored.
+fn register(workspace: &Workspace, platform: &Platform, provenance: &Provenance) -> Result<(), Failure> {
+    let mut problems = Vec::new();
+    for definition in platform.definitions.values() {
+        if let Some(digest) = platform.component(&definition.spec.driver)
+            && let Err(fault) = workspace.planning.host.describe(&digest)
+        {
+            problems.push(windlass_model::Diagnostic::from(fault).on(format!("ResourceDefinition/{}", definition.name())).at("/spec/driver"));
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(workspace::located(problems, provenance)) }
+}
+
+/// A connection with live actions can't be removed: they could not be taken away any more.
+async fn guard_connections(workspace: &Workspace, platform: &Platform) -> Result<(), Failure> {
+    let before = workspace.store.platform().await?;
+    for name in before.connections.keys().filter(|name| !platform.connections.contains_key(*name)) {
+        for record in workspace.store.environments().await? {
+            let state = workspace.state(&record.key).await?;
+            let live = state.recorded.actions.values().filter(|action| action.connection == *name).count();
+            if live > 0 {
+                return Err(Failure::new(Code::Policy, format!("the connection `{name}` can't be removed: {live} objects of `{}` were made through it", record.key)).hint("move or destroy them first"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Lists `(kind, name, layer, about, document)` of all layers.
+fn documents(layers: &Layers) -> Vec<(&'static str, String, LayerName, String, Value)> {
+    let value = |document: Result<Value, serde_json::Error>| document.unwrap_or(Value::Null);
+    let mut out = Vec::new();
+    for (layer, platform) in layers.iter() {
+        for document in platform.definitions.values() {
+            let classes = document.spec.classes().iter().map(ToString::to_string).collect::<Vec<_>>().join("|");
+            out.push(("ResourceDefinition", document.name().to_string(), layer, format!("{}.{classes} by {}", document.spec.r#type, driver(&document.spec.driver)), value(serde_json::to_value(document))));
+        }
+        for document in platform.profiles.values() {
+            let stages = document.spec.stages.iter().map(|stage| driver(&stage.driver)).collect::<Vec<_>>().join(" → ");
+            out.push(("WorkloadProfile", document.name().to_string(), layer, stages, value(serde_json::to_value(document))));
+        }
+        for document in platform.environment_types.values() {
+            let about = if document.spec.protected == Some(true) { "protected" } else { "" };
+            out.push(("EnvironmentType", document.name().to_string(), layer, about.to_owned(), value(serde_json::to_value(document))));
+        }
+        for document in platform.connections.values() {
+            out.push(("Connection", document.name().to_string(), layer, document.spec.settings().kind().to_owned(), value(serde_json::to_value(document))));
+        }
+        for document in platform.resource_types.values() {
+            out.push(("ResourceType", document.name().to_string(), layer, document.spec.description.clone().unwrap_or_default(), value(serde_json::to_value(document))));
+        }
+    }
+    out
+}
+
+fn driver(reference: &DriverReference) -> String {
+    reference.component_key()
+}
+
+pub(crate) async fn list(global: &Global, format: Format) -> Result<Code, Failure> {
+    let workspace = Workspace::open(global).await?;
+    let (layers, _) = workspace.layers(None).await?;
+    let documents = documents(&layers);
+    if format != Format::Text {
+        print::structured(format, &documents.iter().map(|(kind, name, layer, about, _)| json!({ "kind": kind, "name": name, "layer": layer, "about": about })).collect::<Vec<_>>())?;
+        return Ok(Code::Done);
+    }
+    let rows = documents.into_iter().map(|(kind, name, layer, about, _)| vec![kind.to_owned(), name, layer.label().to_owned(), about]).collect();
+    print::table(&["kind", "name", "layer", "about"], rows)?;
+    Ok(Code::Done)
+}
+
+pub(crate) async fn show(global: &Global, name: &str, format: Format) -> Result<Code, Failure> {
+    let workspace = Workspace::open(global).await?;
+    let (layers, provenance) = workspace.layers(None).await?;
+    let documents = documents(&layers);
+    let found: Vec<_> = documents.iter().filter(|(kind, known, ..)| known == name || format!("{kind}/{known}") == name).collect();
+    if found.is_empty() {
+        let failure = Failure::new(Code::BadInput, format!("there is no document `{name}`"));
+        return Err(match windlass_resolve::nearest(name, documents.iter().map(|(_, known, ..)| known.as_str())) {
+            Some(near) => failure.hint(format!("did you mean `{near}`?")),
+            None => failure.hint("`windlass platform list` shows all"),
+        });
+    }
+    if format != Format::Text {
+        print::structured(format, &found.iter().map(|(.., document)| document).collect::<Vec<_>>())?;
+        return Ok(Code::Done);
+    }
+    for (kind, name, layer, _, document) in found {
+        let file = provenance.0.get(&format!("{kind}/{name}")).map(|file| file.path.clone()).unwrap_or_else(|| "the store".to_owned());
+        print::out(&format!("# {} layer, from {file}\n", layer.label()))?;
+        if let Some(reference) = document.pointer("/spec/driver").and_then(|driver| serde_json::from_value::<DriverReference>(driver.clone()).ok())
+            && let Some(digest) = layers.iter().find_map(|(_, platform)| platform.component(&reference))
+        {
+            print::out(&format!("# component {}\n", workspace::component_line(&workspace.planning, &digest)))?;
+        }
+        print::structured(Format::Yaml, document)?;
+    }
+    Ok(Code::Done)
+}
+
+/// Plans every stored environment with the platform of a folder; equal changes are shown together.
+pub(crate) async fn diff(global: &Global, folder: &Path, only: &[EnvironmentName], format: Format, detailed_exitcode: bool) -> Result<Code, Failure> {
+    let workspace = Workspace::open(global).await?;
+    let (platform, provenance) = workspace.planning.load(folder)?;
+    let layers = Layers(vec![(LayerName::Stored, Arc::new(platform)), (LayerName::BuiltIn, Arc::clone(&workspace.planning.built_in))]);
+    let mut unchanged = 0;
+    let mut groups: BTreeMap<Vec<String>, Vec<String>> = BTreeMap::new();
+    let mut failed: BTreeMap<Vec<String>, Vec<String>> = BTreeMap::new();
+    for record in workspace.store.environments().await? {
+        if !only.is_empty() && !only.contains(&record.key.environment) {
+            continue;
+        }
+        let state = workspace.state(&record.key).await?;
+        let Some(last) = &state.last else { continue };
+        let model = workspace.read("model", &last.model).await?;
+        let input = workspace.plan_input(&record.key, &record.environment_type, Some(&state), model, layers.clone()).await?;
+        let output = windlass_engine::plan(&input, &workspace.planning.planners, &workspace.planning.host);
+        match output.plan {
+            Some(plan) if !plan.has_changes() => unchanged += 1,
+            Some(plan) => groups.entry(changes(&plan, &record.key)).or_default().push(record.key.to_string()),
+            None => failed.entry(output.diagnostics.iter().map(ToString::to_string).collect()).or_default().push(record.key.to_string()),
+        }
+    }
+    let _ = provenance;
+    let changed = !groups.is_empty() || !failed.is_empty();
+    if format == Format::Text {
+        for (lines, environments) in &failed {
+            print::out(&format!("{} could not be planned any more:\n{}\n\n", environments.join(", "), lines.iter().map(|line| format!("  ! {line}")).collect::<Vec<_>>().join("\n")))?;
+        }
+        for (lines, environments) in &groups {
+            print::out(&format!("{} would change:\n{}\n\n", environments.join(", "), lines.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")))?;
+        }
+        print::out(&format!("{unchanged} environment{} unchanged.\n", if unchanged == 1 { "" } else { "s" }))?;
+    } else {
+        let list = |groups: &BTreeMap<Vec<String>, Vec<String>>| groups.iter().map(|(lines, environments)| json!({ "environments": environments, "changes": lines })).collect::<Vec<_>>();
+        print::structured(format, &json!({ "changed": list(&groups), "failed": list(&failed), "unchanged": unchanged }))?;
+    }
+    Ok(if detailed_exitcode && changed { Code::Changes } else { Code::Done })
+}
+
+/// Writes a plan's changes so that equal ones of different environments are equal.
+fn changes(plan: &Plan, key: &EnvironmentKey) -> Vec<String> {
+    let own = [format!("{}-{}", key.application, key.environment), key.environment.to_string(), key.application.to_string()];
+    let neutral = |text: &str| own.iter().zip(["NAMESPACE", "ENVIRONMENT", "APPLICATION"]).fold(text.to_owned(), |text, (name, word)| text.split('/').map(|part| if part == name { word } else { part }).collect::<Vec<_>>().join("/"));
+    let mut lines: Vec<String> = plan
+        .actions()
+        .filter(|action| action.change.is_change())
+        .map(|action| {
+            let fields: Vec<&str> = action.fields.iter().map(|field| field.pointer.as_str()).collect();
+            format!("{:<8} {} {}", action.change.word(), neutral(&print::object(&action.identity)), fields.join(" ")).trim_end().to_owned()
+        })
+        .collect();
+    lines.extend(plan.destroys.iter().map(|destroy| format!("{:<8} {}{}", "destroy", neutral(&print::object(&destroy.identity)), if destroy.guarded { " (guarded)" } else { "" })));
+    lines
+}

@@ -1,0 +1,41 @@
+//! `plan-worker`: planning as a pure function of standard input, in a process that owns nothing.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read as _, Write as _},
+    sync::Arc,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Serialize};
+use windlass_engine::{PlanInput, plan};
+use windlass_runtime::{HostSettings, WasmHost};
+use windlass_source::Components;
+
+use crate::{
+    exit::{Code, Failure},
+    workspace::planners,
+};
+
+/// What comes in: the input and the components that it names, in base64.
+#[derive(Debug, Serialize, Deserialize)]
+struct Request {
+    input: PlanInput,
+    components: BTreeMap<String, String>,
+}
+
+pub(crate) fn run() -> Result<Code, Failure> {
+    let mut bytes = Vec::new();
+    std::io::stdin().read_to_end(&mut bytes)?;
+    let request: Request = serde_json::from_slice(&bytes).map_err(|error| Failure::new(Code::BadInput, error.to_string()))?;
+    let components = Arc::new(Components::default());
+    for (name, text) in &request.components {
+        components.add(name, Arc::new(STANDARD.decode(text).map_err(|error| Failure::new(Code::BadInput, error.to_string()))?));
+    }
+    let planners = planners();
+    let host = WasmHost::new(&HostSettings { cache: None, parallelism: 2 }, &planners, components)?;
+    let output = plan(&request.input, &planners, &host);
+    let bytes = windlass_model::canonical::to_vec(&output).map_err(Failure::failed)?;
+    std::io::stdout().write_all(&bytes)?;
+    Ok(Code::Done)
+}

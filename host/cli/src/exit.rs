@@ -1,0 +1,127 @@
+//! How a command ends: the one place where errors become exit codes and hints.
+
+use std::process::ExitCode;
+
+use windlass_document::Problems;
+use windlass_engine::{apply::ApplyError, driver::Fault, session::CapabilityError, store::StoreError};
+use windlass_model::Diagnostic;
+
+/// Exit codes, as the help lists them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Code {
+    Done = 0,
+    Failed = 1,
+    Changes = 2,
+    TimedOut = 4,
+    Policy = 5,
+    Usage = 64,
+    BadInput = 65,
+    Interrupted = 130,
+}
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> Self {
+        Self::from(code as u8)
+    }
+}
+
+/// A command that failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub code: Code,
+    pub reason: Reason,
+}
+
+/// What is told about it.
+#[derive(Debug)]
+pub(crate) enum Reason {
+    Problems(Problems),
+    Diagnostics(Vec<(Diagnostic, Option<String>)>),
+    Text { message: String, hint: Option<String> },
+}
+
+impl Failure {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, reason: Reason::Text { message: message.into(), hint: None } }
+    }
+
+    pub(crate) fn failed(message: impl std::fmt::Display) -> Self {
+        Self::new(Code::Failed, message.to_string())
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Code::Usage, message)
+    }
+
+    pub(crate) fn hint(mut self, text: impl Into<String>) -> Self {
+        if let Reason::Text { hint, .. } = &mut self.reason {
+            *hint = Some(text.into());
+        }
+        self
+    }
+
+    pub(crate) fn print(&self) {
+        match &self.reason {
+            Reason::Problems(problems) => crate::print::problems(problems),
+            Reason::Diagnostics(diagnostics) => crate::print::diagnostics(diagnostics),
+            Reason::Text { message, hint } => crate::print::error(message, hint.as_deref()),
+        }
+    }
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        Self { code: Code::BadInput, reason: Reason::Problems(problems) }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let failure = Self::failed(&error);
+        match error {
+            StoreError::Locked { .. } => failure.hint("wait until it ends, or stop it"),
+            StoreError::Corrupt { .. } => failure.hint("restore the data folder from a backup"),
+            StoreError::StaleFence { .. } | StoreError::Missing(_) | StoreError::Failed { .. } => failure,
+        }
+    }
+}
+
+impl From<CapabilityError> for Failure {
+    fn from(error: CapabilityError) -> Self {
+        let failure = Self::failed(&error);
+        match error.hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self::failed(fault)
+    }
+}
+
+impl From<ApplyError> for Failure {
+    fn from(error: ApplyError) -> Self {
+        let message = error.to_string();
+        match error {
+            ApplyError::Store(error) => error.into(),
+            ApplyError::Refused(_) => Self::new(Code::Policy, message),
+            ApplyError::Guarded(_) => Self::new(Code::Policy, message).hint("say `--allow-destroy` if that is meant, or keep it with `onRemove: retain`"),
+            ApplyError::Stale(_) => Self::failed(message).hint("plan again"),
+            ApplyError::Held { .. } => Self::failed(message).hint("find out why the process died; a new `deploy` takes over"),
+            ApplyError::Connection { ref error, .. } => match &error.hint {
+                Some(hint) => Self::failed(&message).hint(hint.clone()),
+                None => Self::failed(message),
+            },
+            ApplyError::NothingUnderWay(_) | ApplyError::Document { .. } => Self::failed(message),
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::failed(error)
+    }
+}

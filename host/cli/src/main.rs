@@ -1,0 +1,42 @@
+//! The `windlass` binary: composition root, commands, output.
+
+mod arguments;
+mod builtin;
+mod bundle;
+mod commands;
+mod exit;
+mod failpoint;
+mod observer;
+mod picture;
+mod print;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let arguments = match arguments::Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let code = if error.use_stderr() { exit::Code::Usage } else { exit::Code::Done };
+            let _ = error.print();
+            return code.into();
+        }
+    };
+    print::setup(arguments.global.color);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            anstream::eprintln!("error: the runtime can't start: {error}");
+            return exit::Code::Failed.into();
+        }
+    };
+    match runtime.block_on(commands::run(arguments)) {
+        Ok(code) => code.into(),
+        Err(failure) => {
+            failure.print();
+            failure.code.into()
+        }
+    }
+}

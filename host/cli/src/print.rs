@@ -1,0 +1,243 @@
+//! What people read: problems with their lines, plans, tables.
+
+use std::{fmt::Write as _, io::Write as _};
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::{Table, presets};
+use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report, Severity as Level};
+use serde::Serialize;
+use serde_json::Value;
+use windlass_document::{Problem, Problems};
+use windlass_model::{
+    Diagnostic, Severity,
+    plan::{Change, DestroyReason, Plan, PlannedAction},
+    platform::OnRemove,
+    sealed,
+};
+
+use crate::{
+    arguments::{Color, Format},
+    exit::Failure,
+};
+
+const GREEN: Style = AnsiColor::Green.on_default();
+const YELLOW: Style = AnsiColor::Yellow.on_default();
+const RED: Style = AnsiColor::Red.on_default();
+const DIM: Style = Style::new().dimmed();
+const BOLD: Style = Style::new().bold();
+
+/// How a line of progress begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Mark {
+    Done,
+    Wait,
+    Gone,
+    Failed,
+}
+
+/// Sets colours for both streams.
+pub(crate) fn setup(color: Color) {
+    match color {
+        Color::Auto => {}
+        Color::Always => anstream::ColorChoice::Always.write_global(),
+        Color::Never => anstream::ColorChoice::Never.write_global(),
+    }
+}
+
+/// Prints an error and its remedy.
+pub(crate) fn error(message: &str, hint: Option<&str>) {
+    anstream::eprintln!("{RED}error{RED:#}: {message}");
+    if let Some(hint) = hint {
+        anstream::eprintln!("  {DIM}help{DIM:#}: {hint}");
+    }
+}
+
+/// Prints a line of progress.
+pub(crate) fn progress(mark: Mark, word: &str, text: &str) {
+    let (style, sign) = match mark {
+        Mark::Done => (GREEN, "✓"),
+        Mark::Wait => (YELLOW, "•"),
+        Mark::Gone => (RED, "✗"),
+        Mark::Failed => (RED, "!"),
+    };
+    anstream::eprintln!("  {style}{sign}{style:#} {word:<9} {text}");
+}
+
+/// Prints a note to people.
+pub(crate) fn note(text: &str) {
+    anstream::eprintln!("{text}");
+}
+
+/// Prints problems of documents with their lines.
+pub(crate) fn problems(problems: &Problems) {
+    let colored = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+    anstream::eprint!("{}", rendered_problems(problems, colored));
+}
+
+/// Writes problems of documents with their lines.
+pub(crate) fn rendered_problems(problems: &Problems, colored: bool) -> String {
+    let theme = if colored { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    let handler = GraphicalReportHandler::new_themed(theme).with_width(100).with_links(false);
+    let mut out = String::new();
+    for problem in &problems.0 {
+        let _ = handler.render_report(&mut out, report(problem).as_ref());
+        out.push('\n');
+    }
+    let errors = problems.0.iter().filter(|problem| problem.severity == Severity::Error).count();
+    let _ = writeln!(out, "{errors} error{}", if errors == 1 { "" } else { "s" });
+    out
+}
+
+fn report(problem: &Problem) -> Report {
+    let mut diagnostic = MietteDiagnostic::new(problem.message.clone()).with_severity(match problem.severity {
+        Severity::Error => Level::Error,
+        Severity::Warning => Level::Warning,
+        Severity::Info => Level::Advice,
+    });
+    if let Some(hint) = &problem.hint {
+        diagnostic = diagnostic.with_help(hint.clone());
+    }
+    match problem.span {
+        Some(span) if !problem.source.text.is_empty() => {
+            let length = span.length.max(1).min(problem.source.text.len().saturating_sub(span.offset));
+            let label = LabeledSpan::new_with_span(Some("here".to_owned()), (span.offset.min(problem.source.text.len()), length));
+            Report::new(diagnostic.with_label(label)).with_source_code(NamedSource::new(problem.source.path.clone(), problem.source.text.clone()))
+        }
+        _ => Report::new(MietteDiagnostic { message: format!("{}: {}", problem.source.path, problem.message), ..diagnostic }),
+    }
+}
+
+/// Prints findings of planning; places were looked up by the caller.
+pub(crate) fn diagnostics(diagnostics: &[(Diagnostic, Option<String>)]) {
+    for (diagnostic, place) in diagnostics {
+        let (style, word) = match diagnostic.severity {
+            Severity::Error => (RED, "error"),
+            Severity::Warning => (YELLOW, "warning"),
+            Severity::Info => (DIM, "info"),
+        };
+        let place = place.as_ref().map(|place| format!("{BOLD}{place}{BOLD:#}: ")).unwrap_or_default();
+        anstream::eprintln!("{style}{word}{style:#}: {place}{diagnostic}");
+        if let Some(hint) = &diagnostic.hint {
+            anstream::eprintln!("  {DIM}help{DIM:#}: {hint}");
+        }
+    }
+}
+
+/// Writes a value as JSON or YAML; text is the caller's.
+pub(crate) fn structured<T: Serialize>(format: Format, value: &T) -> Result<(), Failure> {
+    let text = match format {
+        Format::Json | Format::Text => serde_json::to_string_pretty(value).map_err(Failure::failed)? + "\n",
+        Format::Yaml => serde_saphyr::to_string(&serde_json::to_value(value).map_err(Failure::failed)?).map_err(Failure::failed)?,
+    };
+    out(&text)
+}
+
+/// Writes to standard output; a closed pipe is no failure.
+pub(crate) fn out(text: &str) -> Result<(), Failure> {
+    match anstream::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a table.
+pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failure> {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(header.iter().map(|name| name.to_uppercase()));
+    for row in rows {
+        table.add_row(row);
+    }
+    let text: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    out(&text)
+}
+
+/// Shows an object's identity: `apps/Deployment/shop-dev/web`.
+pub(crate) fn object(identity: &str) -> String {
+    let parts: Vec<&str> = identity.split('/').collect();
+    match parts.as_slice() {
+        [group, kind, namespace, name] if !kind.is_empty() && kind.chars().next().is_some_and(char::is_uppercase) => {
+            [*group, kind, namespace, name].iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("/")
+        }
+        _ => identity.to_owned(),
+    }
+}
+
+/// Writes a plan for people.
+pub(crate) fn plan(plan: &Plan) -> Result<String, Failure> {
+    let mut out = String::new();
+    let digest = plan.digest().map_err(Failure::failed)?;
+    let _ = writeln!(out, "{BOLD}Plan {} for {}/{}{BOLD:#} ({})", digest.short(), plan.application, plan.environment, plan.environment_type);
+    for node in plan.nodes() {
+        let changed: Vec<&PlannedAction> = node.actions.iter().filter(|action| action.change.is_change()).collect();
+        if changed.is_empty() {
+            continue;
+        }
+        let by = node.definition.as_ref().map(|definition| format!(" by {} ({})", definition.name, definition.layer.label())).unwrap_or_default();
+        let _ = writeln!(out, "\n{BOLD}{}{BOLD:#}{DIM}{by}{DIM:#}", node.key);
+        for action in changed {
+            let (style, sign) = sign(&action.change);
+            let _ = writeln!(out, "  {style}{sign} {:<8}{style:#} {}{}", action.change.word(), object(&action.identity), why(&action.change));
+            for field in &action.fields {
+                let show = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), |value| shorten(&sealed::displayed(value).to_string()));
+                let _ = writeln!(out, "      {DIM}{}{DIM:#}: {} → {}", field.pointer, show(&field.from), show(&field.to));
+            }
+        }
+    }
+    let late: Vec<_> = plan.destroys.iter().filter(|destroy| destroy.why != DestroyReason::Replaced).collect();
+    if !late.is_empty() {
+        let _ = writeln!(out, "\n{BOLD}Taken away{BOLD:#}");
+        for destroy in late {
+            let word = match destroy.act {
+                OnRemove::Delete => "delete",
+                OnRemove::Retain => "retain",
+            };
+            let mut notes = Vec::new();
+            if destroy.holds_data {
+                notes.push("holds data");
+            }
+            if destroy.guarded {
+                notes.push("needs --allow-destroy");
+            }
+            let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) };
+            let _ = writeln!(out, "  {RED}- {word:<8}{RED:#} {}{RED}{notes}{RED:#}", object(&destroy.identity));
+        }
+    }
+    let flows: Vec<_> = plan.secret_flows.iter().filter(|flow| plan.action(&flow.to).is_some_and(|action| action.change.is_change())).collect();
+    if !flows.is_empty() {
+        let _ = writeln!(out, "\n{BOLD}Secrets{BOLD:#}");
+        for flow in flows {
+            let to = plan.action(&flow.to).map(|action| object(&action.identity)).unwrap_or_default();
+            let _ = writeln!(out, "  {} → {to} {DIM}{}{DIM:#}", flow.from, flow.pointer);
+        }
+    }
+    for (container, image) in &plan.images {
+        let _ = writeln!(out, "\n{DIM}image of {container} as last deployed: {image}{DIM:#}");
+    }
+    let counts: Vec<String> = plan.counts().into_iter().filter(|(word, _)| *word != "none").map(|(word, count)| format!("{count} to {word}")).collect();
+    let same = plan.counts().get("none").copied().unwrap_or(0);
+    let _ = writeln!(out, "\n{}{}", if counts.is_empty() { "No changes".to_owned() } else { counts.join(", ") }, if same > 0 { format!(", {same} unchanged.") } else { ".".to_owned() });
+    Ok(out)
+}
+
+fn sign(change: &Change) -> (Style, char) {
+    match change {
+        Change::Create => (GREEN, '+'),
+        Change::Update => (YELLOW, '~'),
+        Change::Replace { .. } => (RED, '±'),
+        Change::Delete => (RED, '-'),
+        Change::None => (DIM, ' '),
+        Change::Pending { .. } => (YELLOW, '?'),
+    }
+}
+
+fn why(change: &Change) -> String {
+    match change {
+        Change::Replace { why } => format!(": {why}"),
+        Change::Pending { on } => format!(" only if {} changes", on.iter().map(|on| format!("«{on}»")).collect::<Vec<_>>().join(", ")),
+        Change::Create | Change::Update | Change::Delete | Change::None => String::new(),
+    }
+}
+
+fn shorten(text: &str) -> String {
+    if text.chars().count() <= 80 { text.to_owned() } else { text.chars().take(79).chain(['…']).collect() }
+}
