@@ -35,8 +35,8 @@ impl Planner for ObjectsPlanner {
         &DESCRIPTOR
     }
 
-    fn normalise(&self, spec: Value, context: &SpecContext) -> Value {
-        manifest::normalise(spec, context.namespace.as_deref(), &[])
+    fn normalise(&self, spec: Value, authority: &Authority, context: &SpecContext) -> Value {
+        manifest::normalise(spec, context.namespace.as_deref(), &declared(authority))
     }
 
     fn check(&self, spec: &Value, authority: &Authority, context: &SpecContext) -> Vec<Diagnostic> {

@@ -14,7 +14,7 @@ pub trait Planner: Send + Sync {
     /// Describes the interface: the recorder is driven by this table.
     fn descriptor(&self) -> &'static CapabilityDescriptor;
     /// Puts a spec into its one form: defaults that the context gives, no aliases.
-    fn normalise(&self, spec: Value, context: &SpecContext) -> Value;
+    fn normalise(&self, spec: Value, authority: &Authority, context: &SpecContext) -> Value;
     /// Checks a normalised spec: shape, policy, grant.
     fn check(&self, spec: &Value, authority: &Authority, context: &SpecContext) -> Vec<Diagnostic>;
     /// Returns what the system calls it; unique in its connection.

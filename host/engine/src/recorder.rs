@@ -134,7 +134,7 @@ impl Recorder {
         let (Some(planner), Some(authority), Some(context)) = (self.planners.get(interface), self.authorities.get(interface), self.contexts.get(interface)) else {
             return (Value::Null, vec![Diagnostic::error("not-granted", format!("`{interface}` is not granted"))]);
         };
-        let spec = planner.normalise(spec, context);
+        let spec = planner.normalise(spec, authority, context);
         let mut problems = check_sealed(planner.as_ref(), &spec);
         problems.extend(planner.check(&spec, authority, context));
         let _ = local;
