@@ -182,8 +182,9 @@ impl Workspace {
     pub(crate) async fn layers(&self, given: Option<(Platform, Provenance)>) -> Result<(Layers, Provenance), Failure> {
         let mut layers = Vec::new();
         let mut provenance = self.planning.built_in_provenance.clone();
-        let stored = self.store.platform().await?;
+        let (stored, places) = self.store.platform().await?;
         if !stored.is_empty() {
+            provenance.0.extend(places.0);
             self.load_components(&stored).await?;
             layers.push((LayerName::Stored, Arc::new(stored)));
         }

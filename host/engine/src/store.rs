@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use windlass_model::{
     Digest,
+    application::Provenance,
     event::{Actor, Cause, Deployment, DeploymentNumber, Event, LoggedEvent, Verb},
     platform::Platform,
     state::{EnvironmentKey, EnvironmentRecord, RecordedState},
@@ -148,10 +149,10 @@ pub trait Store: Send + Sync {
     /// Returns a document.
     async fn document(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Returns the stored platform.
-    async fn platform(&self) -> Result<Platform, StoreError>;
+    /// Returns the stored platform, and where its documents stood.
+    async fn platform(&self) -> Result<(Platform, Provenance), StoreError>;
     /// Replaces the stored platform.
-    async fn put_platform(&self, platform: &Platform) -> Result<(), StoreError>;
+    async fn put_platform(&self, platform: &Platform, provenance: &Provenance) -> Result<(), StoreError>;
 
     /// Reads a ciphertext; the newest if no version is said.
     async fn secret(&self, environment: &EnvironmentKey, name: &str, version: Option<u64>) -> Result<Option<(u64, String)>, StoreError>;

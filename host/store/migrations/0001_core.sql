@@ -75,5 +75,6 @@ CREATE TABLE secrets (
 
 CREATE TABLE platform (
     id INTEGER PRIMARY KEY CHECK (id = 1),
-    document TEXT NOT NULL
+    document TEXT NOT NULL,
+    provenance TEXT NOT NULL
 ) STRICT;

@@ -19,6 +19,7 @@ use windlass_engine::{
 };
 use windlass_model::{
     ActionId, Digest,
+    application::Provenance,
     event::{Deployment, DeploymentNumber, DeploymentStatus, Event, LoggedEvent},
     name::{ApplicationName, EnvironmentName},
     platform::{OnRemove, Platform},
@@ -380,13 +381,21 @@ impl Store for SqliteStore {
         Ok(Some(content))
     }
 
-    async fn platform(&self) -> Result<Platform, StoreError> {
-        let row = sqlx::query("SELECT document FROM platform").fetch_optional(&self.pool).await.map_err(failed("reading the platform"))?;
-        row.map_or_else(|| Ok(Platform::default()), |row| decode("platform", &rows::text(&row, "document")?))
+    async fn platform(&self) -> Result<(Platform, Provenance), StoreError> {
+        let row = sqlx::query("SELECT document, provenance FROM platform").fetch_optional(&self.pool).await.map_err(failed("reading the platform"))?;
+        match row {
+            Some(row) => Ok((decode("platform", &rows::text(&row, "document")?)?, decode("provenance", &rows::text(&row, "provenance")?)?)),
+            None => Ok((Platform::default(), Provenance::default())),
+        }
     }
 
-    async fn put_platform(&self, platform: &Platform) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO platform (id, document) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET document = excluded.document").bind(encode("platform", platform)?).execute(&self.pool).await.map_err(failed("storing the platform"))?;
+    async fn put_platform(&self, platform: &Platform, provenance: &Provenance) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO platform (id, document, provenance) VALUES (1, ?, ?) ON CONFLICT (id) DO UPDATE SET document = excluded.document, provenance = excluded.provenance")
+            .bind(encode("platform", platform)?)
+            .bind(encode("provenance", provenance)?)
+            .execute(&self.pool)
+            .await
+            .map_err(failed("storing the platform"))?;
         Ok(())
     }
 

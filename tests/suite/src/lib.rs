@@ -1,0 +1,7 @@
+//! What the tests of the whole share: a planning world from texts, the binary, the fake capability and
+//! the contract that every capability passes.
+
+pub mod binary;
+pub mod contract;
+pub mod memory;
+pub mod world;

@@ -3,6 +3,7 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result};
+use wasm_metadata::{AddMetadata, AddMetadataField, Revision, Source};
 use wit_component::ComponentEncoder;
 
 use crate::{
@@ -24,17 +25,22 @@ pub(crate) fn build_all(place: &Place) -> Result<usize> {
     succeed(&mut command).context("drivers don't compile")?;
     if place.root.join("tests/guests/Cargo.toml").exists() {
         let mut command = toolchain.command(place);
-        command.arg("--manifest-path").arg(place.root.join("tests/guests/Cargo.toml"));
+        command.arg("--examples").arg("--manifest-path").arg(place.root.join("tests/guests/Cargo.toml"));
         succeed(&mut command).context("hostile guests don't compile")?;
     }
     let folder = place.components();
     fs::create_dir_all(&folder)?;
     let mut count = 0;
-    for entry in fs::read_dir(toolchain.output(place))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "wasm") {
-            encode(&path, &folder)?;
-            count += 1;
+    for (modules, folder) in [(toolchain.output(place), folder.clone()), (toolchain.output(place).join("examples"), folder.join("guests"))] {
+        fs::create_dir_all(&folder)?;
+        for entry in fs::read_dir(&modules)? {
+            let path = entry?.path();
+            // Cargo leaves a second copy behind, with a hash in its name.
+            let is_copy = path.file_stem().is_some_and(|stem| stem.to_string_lossy().contains('-'));
+            if path.extension().is_some_and(|extension| extension == "wasm") && !is_copy {
+                encode(&path, &folder)?;
+                count += 1;
+            }
         }
     }
     Ok(count)
@@ -67,6 +73,10 @@ fn encode(module: &Path, folder: &Path) -> Result<()> {
         .module(&bytes)
         .and_then(|encoder| encoder.encode())
         .with_context(|| format!("{} can't be encoded as a component", module.display()))?;
+    let mut metadata = AddMetadata::default();
+    metadata.source = AddMetadataField::Set(Source::new(env!("CARGO_PKG_REPOSITORY"))?);
+    metadata.revision = AddMetadataField::Set(Revision::new(env!("CARGO_PKG_VERSION").to_owned()));
+    let component = metadata.to_wasm(&component)?;
     let path = folder.join(format!("{name}.wasm"));
     if fs::read(&path).ok().as_deref() != Some(component.as_slice()) {
         let temporary = folder.join(format!(".{name}.tmp"));

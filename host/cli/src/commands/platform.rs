@@ -31,7 +31,7 @@ pub(crate) async fn apply(global: &Global, folder: &Path) -> Result<Code, Failur
         }
     }
     workspace.store.put_documents(&documents).await?;
-    workspace.store.put_platform(&platform).await?;
+    workspace.store.put_platform(&platform, &provenance).await?;
     print::note(&format!(
         "stored {} definitions, {} profiles, {} environment types, {} connections and {} resource types",
         platform.definitions.len(),
@@ -58,7 +58,7 @@ fn register(workspace: &Workspace, platform: &Platform, provenance: &Provenance)
 
 /// A connection with live actions can't be removed: they could not be taken away any more.
 async fn guard_connections(workspace: &Workspace, platform: &Platform) -> Result<(), Failure> {
-    let before = workspace.store.platform().await?;
+    let (before, _) = workspace.store.platform().await?;
     for name in before.connections.keys().filter(|name| !platform.connections.contains_key(*name)) {
         for record in workspace.store.environments().await? {
             let state = workspace.state(&record.key).await?;
@@ -147,7 +147,7 @@ pub(crate) async fn show(global: &Global, name: &str, format: Format) -> Result<
 /// Plans every stored environment with the platform of a folder; equal changes are shown together.
 pub(crate) async fn diff(global: &Global, folder: &Path, only: &[EnvironmentName], format: Format, detailed_exitcode: bool) -> Result<Code, Failure> {
     let workspace = Workspace::open(global).await?;
-    let (platform, provenance) = workspace.planning.load(folder)?;
+    let (platform, _) = workspace.planning.load(folder)?;
     let layers = Layers(vec![(LayerName::Stored, Arc::new(platform)), (LayerName::BuiltIn, Arc::clone(&workspace.planning.built_in))]);
     let mut unchanged = 0;
     let mut groups: BTreeMap<Vec<String>, Vec<String>> = BTreeMap::new();
@@ -167,7 +167,6 @@ pub(crate) async fn diff(global: &Global, folder: &Path, only: &[EnvironmentName
             None => failed.entry(output.diagnostics.iter().map(ToString::to_string).collect()).or_default().push(record.key.to_string()),
         }
     }
-    let _ = provenance;
     let changed = !groups.is_empty() || !failed.is_empty();
     if format == Format::Text {
         for (lines, environments) in &failed {

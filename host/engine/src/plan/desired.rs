@@ -84,10 +84,11 @@ pub(crate) fn digest(input: &PlanInput, documents: &BTreeMap<String, Value>, com
     // Versions of generated secrets are part of it, their first one is not: it comes with the first deployment.
     let secrets: BTreeMap<&String, &u64> = input.secrets.iter().filter(|(name, version)| !name.starts_with("action/") || **version > 1).collect();
     Digest::of(&(
-        (&input.environment, &input.environment_type, input.model.digest().map_err(bug)?),
+        (&input.environment, &input.environment_type),
+        // The model as this environment sees it: an image that was given and one that was carried over are the same.
+        (&effective.workloads, &effective.resources, &effective.values),
         Digest::of(documents).map_err(bug)?,
         components,
-        &effective.carried_images,
         secrets,
         policy,
         &input.grants_at_most,

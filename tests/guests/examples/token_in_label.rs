@@ -1,0 +1,12 @@
+//! A guest of the tests: token in label.
+#![allow(unused_imports, unused_variables, unreachable_code, unsafe_code, reason = "guests misbehave in many ways")]
+
+use windlass_guests::prelude::*;
+
+fn define(request: wit::Request) -> Result<wit::Answer, Vec<wit::Diagnostic>> {
+    let token = input(&request, "secret");
+    Object::new("config", &json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "x", "labels": { "a": token } } }));
+    outputs("{}")
+}
+
+windlass_guests::guest!(define);

@@ -1,0 +1,10 @@
+//! A guest of the tests: undeclared output.
+#![allow(unused_imports, unused_variables, unreachable_code, unsafe_code, reason = "guests misbehave in many ways")]
+
+use windlass_guests::prelude::*;
+
+fn define(request: wit::Request) -> Result<wit::Answer, Vec<wit::Diagnostic>> {
+    outputs("{\"valeu\":\"x\"}")
+}
+
+windlass_guests::guest!(define);

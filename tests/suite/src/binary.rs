@@ -1,0 +1,167 @@
+//! The real binary, in a folder of its own.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use tempfile::TempDir;
+
+/// A folder in which `windlass` runs.
+#[derive(Debug)]
+pub struct Folder {
+    dir: TempDir,
+}
+
+/// What a command left behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ran {
+    /// Its exit code; -1 if it was killed.
+    pub code: i32,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+/// Returns the repository's root.
+#[must_use]
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).map(Path::to_path_buf).unwrap_or_default()
+}
+
+/// Returns the folder of built components.
+///
+/// # Panics
+///
+/// Outside of `cargo xtask test`, which builds them.
+#[must_use]
+pub fn components() -> PathBuf {
+    PathBuf::from(std::env::var_os("WINDLASS_COMPONENTS").unwrap_or_else(|| unreachable!("WINDLASS_COMPONENTS is not set: run `cargo xtask test`")))
+}
+
+fn binary() -> PathBuf {
+    PathBuf::from(std::env::var_os("WINDLASS_BIN").unwrap_or_else(|| unreachable!("WINDLASS_BIN is not set: run `cargo xtask test`")))
+}
+
+impl Default for Folder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Folder {
+    /// Makes an empty folder.
+    ///
+    /// # Panics
+    ///
+    /// If the system gives none.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { dir: TempDir::new().unwrap_or_else(|error| unreachable!("a temporary folder: {error}")) }
+    }
+
+    /// Returns its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Writes a file.
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.path().join(path);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).unwrap_or_default();
+        }
+        std::fs::write(&path, text).unwrap_or_else(|error| unreachable!("{}: {error}", path.display()));
+    }
+
+    /// Reads a file.
+    #[must_use]
+    pub fn read(&self, path: &str) -> String {
+        std::fs::read_to_string(self.path().join(path)).unwrap_or_default()
+    }
+
+    /// Copies a folder of the repository.
+    pub fn copy(&self, from: &str, to: &str) {
+        fn walk(from: &Path, to: &Path) {
+            std::fs::create_dir_all(to).unwrap_or_default();
+            for entry in std::fs::read_dir(from).into_iter().flatten().flatten() {
+                let target = to.join(entry.file_name());
+                if entry.path().is_dir() {
+                    walk(&entry.path(), &target);
+                } else {
+                    std::fs::copy(entry.path(), target).unwrap_or_default();
+                }
+            }
+        }
+        walk(&root().join(from), &self.path().join(to));
+    }
+
+    /// Prepares a command.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.args(arguments).current_dir(self.path()).env_remove("WINDLASS_DATA_DIR").env_remove("WINDLASS_KEY").env("USER", "tester").env("NO_COLOR", "1");
+        command
+    }
+
+    /// Runs a command line: words are separated by spaces.
+    pub fn run(&self, line: &str) -> Ran {
+        self.run_with(line, &[])
+    }
+
+    /// Runs a command line with environment variables.
+    pub fn run_with(&self, line: &str, variables: &[(&str, &str)]) -> Ran {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let output = self.command(&words).envs(variables.iter().copied()).stdin(std::process::Stdio::null()).output();
+        ran(output.unwrap_or_else(|error| unreachable!("windlass can't be started: {error}")))
+    }
+
+    /// Runs a command line that must succeed.
+    pub fn ok(&self, line: &str) -> Ran {
+        let ran = self.run(line);
+        assert_eq!(ran.code, 0, "windlass {line}\n{}\n{}", ran.out, ran.err);
+        ran
+    }
+
+    /// Runs a command line with standard input.
+    pub fn pipe(&self, line: &str, input: &str) -> Ran {
+        use std::io::Write as _;
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let mut child = self
+            .command(&words)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| unreachable!("windlass can't be started: {error}"));
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(input.as_bytes()).unwrap_or_default();
+        }
+        ran(child.wait_with_output().unwrap_or_else(|error| unreachable!("windlass: {error}")))
+    }
+
+    /// Lists files below a path, relative, with what they hold.
+    #[must_use]
+    pub fn files(&self, below: &str) -> std::collections::BTreeMap<String, String> {
+        fn walk(root: &Path, at: &Path, out: &mut std::collections::BTreeMap<String, String>) {
+            for entry in std::fs::read_dir(at).into_iter().flatten().flatten() {
+                if entry.path().is_dir() {
+                    walk(root, &entry.path(), out);
+                } else {
+                    let name = entry.path().strip_prefix(root).map(|path| path.display().to_string()).unwrap_or_default();
+                    out.insert(name, std::fs::read_to_string(entry.path()).unwrap_or_default());
+                }
+            }
+        }
+        let mut out = std::collections::BTreeMap::new();
+        let root = self.path().join(below);
+        walk(&root, &root, &mut out);
+        out
+    }
+}
+
+fn ran(output: Output) -> Ran {
+    Ran { code: output.status.code().unwrap_or(-1), out: String::from_utf8_lossy(&output.stdout).into_owned(), err: String::from_utf8_lossy(&output.stderr).into_owned() }
+}

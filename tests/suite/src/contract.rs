@@ -1,0 +1,158 @@
+//! The contract that every capability passes, the fake and the real ones: twice is once, someone else's
+//! stays, what is gone may be deleted.
+
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use windlass_engine::{
+    session::{ActionRef, Cancel, CapabilityError, CapabilityErrorKind, Checkpoint, Depth, EffectCx, Executor, Observed, OpenConnection, Owner, Ownership, Phase, Progress, ResolvedAction, Session, Step, Ticket},
+    store::Fence,
+};
+use windlass_model::{
+    ActionId, NodeKey,
+    platform::{ConnectionSettings, DirectorySettings, OnRemove, SecretFiles},
+    state::{EnvironmentKey, RecordedAction, Status},
+};
+
+struct Quiet;
+
+#[async_trait]
+impl Checkpoint for Quiet {
+    async fn save(&self, _: &Ticket) -> Result<(), CapabilityError> {
+        Ok(())
+    }
+}
+
+impl Progress for Quiet {
+    fn note(&self, _: &ActionId, _: &str) {}
+}
+
+fn owner(installation: &str) -> Owner {
+    Owner { installation: installation.to_owned(), environment: environment() }
+}
+
+fn environment() -> EnvironmentKey {
+    EnvironmentKey { application: "shop".parse().unwrap_or_else(|_| unreachable!("a label")), environment: "dev".parse().unwrap_or_else(|_| unreachable!("a label")) }
+}
+
+fn settings() -> ConnectionSettings {
+    ConnectionSettings::Directory { directory: DirectorySettings { path: None, secrets: Some(SecretFiles::Plain) } }
+}
+
+fn config(name: &str, value: &str) -> Value {
+    json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name, "namespace": "shop-dev" }, "data": { "key": value } })
+}
+
+fn id(name: &str) -> ActionId {
+    ActionId::new(&"workload/web".parse::<NodeKey>().unwrap_or_else(|_| unreachable!("a key")), &format!("object/{name}"))
+}
+
+fn action(name: &str, value: &str) -> ResolvedAction {
+    ResolvedAction { id: id(name), identity: format!("/ConfigMap/shop-dev/{name}"), spec: config(name, value), recorded: None, take_ownership: false, replace: false }
+}
+
+fn record(name: &str, value: &str, observed: &Observed) -> RecordedAction {
+    RecordedAction {
+        id: id(name),
+        interface: "windlass:kubernetes/objects".into(),
+        connection: "manifests".parse().unwrap_or_else(|_| unreachable!("a name")),
+        settings: settings(),
+        identity: format!("/ConfigMap/shop-dev/{name}"),
+        spec: config(name, value),
+        versions: std::collections::BTreeMap::new(),
+        resolved: None,
+        mac: None,
+        handle: observed.handle.clone(),
+        outputs: observed.outputs.clone(),
+        status: Status::Live,
+        depends_on: Vec::new(),
+        rank: 20,
+        on_remove: OnRemove::Delete,
+        holds_data: false,
+    }
+}
+
+/// Ensures and waits until everything is done.
+async fn ensure(session: &dyn Session, owner: &Owner, actions: &[ResolvedAction]) -> Vec<Result<Observed, CapabilityError>> {
+    let cancel = Cancel::default();
+    let cx = EffectCx { owner, fence: Fence(1), deadline: Instant::now() + Duration::from_secs(30), cancel: &cancel, journal: &Quiet, events: &Quiet };
+    let mut out = Vec::new();
+    for (action, step) in actions.iter().zip(session.ensure(&cx, actions).await) {
+        let mut step = step;
+        let done = loop {
+            match step {
+                Ok(Step::Done(observed)) => break Ok(observed),
+                Ok(Step::Waiting { ticket, .. }) => {
+                    step = session.poll(&cx, &[Ticket { id: action.id.clone(), state: ticket }]).await.pop().unwrap_or_else(|| unreachable!("one answer for each ticket"));
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        out.push(done);
+    }
+    out
+}
+
+async fn delete(session: &dyn Session, owner: &Owner, records: &[RecordedAction]) -> Vec<Result<Step, CapabilityError>> {
+    let cancel = Cancel::default();
+    let cx = EffectCx { owner, fence: Fence(1), deadline: Instant::now() + Duration::from_secs(30), cancel: &cancel, journal: &Quiet, events: &Quiet };
+    session.delete(&cx, records).await
+}
+
+/// Runs the whole contract on an empty sink of Kubernetes objects.
+///
+/// # Panics
+///
+/// Where the capability breaks it.
+pub async fn check(executor: &dyn Executor) {
+    let open = OpenConnection { name: "manifests".parse().unwrap_or_else(|_| unreachable!("a name")), settings: settings(), environment: environment() };
+    let session = executor.open(&open).await.unwrap_or_else(|error| unreachable!("{error}"));
+    let session = session.as_ref();
+    let (us, others) = (owner("ours"), owner("theirs"));
+
+    // Absent is created; answers come in order, one for each action.
+    let both = [action("a", "1"), action("b", "1")];
+    let made: Vec<Observed> = ensure(session, &us, &both).await.into_iter().map(|made| made.unwrap_or_else(|error| unreachable!("{error}"))).collect();
+    assert!(made.iter().all(|made| made.changed), "something was made");
+
+    // Twice is once.
+    let again = ensure(session, &us, &both).await;
+    assert!(again.iter().all(|again| again.as_ref().is_ok_and(|again| !again.changed)), "an equal spec changes nothing: {again:?}");
+
+    // What was made is found again, by another session too.
+    let second = executor.open(&open).await.unwrap_or_else(|error| unreachable!("{error}"));
+    let records = [record("a", "1", &made[0]), record("b", "1", &made[1])];
+    let refs: Vec<ActionRef<'_>> = records.iter().map(|record| ActionRef { id: &record.id, identity: &record.identity, handle: &record.handle, spec: Some(&record.spec) }).collect();
+    for seen in second.observe(&us, &refs, Depth::Presence).await {
+        let seen = seen.unwrap_or_else(|error| unreachable!("{error}"));
+        assert_eq!((seen.owner, seen.intact, seen.phase), (Ownership::Ours, true, Phase::Present));
+    }
+    assert_eq!(second.list_ours(&us).await.map(|list| list.len()).unwrap_or_default(), 2);
+    assert_eq!(second.list_ours(&others).await.map(|list| list.len()).unwrap_or_default(), 0);
+
+    // Ours converges, alone.
+    let changed = ensure(session, &us, &[action("a", "2"), action("b", "1")]).await;
+    assert_eq!(changed.iter().map(|changed| changed.as_ref().is_ok_and(|changed| changed.changed)).collect::<Vec<_>>(), [true, false]);
+
+    // Someone else's is refused with whose it is, and stays.
+    let refused = ensure(session, &others, &[action("a", "3")]).await;
+    let error = refused[0].as_ref().err().unwrap_or_else(|| unreachable!("someone else's object was changed"));
+    assert_eq!(error.kind, CapabilityErrorKind::Conflict);
+    assert!(error.message.contains("ours"), "the error says whose it is: {error}");
+    let refused = delete(session, &others, &[record("a", "2", &made[0])]).await;
+    assert!(refused[0].is_err(), "someone else's object was deleted");
+
+    // Taking it over is an explicit verb.
+    let taken = ensure(session, &others, &[ResolvedAction { take_ownership: true, ..action("a", "3") }]).await;
+    assert!(taken[0].is_ok(), "{taken:?}");
+    let back = ensure(session, &us, &[ResolvedAction { take_ownership: true, ..action("a", "2") }, action("b", "1")]).await;
+    assert!(back.iter().all(Result::is_ok), "{back:?}");
+
+    // Deleted once; what is gone is fine.
+    let records = [record("a", "2", &made[0]), record("b", "1", &made[1])];
+    for _ in 0..2 {
+        assert!(delete(session, &us, &records).await.iter().all(Result::is_ok));
+    }
+    assert_eq!(session.list_ours(&us).await.map(|list| list.len()).unwrap_or_default(), 0);
+}

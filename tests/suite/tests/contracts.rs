@@ -1,0 +1,85 @@
+//! What others rely on: frozen WIT, the SDK's copy of it, imports of the first-party drivers, arrows of the crates.
+
+use std::{collections::{BTreeMap, BTreeSet}, fs, path::Path, process::Command};
+
+use sha2::{Digest as _, Sha256};
+use windlass_suite::binary::{components, root};
+
+#[test]
+fn released_wit_never_changes() {
+    let wit = root().join("wit");
+    let frozen = fs::read_to_string(wit.join("frozen.sha256")).unwrap();
+    let mut known: BTreeMap<String, String> = frozen.lines().filter_map(|line| line.split_once("  ")).map(|(hash, file)| (file.to_owned(), hash.to_owned())).collect();
+    for package in fs::read_dir(&wit).unwrap().flatten().filter(|entry| entry.path().is_dir()) {
+        for file in fs::read_dir(package.path()).unwrap().flatten() {
+            let name = file.path().strip_prefix(&wit).unwrap().display().to_string();
+            let hash: String = Sha256::digest(fs::read(file.path()).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(known.remove(&name), Some(hash), "{name} changed; a released package is frozen: make a new version, and `cargo xtask wit --freeze`");
+        }
+    }
+    assert!(known.is_empty(), "frozen files are gone: {known:?}");
+}
+
+#[test]
+fn the_sdk_carries_the_same_wit() {
+    for entry in fs::read_dir(root().join("wit")).unwrap().flatten().filter(|entry| entry.path().is_dir()) {
+        for file in fs::read_dir(entry.path()).unwrap().flatten() {
+            let copy = root().join("sdk/rust/wit").join(entry.file_name()).join(file.file_name());
+            assert_eq!(fs::read_to_string(file.path()).unwrap(), fs::read_to_string(&copy).unwrap(), "{}", copy.display());
+        }
+    }
+}
+
+#[test]
+fn first_party_drivers_import_only_what_they_use() {
+    let mut table = BTreeMap::new();
+    for name in ["dns-static", "kubernetes-namespace", "postgres", "redis", "route", "template", "volume", "workload-default"] {
+        let info = windlass_runtime::inspect(&fs::read(components().join(format!("{name}.wasm"))).unwrap()).unwrap();
+        table.insert(name, (info.imports, info.privileges));
+    }
+    insta::assert_json_snapshot!(table);
+}
+
+/// Reads `| member | … | may import |` rows of ARCHITECTURE.md.
+fn allowed_edges() -> BTreeMap<String, BTreeSet<String>> {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    text.lines()
+        .filter(|line| line.starts_with("| `windlass-") || line.starts_with("| `xtask"))
+        .map(|line| {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            let names = |cell: &str| cell.split(',').map(|name| name.trim().trim_matches('`').to_owned()).filter(|name| !name.is_empty() && name != "–").collect();
+            (cells[1].trim_matches('`').to_owned(), names(cells[3]))
+        })
+        .collect()
+}
+
+#[test]
+fn arrows_point_down_the_table() {
+    let output = Command::new(env!("CARGO")).args(["metadata", "--format-version=1", "--no-deps", "--offline"]).current_dir(root()).output().unwrap();
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let allowed = allowed_edges();
+    let mut wrong = Vec::new();
+    for package in metadata["packages"].as_array().unwrap() {
+        let name = package["name"].as_str().unwrap();
+        let manifest = Path::new(package["manifest_path"].as_str().unwrap());
+        // All drivers have one row, tests may import anything.
+        let row = if manifest.starts_with(root().join("drivers")) || manifest.starts_with(root().join("examples")) { "windlass-driver-*" } else { name };
+        let Some(edges) = allowed.get(row) else {
+            wrong.push(format!("{name} has no row"));
+            continue;
+        };
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let dependency = dependency["name"].as_str().unwrap();
+            if dependency.starts_with("windlass-") && !edges.contains("any") && !edges.contains(dependency) {
+                wrong.push(format!("{name} -> {dependency}"));
+            }
+            // Each of these libraries has one home.
+            for (library, homes) in [("wasmtime", &["windlass-runtime"][..]), ("sqlx", &["windlass-store"]), ("clap", &["windlass-cli"]), ("miette", &["windlass-cli"]), ("aes-gcm-siv", &["windlass-capability-secrets"])] {
+                if dependency == library && !homes.contains(&name) {
+                    wrong.push(format!("{name} names {library}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "edges that ARCHITECTURE.md does not list: {wrong:#?}");
+}

@@ -1,0 +1,158 @@
+//! Hostile components: each contained with a finding that names driver, digest and limit, while others plan on.
+
+use std::{fs, path::Path};
+
+use windlass_suite::world::World;
+
+const APPLICATION: &str = "
+apiVersion: score.dev/v1b1
+metadata: { name: web }
+containers: { main: { image: x } }
+resources:
+  env: { type: environment }
+  probe: { type: probe, params: {} }
+";
+
+/// Documents in which a type `probe` is made by one component.
+fn documents(folder: &Path, component: &str, grants: &str) {
+    fs::create_dir_all(folder.join("app")).unwrap();
+    fs::create_dir_all(folder.join("platform")).unwrap();
+    fs::write(folder.join("app/score.yaml"), APPLICATION).unwrap();
+    fs::write(
+        folder.join("platform/platform.yaml"),
+        format!(
+            "apiVersion: windlass.dev/v1alpha1
+kind: ResourceDefinition
+metadata: {{ name: probe }}
+spec:
+  type: probe
+  driver: {{ file: {component}.wasm }}
+  inputs: {{ secret: \"${{resources.env.API_KEY}}\" }}
+  resources: {{ env: {{ type: environment }} }}
+  grants: [{grants}]
+---
+apiVersion: windlass.dev/v1alpha1
+kind: ResourceType
+metadata: {{ name: probe }}
+spec:
+  outputs: {{ type: object, additionalProperties: false, properties: {{ value: {{ type: string }}, port: {{ type: integer }}, secret: {{ type: string, x-windlass-secret: true }} }} }}
+---
+apiVersion: windlass.dev/v1alpha1
+kind: Connection
+metadata: {{ name: cluster }}
+spec: {{ capability: kubernetes, kubernetes: {{ context: test }} }}
+"
+        ),
+    )
+    .unwrap();
+}
+
+const OBJECTS: &str = "{ import: windlass:kubernetes/objects, kinds: [v1/ConfigMap, v1/Secret, apps/v1/Deployment] }";
+
+fn findings(world: &World, component: &str, grants: &str) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    documents(folder.path(), component, grants);
+    let mut input = world.input(folder.path());
+    input.secrets.insert("env/API_KEY".into(), 1);
+    world.findings(&input)
+}
+
+#[test]
+fn each_is_contained_and_named() {
+    let world = World::new();
+    let guests: Vec<String> = world.digests.keys().filter_map(|name| name.strip_prefix("file:")?.strip_suffix(".wasm")).map(str::to_owned).collect();
+    assert!(guests.len() >= 28, "{guests:?}");
+    let mut table = std::collections::BTreeMap::new();
+    for guest in &guests {
+        let grants = if guest == "ungranted_import" { "" } else { OBJECTS };
+        let found = findings(&world, guest, grants);
+        assert_eq!(found.is_empty(), matches!(guest.as_str(), "honest" | "counter"), "{guest}: {found:?}");
+        table.insert(guest.clone(), found);
+        // Whoever comes next is not disturbed.
+        assert!(findings(&world, "honest", OBJECTS).is_empty(), "after {guest}");
+    }
+    insta::assert_json_snapshot!(table);
+}
+
+#[test]
+fn others_plan_on_while_one_spins() {
+    let world = World::new();
+    std::thread::scope(|scope| {
+        let spinning = scope.spawn(|| findings(&world, "endless_loop", OBJECTS));
+        let mut honest = 0;
+        while !spinning.is_finished() {
+            assert!(findings(&world, "honest", OBJECTS).is_empty());
+            honest += 1;
+        }
+        assert!(honest > 3, "honest plans went on: {honest}");
+        assert!(spinning.join().unwrap()[0].contains("`call time`"));
+    });
+}
+
+#[test]
+fn an_instance_remembers_nothing() {
+    let world = World::new();
+    let folder = tempfile::tempdir().unwrap();
+    documents(folder.path(), "counter", OBJECTS);
+    let input = world.input(folder.path());
+    let mut input = input;
+    input.secrets.insert("env/API_KEY".into(), 1);
+    for _ in 0..50 {
+        let plan = world.plan(&input).plan.unwrap();
+        let node = plan.nodes().find(|node| node.key.to_string().starts_with("probe")).unwrap();
+        assert_eq!(node.outputs["value"], "call 1");
+    }
+}
+
+/// A component written by hand: what no Rust compiler emits.
+fn by_hand(define: &str) -> Vec<u8> {
+    let module = wat::parse_str(format!(
+        r#"(module
+            (memory (export "memory") 2)
+            (table $table 1 funcref)
+            (global $top (mut i32) (i32.const 4096))
+            (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+                (local $at i32)
+                (local.set $at (global.get $top))
+                (global.set $top (i32.add (global.get $top) (local.get 3)))
+                (local.get $at))
+            (data (i32.const 2048) "{{\"x-windlass-sealed\":true}}")
+            (func (export "windlass:driver/resource-definition@0.1.0#describe") (result i32)
+                (i32.store (i32.const 1024) (i32.const 2048)) (i32.store (i32.const 1028) (i32.const 26))
+                (i32.store (i32.const 1032) (i32.const 2048)) (i32.store (i32.const 1036) (i32.const 26))
+                (i32.store (i32.const 1040) (i32.const 2048)) (i32.store (i32.const 1044) (i32.const 26))
+                (i32.store (i32.const 1048) (i32.const 2048)) (i32.store (i32.const 1052) (i32.const 26))
+                (i32.const 1024))
+            (func (export "windlass:driver/resource-definition@0.1.0#define") (param i32) (result i32)
+                {define}
+                (unreachable))
+        )"#
+    ))
+    .unwrap();
+    let mut resolve = wit_parser::Resolve::default();
+    let (package, _) = resolve.push_dir(windlass_suite::binary::root().join("wit/driver")).unwrap();
+    let world = resolve.select_world(&[package], Some("resource-driver")).unwrap();
+    let mut module = module;
+    wit_component::embed_component_metadata(&mut module, &resolve, world, wit_component::StringEncoding::UTF8).unwrap();
+    wit_component::ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap()
+}
+
+#[test]
+fn tables_answers_and_files_that_no_compiler_emits() {
+    let mut world = World::new();
+    for (name, bytes) in [
+        ("table_bomb", by_hand("(loop $again (drop (table.grow $table (ref.null func) (i32.const 1000))) (br $again))")),
+        ("huge_pointer", by_hand("(i32.store (i32.const 1024) (i32.const 0)) (i32.store (i32.const 1028) (i32.const 2147483647)) (i32.store (i32.const 1032) (i32.const 2147483647)) (return (i32.const 1024))")),
+        ("grow_memory", by_hand("(loop $again (drop (memory.grow (i32.const 16))) (br $again))")),
+        ("bad_discriminant", by_hand("(i32.store (i32.const 1024) (i32.const 77)) (return (i32.const 1024))")),
+        ("wrong_world", b"\0asm\x0d\0\x01\0".to_vec()),
+        ("core_module", b"\0asm\x01\0\0\0".to_vec()),
+        ("random_bytes", b"this is no component at all".to_vec()),
+        ("truncated", by_hand("").split_at(200).0.to_vec()),
+    ] {
+        world.add(&format!("file:{name}.wasm"), bytes);
+        let found = findings(&world, name, OBJECTS);
+        assert_eq!(found.len(), 1, "{name}: {found:?}");
+        insta::assert_snapshot!(name, found[0]);
+    }
+}
