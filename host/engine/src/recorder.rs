@@ -1,11 +1,11 @@
 //! The one recorder behind all handles: it checks, names and keeps what a driver stages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use windlass_model::{
     ActionId, Diagnostic, NodeKey, limits,
-    pointer::{self, StringRole},
+    pointer,
     sealed::{Encoding, Origin, Sealed},
 };
 
@@ -50,6 +50,7 @@ pub struct Recorder {
     pub actions: Vec<StagedAction>,
     /// What was refused.
     pub diagnostics: Vec<Diagnostic>,
+    names: BTreeSet<String>,
     calls: u64,
     bytes: usize,
 }
@@ -76,7 +77,7 @@ impl Recorder {
     #[must_use]
     pub fn new(input: RecorderInput) -> Self {
         let RecorderInput { planners, node, authorities, contexts, secret_versions, tokens } = input;
-        Self { planners, node, authorities, contexts, secret_versions, tokens, actions: Vec::new(), diagnostics: Vec::new(), calls: 0, bytes: 0 }
+        Self { planners, node, authorities, contexts, secret_versions, tokens, actions: Vec::new(), diagnostics: Vec::new(), names: BTreeSet::new(), calls: 0, bytes: 0 }
     }
 
     /// Returns the interfaces that may be used.
@@ -108,7 +109,7 @@ impl Recorder {
             Ok((spec, problems)) => (spec, problems),
             Err(problem) => (Value::Null, vec![problem]),
         };
-        if self.actions.iter().any(|action| action.local == local) {
+        if !self.names.insert(local.clone()) {
             problems.push(Diagnostic::error("duplicate-action", format!("`{}` is staged twice", printable(&local))).hint("names are unique inside a node"));
         }
         self.refuse(problems.into_iter().map(|problem| problem.on(format!("{}:{}", self.node, printable(&local)))).collect());
@@ -249,7 +250,8 @@ fn url_component(text: &str) -> String {
 #[must_use]
 pub fn token_problem(errors: &[(String, tokens::TokenError)]) -> Diagnostic {
     match errors.first() {
-        Some((at, error)) => Diagnostic::error("sealed-token", format!("the value at `{at}` {error}")).at(at.clone()),
+        Some((at, error)) if at.is_empty() => Diagnostic::error("sealed-token", format!("the value {error}")),
+        Some((at, error)) => Diagnostic::error("sealed-token", format!("the value at `{at}` {error}", at = printable(at))).at(printable(at)),
         None => Diagnostic::error("sealed-token", "holds an invalid sealed token"),
     }
 }
@@ -275,8 +277,6 @@ fn check_sealed(planner: &dyn Planner, spec: &Value) -> Vec<Diagnostic> {
             );
         }
     });
-    // Keys are never sealed: the token table refuses them. Nothing else to look for in plain strings.
-    pointer::visit_strings(spec, &mut |_, role, _| debug_assert!(matches!(role, StringRole::Key | StringRole::Value)));
     problems
 }
 

@@ -80,7 +80,12 @@ impl TokenSchema {
 
     fn tolerant(schema: &Value) -> Result<Self, String> {
         let token = json!({ "type": "string", "pattern": TOKEN_OPEN.to_string() });
-        jsonschema::draft202012::new(&transform(schema, &token, true)).map(Self).map_err(|error| error.to_string())
+        // The whole is never a token: wrapped like its fields, its errors would lose their places.
+        let mut transformed = transform(schema, &token, true);
+        if let Some(inner) = transformed.get_mut("anyOf").and_then(|branches| branches.get_mut(1)).map(Value::take) {
+            transformed = inner;
+        }
+        jsonschema::draft202012::new(&transformed).map(Self).map_err(|error| error.to_string())
     }
 
     /// Checks a value in which tokens stand for sealed values; `base` is put before pointers.
@@ -88,12 +93,27 @@ impl TokenSchema {
         if self.0.is_valid(value) {
             return Vec::new();
         }
-        self.0.iter_errors(value).map(|error| describe(&error, base, known_after)).collect()
+        let mut out = Vec::new();
+        self.0.iter_errors(value).for_each(|error| describe(&error, base, known_after, &mut out));
+        out
     }
 }
 
 /// Says what does not fit; a token at an open position gets its own sentence.
-fn describe(error: &jsonschema::ValidationError<'_>, base: &str, known_after: &dyn Fn(&str) -> Option<String>) -> Diagnostic {
+fn describe(error: &jsonschema::ValidationError<'_>, base: &str, known_after: &dyn Fn(&str) -> Option<String>, out: &mut Vec<Diagnostic>) {
+    if let jsonschema::error::ValidationErrorKind::AnyOf { context } = error.kind()
+        && let [_, own] = context.as_slice()
+        && error.schema_path().as_str().ends_with("/anyOf")
+        && !own.is_empty()
+    {
+        // "A token, or what the schema says": what the schema says is what people want to know.
+        own.iter().for_each(|inner| describe(inner, base, known_after, out));
+        return;
+    }
+    out.push(sentence(error, base, known_after));
+}
+
+fn sentence(error: &jsonschema::ValidationError<'_>, base: &str, known_after: &dyn Fn(&str) -> Option<String>) -> Diagnostic {
     let at = format!("{base}{}", error.instance_path().as_str());
     if let Some(text) = error.instance().as_str()
         && let Some(token) = text.split_once(TOKEN_OPEN).and_then(|(_, tail)| tail.split_once(TOKEN_CLOSE)).map(|(inner, _)| inner)

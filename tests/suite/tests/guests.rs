@@ -64,7 +64,7 @@ fn each_is_contained_and_named() {
     assert!(guests.len() >= 28, "{guests:?}");
     let mut table = std::collections::BTreeMap::new();
     for guest in &guests {
-        let grants = if guest == "ungranted_import" { "" } else { OBJECTS };
+        let grants = if guest == "ungranted-import" { "" } else { OBJECTS };
         let found = findings(&world, guest, grants);
         assert_eq!(found.is_empty(), matches!(guest.as_str(), "honest" | "counter"), "{guest}: {found:?}");
         table.insert(guest.clone(), found);
@@ -77,11 +77,16 @@ fn each_is_contained_and_named() {
 #[test]
 fn others_plan_on_while_one_spins() {
     let world = World::new();
+    let folder = tempfile::tempdir().unwrap();
+    documents(folder.path(), "honest", OBJECTS);
+    let mut input = world.input(folder.path());
+    input.secrets.insert("env/API_KEY".into(), 1);
+    let expected = world.plan(&input).plan.unwrap();
     std::thread::scope(|scope| {
-        let spinning = scope.spawn(|| findings(&world, "endless_loop", OBJECTS));
+        let spinning = scope.spawn(|| findings(&world, "endless-loop", OBJECTS));
         let mut honest = 0;
         while !spinning.is_finished() {
-            assert!(findings(&world, "honest", OBJECTS).is_empty());
+            assert_eq!(world.plan(&input).plan.as_ref(), Some(&expected));
             honest += 1;
         }
         assert!(honest > 3, "honest plans went on: {honest}");
@@ -113,7 +118,8 @@ fn by_hand(define: &str) -> Vec<u8> {
             (global $top (mut i32) (i32.const 4096))
             (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
                 (local $at i32)
-                (local.set $at (global.get $top))
+                (local.set $at (i32.and (i32.add (global.get $top) (i32.const 7)) (i32.const -8)))
+                (global.set $top (local.get $at))
                 (global.set $top (i32.add (global.get $top) (local.get 3)))
                 (local.get $at))
             (data (i32.const 2048) "{{\"x-windlass-sealed\":true}}")

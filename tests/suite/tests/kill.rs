@@ -1,0 +1,136 @@
+//! `kill -9` at every point of a deployment, and again while resuming: the same end state, each file
+//! written once, nothing half-written left.
+
+use windlass_suite::binary::Folder;
+
+const WEB: &str = "
+apiVersion: score.dev/v1b1
+metadata: { name: web }
+service: { ports: { http: { port: 80 } } }
+containers:
+  main:
+    image: web:IMAGE
+    variables: { PASSWORD: \"${resources.cache.password}\" }
+resources:
+  cache: { type: redis }
+";
+
+fn application(image: &str) -> Folder {
+    let folder = Folder::new();
+    folder.write("app/web.score.yaml", &WEB.replace("IMAGE", image));
+    folder
+}
+
+/// Counts the points of a command by running it in a copy of the folder's state.
+fn points(prepare: &dyn Fn() -> Folder, line: &str) -> u64 {
+    let folder = prepare();
+    let counted = folder.path().join("points");
+    let ran = folder.run_with(line, &[("WINDLASS_COUNT_POINTS", counted.to_str().unwrap())]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    folder.read("points").parse().unwrap()
+}
+
+/// The objects of an environment: generated values differ between runs, so only their places are compared.
+fn objects(folder: &Folder) -> Vec<String> {
+    let files = folder.files(".windlass/manifests");
+    assert!(files.keys().all(|name| !name.contains("windlass-tmp")), "a temporary file is left: {:?}", files.keys());
+    files.keys().cloned().collect()
+}
+
+fn settled(folder: &Folder, expected: &[String], at: &str) {
+    assert_eq!(objects(folder), expected, "{at}");
+    let state: serde_json::Value = serde_json::from_str(&folder.ok("env show -e dev -o json").out).unwrap();
+    for action in state["actions"].as_array().unwrap() {
+        assert_eq!(action["status"], "live", "{at}: {}", action["id"]);
+    }
+    // The inventory, the state and the files agree: another deployment finds nothing to do.
+    let plan = folder.run("plan app -e dev --detailed-exitcode --refresh");
+    assert_eq!(plan.code, 0, "{at}: {}\n{}", plan.out, plan.err);
+    assert!(plan.err.contains("everything is as it was left"), "{at}: {}", plan.err);
+    // One password, everywhere the same: it was made once.
+    let files = folder.files(".windlass/manifests");
+    let passwords: std::collections::BTreeSet<&str> = files.iter().filter(|(name, _)| name.contains("/secret-")).flat_map(|(_, text)| text.lines()).filter_map(|line| line.trim().strip_prefix("password: ").or_else(|| line.trim().strip_prefix("main.PASSWORD: "))).collect();
+    assert!(passwords.len() <= 1, "{at}: {passwords:?}");
+}
+
+fn kill_everywhere(prepare: &dyn Fn() -> Folder, line: &str, then: &str) {
+    let total = points(prepare, line);
+    assert!(total > 10, "{total} points");
+    let unkilled = prepare();
+    unkilled.ok(line);
+    let expected = objects(&unkilled);
+    for at in 1..=total {
+        let folder = prepare();
+        let ran = folder.run_with(line, &[("WINDLASS_KILL_AT", &at.to_string())]);
+        assert_eq!(ran.code, -1, "killed at {at}: {}", ran.err);
+        if at % 3 == 0 {
+            // Killed once more while it goes on.
+            folder.run_with(then, &[("WINDLASS_KILL_AT", "3")]);
+        }
+        folder.ok(then);
+        if expected.is_empty() {
+            assert!(objects(&folder).is_empty(), "{line} killed at {at}: {:?}", objects(&folder));
+        } else {
+            settled(&folder, &expected, &format!("{line} killed at {at}"));
+        }
+    }
+    eprintln!("{total} points of `{line}`: {total} times the same end state");
+}
+
+#[test]
+fn first_deployment() {
+    kill_everywhere(&|| application("1"), "deploy app -e dev --create-env development --yes", "deploy app -e dev --create-env development --yes");
+}
+
+#[test]
+fn second_deployment() {
+    let prepare = || {
+        let folder = application("1");
+        folder.ok("deploy app -e dev --create-env development --yes");
+        folder.write("app/web.score.yaml", &WEB.replace("IMAGE", "2").replace("service: { ports: { http: { port: 80 } } }\n", ""));
+        folder
+    };
+    kill_everywhere(&prepare, "deploy app -e dev --yes", "deploy app -e dev --yes");
+}
+
+#[test]
+fn destroy() {
+    let prepare = || {
+        let folder = application("1");
+        folder.ok("deploy app -e dev --create-env development --yes");
+        folder
+    };
+    kill_everywhere(&prepare, "destroy -e dev --yes", "destroy -e dev --yes");
+}
+
+#[test]
+fn resume_finishes_the_old_plan() {
+    let line = "deploy app -e dev --create-env development --yes";
+    let unkilled = application("1");
+    unkilled.ok(line);
+    let expected = objects(&unkilled);
+    // Points before the deployment is on record leave nothing to resume.
+    for at in [6, 9, 12, 15] {
+        let folder = application("1");
+        assert_eq!(folder.run_with(line, &[("WINDLASS_KILL_AT", &at.to_string())]).code, -1);
+        assert!(folder.ok("status -e dev").out.contains("interrupted"), "killed at {at}");
+        folder.run_with("resume -e dev", &[("WINDLASS_KILL_AT", "4")]);
+        folder.ok("resume -e dev");
+        settled(&folder, &expected, &format!("resumed after a kill at {at}"));
+        assert_eq!(folder.run("resume -e dev").code, 1, "nothing is under way any more");
+    }
+}
+
+#[test]
+fn a_deployment_that_kills_the_process_is_held() {
+    let folder = application("1");
+    assert_eq!(folder.run_with("deploy app -e dev --create-env development --yes", &[("WINDLASS_KILL_AT", "8")]).code, -1);
+    for _ in 0..3 {
+        assert_eq!(folder.run_with("resume -e dev", &[("WINDLASS_KILL_AT", "2")]).code, -1);
+    }
+    let held = folder.run("resume -e dev");
+    assert_eq!(held.code, 1);
+    assert!(held.err.contains("is held: the process died 3 times"), "{}", held.err);
+    // A new deployment takes over.
+    folder.ok("deploy app -e dev --yes");
+}
