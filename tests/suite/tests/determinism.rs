@@ -41,10 +41,10 @@ fn one_plan_however_it_is_made() {
     let other = tempfile::tempdir().unwrap();
     shop(other.path());
     std::fs::rename(other.path().join("app/web.score.yaml"), other.path().join("app/aaa.score.yaml")).unwrap();
-    let text = std::fs::read_to_string(other.path().join("platform/development.yaml")).unwrap();
+    let text = std::fs::read_to_string(other.path().join("platform/platform.yaml")).unwrap();
     let mut documents: Vec<&str> = text.split("\n---\n").collect();
     documents.reverse();
-    std::fs::write(other.path().join("platform/development.yaml"), format!("# a comment\n{}\n", documents.join("\n---\n"))).unwrap();
+    std::fs::write(other.path().join("platform/platform.yaml"), format!("# a comment\n{}\n", documents.join("\n---\n"))).unwrap();
     let mut moved = world.input(other.path());
     moved.last_images.clone_from(&input.last_images);
     moved.secrets.clone_from(&input.secrets);

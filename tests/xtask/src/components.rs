@@ -66,7 +66,7 @@ fn members(folder: &Path) -> Result<Vec<String>> {
 
 /// Encodes one module; an unchanged component keeps its file, so that nothing behind it is built again.
 fn encode(module: &Path, folder: &Path) -> Result<()> {
-    let name = module.file_stem().context("no name")?.to_string_lossy().replace("windlass_driver_", "").replace('_', "-");
+    let name = module.file_stem().context("no name")?.to_string_lossy().replace("windlass_driver_", "").replace("windlass_example_", "example-").replace('_', "-");
     let bytes = fs::read(module)?;
     let component = ComponentEncoder::default()
         .validate(true)
