@@ -1,0 +1,259 @@
+//! The command line: the README's tour, what people see, exit codes.
+
+use windlass_suite::binary::{Folder, Ran, root};
+
+/// Digests, times and numbers of this run out of a text.
+fn stable(ran: &Ran) -> String {
+    let text = format!("exit {}\n{}{}{}", ran.code, ran.out, if ran.err.is_empty() { "" } else { "--- stderr\n" }, ran.err);
+    let mut out = String::new();
+    for word in text.split_inclusive([' ', '\n']) {
+        let bare = word.trim_end();
+        let rest = &word[bare.len()..];
+        let hex = |text: &str, length: usize| text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let shown = if bare.trim_end_matches(',').strip_prefix("sha256:").is_some_and(|hex_part| hex(hex_part, 64)) {
+            "sha256:DIGEST"
+        } else if hex(bare, 12) {
+            "DIGEST"
+        } else if bare.len() == 20 && bare.ends_with('Z') && bare.contains('T') {
+            "TIME"
+        } else {
+            bare
+        };
+        out.push_str(shown);
+        out.push_str(rest);
+    }
+    out
+}
+
+const WEB: &str = "\
+apiVersion: score.dev/v1b1
+metadata:
+  name: web
+service:
+  ports:
+    http: { port: 80, targetPort: 8080 }
+containers:
+  main:
+    image: .
+    variables:
+      DB: postgres://${resources.db.username}:${resources.db.password}@${resources.db.host}/${resources.db.name}
+      KEY: ${resources.env.API_KEY}
+resources:
+  db: { type: postgres }
+  env: { type: environment }
+";
+
+fn application() -> Folder {
+    let folder = Folder::new();
+    folder.write("shop/web.score.yaml", WEB);
+    folder.ok("env create dev --type staging --app shop");
+    assert_eq!(folder.pipe("secret set API_KEY -e dev", "k-1\n").code, 0);
+    folder
+}
+
+#[test]
+fn the_tour_of_the_readme() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let folder = Folder::new();
+    let mut count = 0;
+    for block in readme.split("```sh tour\n").skip(1) {
+        for line in block.split("```").next().unwrap().lines() {
+            folder.ok(line.strip_prefix("windlass ").unwrap());
+            count += 1;
+        }
+    }
+    assert!(count >= 18, "{count} commands");
+}
+
+#[test]
+fn the_picture_of_the_readme() {
+    let folder = Folder::new();
+    folder.copy("examples/shop", "shop");
+    folder.ok("platform apply shop/platform");
+    let drawn = folder.ok("graph shop -e development --type development --image web=x").out;
+    assert_eq!(drawn, std::fs::read_to_string(root().join("examples/shop/graph.svg")).unwrap());
+}
+
+#[test]
+fn what_people_see() {
+    let folder = application();
+    insta::assert_snapshot!("plan", stable(&folder.run("plan shop -e dev --image web=web:1")));
+    insta::assert_snapshot!("deploy", stable(&folder.run("deploy shop -e dev --image web=web:1 --yes")));
+    insta::assert_snapshot!("again", stable(&folder.run("deploy shop -e dev --yes")));
+    assert_eq!(folder.pipe("secret set API_KEY -e dev", "k-2").code, 0);
+    insta::assert_snapshot!("rotated", stable(&folder.run("deploy shop -e dev --image web=web:2 --yes")));
+    insta::assert_snapshot!("status", stable(&folder.run("status -e dev")));
+    insta::assert_snapshot!("history", stable(&folder.run("history -e dev")));
+    insta::assert_snapshot!("events", stable(&folder.run("events 2 -e dev")));
+    insta::assert_snapshot!("environments", stable(&folder.run("env list")));
+    insta::assert_snapshot!("environment", stable(&folder.run("env show -e dev")));
+    insta::assert_snapshot!("secrets", stable(&folder.run("secret list -e dev")));
+    insta::assert_snapshot!("explain_field", stable(&folder.run("explain Service/shop-dev/web#/spec/ports/0/port -e dev")));
+    insta::assert_snapshot!("explain_resource", stable(&folder.run("explain postgres#web.db -e dev")));
+    insta::assert_snapshot!("explain_unknown", stable(&folder.run("explain Service/shop-dev/wbe -e dev")));
+    insta::assert_snapshot!("graph_mermaid", stable(&folder.run("graph -e dev --format mermaid")));
+    insta::assert_snapshot!("rollback", stable(&folder.run("rollback -e dev --yes")));
+    insta::assert_snapshot!("platform_list", stable(&folder.run("platform list")));
+    // No secret in anything that was printed or kept in the open.
+    let files = folder.files(".windlass");
+    assert!(files.iter().filter(|(name, _)| !name.contains("manifests/")).all(|(_, text)| !text.contains("k-2")), "a secret lies in the open");
+}
+
+#[test]
+fn manifests_hold_what_was_planned() {
+    let folder = application();
+    folder.ok("deploy shop -e dev --image web=web:1 --yes");
+    let files = folder.files(".windlass/manifests/shop/dev");
+    let secret = &files["shop-dev/secret-web-secrets.yaml"];
+    assert!(secret.contains("main.KEY: k-1"), "{secret}");
+    insta::assert_snapshot!("deployment", files["shop-dev/deployment.apps-web.yaml"].lines().filter(|line| !line.contains("fingerprint")).collect::<Vec<_>>().join("\n"));
+    insta::assert_snapshot!("files", files.keys().cloned().collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn strangers_files_stay() {
+    let folder = application();
+    folder.write(".windlass/manifests/shop/dev/shop-dev/service-web.yaml", "mine: true\n");
+    let refused = folder.run("deploy shop -e dev --image web=web:1 --yes");
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("exists and is not ours"), "{}", refused.err);
+    assert_eq!(folder.read(".windlass/manifests/shop/dev/shop-dev/service-web.yaml"), "mine: true\n");
+    folder.ok("deploy shop -e dev --image web=web:1 --yes --take-ownership Service/shop-dev/web");
+    // An edit of ours is seen, refused, and overwritten only when asked.
+    folder.write(".windlass/manifests/shop/dev/shop-dev/service-web.yaml", "edited: true\n");
+    let refused = folder.run("deploy shop -e dev --yes");
+    assert!(refused.err.contains("somebody edited"), "{}", refused.err);
+    folder.ok("deploy shop -e dev --yes --take-ownership Service/shop-dev/web");
+    // What vanished is restored; data that vanished is not.
+    std::fs::remove_file(folder.path().join(".windlass/manifests/shop/dev/shop-dev/service-web.yaml")).unwrap();
+    assert!(folder.ok("deploy shop -e dev --yes").err.contains("restoring"));
+    std::fs::remove_file(folder.path().join(".windlass/manifests/shop/dev/shop-dev/persistentvolumeclaim-postgres-web-db-data.yaml")).unwrap();
+    let stopped = folder.run("deploy shop -e dev --yes");
+    assert_eq!(stopped.code, 1);
+    assert!(stopped.err.contains("held data and is gone"), "{}", stopped.err);
+}
+
+#[test]
+fn data_is_guarded() {
+    let folder = application();
+    folder.ok("deploy shop -e dev --image web=web:1 --yes");
+    folder.write("shop/web.score.yaml", &WEB.replace("  db: { type: postgres }\n", "").replace("      DB: postgres://${resources.db.username}:${resources.db.password}@${resources.db.host}/${resources.db.name}\n", ""));
+    insta::assert_snapshot!("removed", stable(&folder.run("plan shop -e dev")));
+    folder.ok("deploy shop -e dev --yes");
+    let kept = folder.files(".windlass/manifests/shop/dev");
+    assert!(kept.contains_key("shop-dev/persistentvolumeclaim-postgres-web-db-data.yaml"), "data is retained: {:?}", kept.keys());
+    assert!(!kept.contains_key("shop-dev/statefulset.apps-postgres-web-db.yaml"));
+    // It returns, and is attached again with its old password.
+    folder.write("shop/web.score.yaml", WEB);
+    folder.ok("deploy shop -e dev --yes");
+    // A definition that says `delete` needs a word from somebody.
+    folder.write(
+        "platform/p.yaml",
+        "apiVersion: windlass.dev/v1alpha1\nkind: ResourceDefinition\nmetadata: { name: pg }\nspec:\n  type: postgres\n  driver: { builtin: postgres }\n  onRemove: delete\n  inputs: { storage_class: other }\n  grants:\n    - { import: windlass:kubernetes/objects, kinds: [v1/Secret, v1/Service, v1/PersistentVolumeClaim, apps/v1/StatefulSet] }\n    - { import: windlass:secrets/generated }\n",
+    );
+    insta::assert_snapshot!("platform_diff", stable(&folder.run("platform diff platform --detailed-exitcode")));
+    folder.ok("platform apply platform");
+    let refused = folder.run("deploy shop -e dev --yes");
+    assert_eq!(refused.code, 5, "{}", refused.err);
+    insta::assert_snapshot!("guarded", stable(&refused));
+    folder.ok("deploy shop -e dev --yes --allow-destroy");
+}
+
+#[test]
+fn plan_files() {
+    let folder = application();
+    let planned = folder.ok("plan shop -e dev --image web=web:1 --out plan.json -o json");
+    let plan: serde_json::Value = serde_json::from_str(&planned.out).unwrap();
+    assert_eq!(plan["schema"], "windlass.dev/plan/v1alpha1");
+    assert_eq!(serde_json::to_string(&plan).unwrap() + "\n", planned.out, "canonical: sorted, without spaces");
+    assert!(!planned.out.contains("k-1"));
+    folder.ok("deploy plan.json -e dev --yes");
+    let stale = folder.run("deploy plan.json -e dev --yes");
+    assert_eq!(stale.code, 1);
+    assert!(stale.err.contains("stale"), "{}", stale.err);
+    // Another machine: an empty basis matches a store without that environment.
+    let other = Folder::new();
+    other.write("plan.json", &folder.read("plan.json"));
+    assert!(other.run("deploy plan.json -e dev --yes").err.contains("`API_KEY` is not stored"), "secrets don't travel");
+    other.write("tampered.json", &folder.read("plan.json").replace("\"port\":80", "\"port\":81"));
+    assert_eq!(other.run("deploy tampered.json -e dev --yes").code, 65);
+}
+
+#[test]
+fn bad_input_and_usage() {
+    let folder = application();
+    folder.write("bad/score.yaml", "apiVersion: score.dev/v1b1\nmetadata:\n  name: Web\ncontainers:\n  main:\n    imgae: x\n    variables: { A: 1 }\n    before: { nobody: { ready: soon } }\nresources:\n  db: { type: postgres, clas: x }\n");
+    insta::assert_snapshot!("validate", stable(&folder.run("validate bad")));
+    folder.write("semantic/score.yaml", "apiVersion: score.dev/v1b1\nmetadata: { name: api }\ncontainers:\n  main:\n    image: x\n    variables: { A: \"${resources.dbb.host}\", B: \"${resources.db.hots}\", C: \"${context.x}\", D: \"$${fine}\" }\nresources:\n  db: { type: postgres }\n  cache: { type: rediss }\n");
+    insta::assert_snapshot!("unknown_type", stable(&folder.run("plan semantic -e dev --create-env development")));
+    folder.write("semantic/score.yaml", &folder.read("semantic/score.yaml").replace("rediss", "redis"));
+    insta::assert_snapshot!("placeholders", stable(&folder.run("plan semantic -e dev --create-env development")));
+    insta::assert_snapshot!("missing_environment", stable(&folder.run("plan shop -e prod --image web=x")));
+    insta::assert_snapshot!("missing_image", stable(&folder.run("plan shop -e dev")));
+    insta::assert_snapshot!("wrong_type", stable(&folder.run("env create x --type developmnt --app shop")));
+    insta::assert_snapshot!("unconfirmed", stable(&folder.run("deploy shop -e dev --image web=web:1")).lines().last().unwrap_or_default().to_owned());
+    assert_eq!(folder.run("deploy").code, 64);
+    assert_eq!(folder.run("nonsense").code, 64);
+    assert_eq!(folder.run("schema Wrkload").code, 64);
+    assert_eq!(folder.run("validate nowhere").code, 65);
+    assert_eq!(folder.run("plan shop -e dev --image web=x --detailed-exitcode").code, 2);
+    assert_eq!(folder.run("--help").code, 0);
+    folder.ok("completions bash");
+    folder.ok("man man");
+    assert!(folder.files("man").len() > 10);
+}
+
+#[test]
+fn help() {
+    let folder = Folder::new();
+    insta::assert_snapshot!("help", folder.ok("--help").out);
+    insta::assert_snapshot!("help_deploy", folder.ok("deploy --help").out);
+}
+
+#[test]
+fn score_files_as_they_are_in_the_wild() {
+    let folder = Folder::new();
+    folder.write("app/config.txt", "from ${metadata.name}\n");
+    folder.write(
+        "app/score.yaml",
+        "apiVersion: score.dev/v1b1
+metadata:
+  name: hello-world
+  annotations: { my.org/version: \"0.1\" }
+  region: eu
+containers:
+  hello:
+    image: .
+    command: [\"/bin/sh\", \"-c\", \"echo ${HOME} $(FRIEND)\"]
+    variables:
+      FRIEND: World!
+      ESCAPED: $${not.a.reference}
+      REGION: ${metadata.region}
+      DOTTED: ${metadata.annotations.my\\.org/version}
+    files:
+      - target: /etc/hello/one.txt
+        mode: \"0440\"
+        content: [\"first\", \"second ${metadata.name}\"]
+      - target: /etc/hello/two.txt
+        source: config.txt
+      - target: /etc/hello/raw.txt
+        content: ${metadata.name}
+        noExpand: true
+    volumes:
+      - target: /data
+        source: ${resources.data}
+        read_only: true
+    resources: { limits: { memory: 128Mi, cpu: \"0.5\" } }
+resources:
+  data: { type: volume }
+  Upper: { type: dns, class: default }
+",
+    );
+    let rendered = folder.ok("render app/score.yaml --image busybox:1 --override-property metadata.annotations.team=a");
+    insta::assert_snapshot!("render", rendered.out);
+    folder.ok("deploy app -e dev --create-env development --image hello-world=busybox:1 --yes");
+    // JSON wherever YAML.
+    folder.write("json/score.json", r#"{"apiVersion": "score.dev/v1b1", "metadata": {"name": "j"}, "containers": {"c": {"image": "x"}}}"#);
+    folder.ok("render json/score.json -n team-a --generate-namespace -o out.yaml");
+    assert!(folder.read("out.yaml").contains("namespace: team-a"));
+}
