@@ -42,11 +42,11 @@ pub(crate) fn load_node(source: &Arc<Source>, mut node: Node, folder: &Path, cha
         }
     }
     schema::check("Workload", source, &node, &value, &mut problems);
+    check_containers(source, &node, &value, &mut problems);
+    source_files::inline(source, &node, &mut value, folder, &mut problems);
     if problems.has_errors() {
         return Err(problems.sorted());
     }
-    source_files::inline(source, &node, &mut value, folder, &mut problems);
-    check_containers(source, &node, &value, &mut problems);
     let workload: Workload = match serde_json::from_value(value) {
         Ok(workload) => workload,
         Err(error) => return Err(Problem::file(source, "invalid", error.to_string()).into()),

@@ -376,4 +376,27 @@ mod tests {
             refused("a: .nan\n"),
         ].join("\n"));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn never_panics(text in "[\\[\\]{}:,&*!|>'\"%@`#\\- \n\ta-c0-9~<=]{0,200}") {
+            let _ = parse(&source(&text));
+        }
+
+        #[test]
+        fn json_is_yaml(value in json()) {
+            let text = serde_json::to_string_pretty(&value).unwrap_or_default();
+            let nodes = parse(&source(&text)).unwrap_or_default();
+            proptest::prop_assert_eq!(nodes.first().map(Node::to_value), Some(value));
+        }
+    }
+
+    fn json() -> impl proptest::strategy::Strategy<Value = Value> {
+        use proptest::prelude::*;
+        let text = "[ -~äé🦀]{0,12}";
+        let leaf = prop_oneof![any::<bool>().prop_map(Value::from), (-9_000_000_000_000_000_i64..9_000_000_000_000_000).prop_map(Value::from), text.prop_map(Value::from)];
+        let tree = leaf.prop_recursive(4, 40, 5, move |inner| prop_oneof![proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::from), proptest::collection::btree_map("[a-z ]{1,8}", inner, 0..5).prop_map(|map| Value::Object(map.into_iter().collect()))]);
+        // A document that is `null` is no document.
+        tree
+    }
 }

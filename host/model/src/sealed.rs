@@ -202,8 +202,10 @@ impl Origin {
         match self {
             Self::Output { node, name } => format!("{node}.{name}"),
             Self::Action { id, output } => format!("{id}.{output}"),
-            Self::Generated { action, .. } => action.to_string(),
-            Self::External { reference, .. } => reference.clone(),
+            Self::Generated { action, version: 0 | 1 } => action.to_string(),
+            Self::Generated { action, version } => format!("{action} (version {version})"),
+            Self::External { reference, version: None | Some(0 | 1), .. } => reference.clone(),
+            Self::External { reference, version: Some(version), .. } => format!("{reference} (version {version})"),
             Self::Derived { op, of } => {
                 let of: Vec<String> = of.iter().flat_map(Sealed::sealed).map(|part| part.origin.label()).collect();
                 format!("{op}({})", of.join(", "))

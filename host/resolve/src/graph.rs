@@ -667,3 +667,7 @@ pub fn candidates<'a>(input: &GraphInput<'a>, key: &ResourceKey, winner: Option<
     }
     out
 }
+
+#[cfg(test)]
+#[path = "graph_tests.rs"]
+mod tests;

@@ -257,3 +257,42 @@ resources:
     folder.ok("render json/score.json -n team-a --generate-namespace -o out.yaml");
     assert!(folder.read("out.yaml").contains("namespace: team-a"));
 }
+
+#[test]
+fn init_writes_what_deploys() {
+    let folder = Folder::new();
+    folder.ok("init app");
+    folder.ok("init app --workload api --with postgres,mysql,mongodb,redis,amqp,s3,dns,route,environment,volume");
+    folder.ok("validate app");
+    let plan = folder.ok("plan app -e dev --create-env development --image api=api:1");
+    assert!(plan.out.contains("workload/api"), "{}", plan.out);
+    assert_eq!(folder.run("init app").code, 65, "nothing is overwritten");
+    assert_eq!(folder.run("init app --workload x --with postgress").code, 64);
+}
+
+#[test]
+fn appended_stages_reach_every_workload() {
+    let folder = Folder::new();
+    let component = windlass_suite::binary::components().join("example-team-labels.wasm");
+    folder.write("platform/x", "");
+    std::fs::copy(component, folder.path().join("platform/labels.wasm")).unwrap();
+    folder.write(
+        "platform/platform.yaml",
+        "apiVersion: windlass.dev/v1alpha1\nkind: EnvironmentType\nmetadata: { name: labelled }\nspec:\n  dataLoss: allow\n  workloadStages:\n    - name: labels\n      driver: { file: labels.wasm }\n      inputs: { labels: { team: \"${context.application}\" } }\n---\napiVersion: windlass.dev/v1alpha1\nkind: WorkloadProfile\nmetadata: { name: own }\nspec:\n  match: [{ workload: api }]\n  extends: base\n---\napiVersion: windlass.dev/v1alpha1\nkind: WorkloadProfile\nmetadata: { name: base }\nspec:\n  stages: [{ name: render, driver: { builtin: workload-default }, inputs: { replicas: 3 } }]\n",
+    );
+    for name in ["web", "api"] {
+        folder.write(&format!("app/{name}.yaml"), &format!("apiVersion: score.dev/v1b1\nmetadata: {{ name: {name} }}\ncontainers: {{ main: {{ image: x }} }}\n"));
+    }
+    folder.ok("platform apply platform");
+    folder.ok("deploy app -e dev --create-env labelled --yes");
+    let files = folder.files(".windlass/manifests/app/dev/app-dev");
+    for name in ["web", "api"] {
+        assert_eq!(files[&format!("deployment.apps-{name}.yaml")].matches("team: app").count(), 2, "{name}");
+    }
+    assert!(files["deployment.apps-api.yaml"].contains("replicas: 3"));
+    assert!(folder.ok("explain workload/api -e dev").out.contains("own (stored), platform/platform.yaml:"));
+    // A file that is no component is refused before anything is stored.
+    folder.write("broken/labels.wasm", "this is no component");
+    folder.write("broken/p.yaml", "apiVersion: windlass.dev/v1alpha1\nkind: ResourceDefinition\nmetadata: { name: x }\nspec: { type: x, driver: { file: labels.wasm } }\n");
+    assert_eq!(folder.run("platform apply broken").code, 65);
+}

@@ -66,7 +66,7 @@ fn each_is_contained_and_named() {
     for guest in &guests {
         let grants = if guest == "ungranted-import" { "" } else { OBJECTS };
         let found = findings(&world, guest, grants);
-        assert_eq!(found.is_empty(), matches!(guest.as_str(), "honest" | "counter"), "{guest}: {found:?}");
+        assert_eq!(found.is_empty(), matches!(guest.as_str(), "honest" | "counter" | "deferred-output"), "{guest}: {found:?}");
         table.insert(guest.clone(), found);
         // Whoever comes next is not disturbed.
         assert!(findings(&world, "honest", OBJECTS).is_empty(), "after {guest}");
@@ -161,4 +161,31 @@ fn tables_answers_and_files_that_no_compiler_emits() {
         assert_eq!(found.len(), 1, "{name}: {found:?}");
         insta::assert_snapshot!(name, found[0]);
     }
+}
+
+#[test]
+fn a_deferred_value_passes_where_it_may_be_sealed_and_is_refused_where_it_must_be_known() {
+    let world = World::new();
+    let folder = tempfile::tempdir().unwrap();
+    documents(folder.path(), "deferred-output", OBJECTS);
+    fs::write(folder.path().join("app/score.yaml"), APPLICATION.replace("containers: { main: { image: x } }", "containers: { main: { image: x, variables: { LB: \"http://${resources.probe.value}\" } } }")).unwrap();
+    let mut input = world.input(folder.path());
+    input.secrets.insert("env/API_KEY".into(), 1);
+    let plan = world.plan(&input).plan.unwrap();
+    let deployment = plan.actions().find(|action| action.identity.contains("Deployment")).unwrap();
+    assert_eq!(windlass_model::sealed::displayed(&deployment.spec["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"]), "http://«deferred probe.default#web.probe:object/config./status/ip»");
+    assert!(deployment.depends_on.iter().any(|id| id.as_str() == "probe.default#web.probe:object/config"), "data is an edge");
+    // `dns-static` must read its host.
+    let dns = "---\napiVersion: windlass.dev/v1alpha1\nkind: ResourceDefinition\nmetadata: { name: dns }\nspec:\n  type: dns\n  driver: { builtin: dns-static }\n  resources: { lb: { type: probe } }\n  inputs: { host: \"${resources.lb.value}\" }\n";
+    let platform = folder.path().join("platform/platform.yaml");
+    fs::write(&platform, fs::read_to_string(&platform).unwrap() + dns).unwrap();
+    fs::write(folder.path().join("app/score.yaml"), APPLICATION.replace("  probe: { type: probe, params: {} }", "  dns: { type: dns }")).unwrap();
+    let mut input = world.input(folder.path());
+    input.secrets.insert("env/API_KEY".into(), 1);
+    assert_eq!(world.findings(&input), ["staged ResourceDefinition/dns: `dns.default#web.dns` needs `/spec/inputs/host`, known only after `probe.default#dns.web.dns.lb:object/config` is ready (at `/spec/inputs/host`)"]);
+    // A secret there is an error that names the field.
+    fs::write(&platform, fs::read_to_string(&platform).unwrap().replace("resources: { lb: { type: probe } }", "resources: { env: { type: environment } }").replace("${resources.lb.value}", "${resources.env.API_KEY}")).unwrap();
+    let mut input = world.input(folder.path());
+    input.secrets.insert("env/API_KEY".into(), 1);
+    assert_eq!(world.findings(&input), ["secret-in-open-field ResourceDefinition/dns: a secret can't stand in this field: the driver must read it (at `/spec/inputs/host`)"]);
 }

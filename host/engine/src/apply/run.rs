@@ -106,7 +106,11 @@ impl<'a> Run<'a> {
             .plan
             .actions()
             .filter(|action| matches!(action.change, Change::Create | Change::Update | Change::Pending { .. }))
-            .map(|action| self.record(action, Status::Intended))
+            .map(|action| {
+                // What a deployment that was cut off may have sent is uncertain: `ensure` looks before it acts.
+                let cut_off = self.recorded.get(&action.id).is_some_and(|before| matches!(before.status, Status::Intended | Status::Uncertain));
+                self.record(action, if cut_off { Status::Uncertain } else { Status::Intended })
+            })
             .collect()
     }
 

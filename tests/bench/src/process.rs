@@ -1,0 +1,83 @@
+//! Runs the released binary and reads what it cost.
+
+use std::{fs, path::Path, process::{Command, Stdio}, time::Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+/// What a process cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Usage {
+    pub wall_ms: f64,
+    pub cpu_ms: f64,
+}
+
+fn command(folder: &Path, arguments: &[&str]) -> Result<Command> {
+    let binary = std::env::var_os("WINDLASS_BIN").context("WINDLASS_BIN is not set: run `cargo xtask bench`")?;
+    // The shell's `time` reports what the kernel counted; its own cost is the same for every sample.
+    let mut command = Command::new("bash");
+    command.arg("-c").arg(r#"exec 3>&2; TIMEFORMAT='%U %S'; { time "$@" 2>&3 3>&- ; } 2>"$USAGE""#).arg("bench").arg(binary).args(arguments);
+    command.current_dir(folder).env("USAGE", folder.join("usage")).env("NO_COLOR", "1");
+    Ok(command)
+}
+
+/// Runs a command that must succeed.
+pub(crate) fn run(folder: &Path, arguments: &[&str]) -> Result<Usage> {
+    let started = Instant::now();
+    let mut child = command(folder, arguments)?.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    let output = {
+        let mut text = String::new();
+        if let Some(mut stderr) = child.stderr.take() {
+            std::io::Read::read_to_string(&mut stderr, &mut text)?;
+        }
+        text
+    };
+    let status = child.wait()?;
+    let wall_ms = started.elapsed().as_secs_f64() * 1e3;
+    if !status.success() {
+        bail!("windlass {arguments:?}: {status}\n{output}");
+    }
+    let times = fs::read_to_string(folder.join("usage"))?;
+    let cpu_ms = times.split_whitespace().filter_map(|time| time.parse::<f64>().ok()).sum::<f64>() * 1e3;
+    Ok(Usage { wall_ms, cpu_ms })
+}
+
+/// Reads the high-water mark of a process's memory while it runs.
+pub(crate) fn peak_mib(folder: &Path, arguments: &[&str]) -> Result<f64> {
+    let binary = std::env::var_os("WINDLASS_BIN").context("WINDLASS_BIN is not set")?;
+    let mut child = Command::new(binary).args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let path = format!("/proc/{}/status", child.id());
+    let mut peak = 0.0_f64;
+    while child.try_wait()?.is_none() {
+        if let Ok(status) = fs::read_to_string(&path)
+            && let Some(line) = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))
+        {
+            peak = peak.max(line.trim().trim_end_matches(" kB").parse::<f64>().unwrap_or(0.0) / 1024.0);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    Ok(peak)
+}
+
+/// Returns this process's CPU time so far.
+pub(crate) fn cpu_ms() -> Result<f64> {
+    let mut total = 0.0;
+    for task in fs::read_dir("/proc/self/task")? {
+        let text = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
+        total += text.split_whitespace().next().and_then(|nanoseconds| nanoseconds.parse::<f64>().ok()).unwrap_or(0.0) / 1e6;
+    }
+    Ok(total)
+}
+
+/// Returns what a command prints.
+pub(crate) fn output(folder: &Path, arguments: &[&str]) -> Result<String> {
+    let binary = std::env::var_os("WINDLASS_BIN").context("WINDLASS_BIN is not set")?;
+    Ok(String::from_utf8(Command::new(binary).args(arguments).current_dir(folder).output()?.stdout)?)
+}
+
+/// Counts the driver calls of a plan.
+pub(crate) fn driver_calls(folder: &Path, arguments: &[&str]) -> Result<u64> {
+    let binary = std::env::var_os("WINDLASS_BIN").context("WINDLASS_BIN is not set")?;
+    let output = Command::new(binary).args(arguments).current_dir(folder).env("WINDLASS_COUNT_CALLS", "1").output()?;
+    let text = String::from_utf8(output.stderr)?;
+    text.lines().find_map(|line| line.strip_prefix("driver calls: ")).and_then(|count| count.parse().ok()).context("the plan did not count its calls")
+}
