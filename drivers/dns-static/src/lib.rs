@@ -67,7 +67,10 @@ impl ResourceDefinition for DnsStatic {
             }
         };
         if !is_host(&host) {
-            return Err(Diagnostic::error("host", format!("`{host}` is no DNS name")).at("/inputs").hint("labels of lower-case letters, digits and `-`, joined with dots").into());
+            return Err(Diagnostic::error("host", format!("`{host}` is no DNS name"))
+                .at("/inputs")
+                .hint("labels of lower-case letters, digits and `-`, joined with dots")
+                .into());
         }
         let scheme = match inputs.scheme {
             Some(Scheme::Http) => "http",
@@ -80,7 +83,10 @@ impl ResourceDefinition for DnsStatic {
 fn is_host(host: &str) -> bool {
     host.len() <= 253
         && host.split('.').all(|label| {
-            (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') && !label.starts_with('-') && !label.ends_with('-')
+            (1..=63).contains(&label.len())
+                && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
         })
 }
 
@@ -97,7 +103,9 @@ mod tests {
     fn given_made_and_refused() {
         insta::assert_json_snapshot!([
             define::<DnsStatic>(json!({ "inputs": { "host": "shop.example" } })),
-            define::<DnsStatic>(json!({ "inputs": { "domain": "dev.example", "scheme": "http" }, "key": { "type": "dns", "id": "web.dns" } })),
+            define::<DnsStatic>(
+                json!({ "inputs": { "domain": "dev.example", "scheme": "http" }, "key": { "type": "dns", "id": "web.dns" } })
+            ),
             define::<DnsStatic>(json!({ "params": { "name": "api" }, "inputs": { "domain": "dev.example" } })),
             define::<DnsStatic>(json!({ "inputs": { "host": "Not A Host" } })),
         ]);

@@ -97,9 +97,13 @@ mod tests {
     fn made_named_and_used() {
         insta::assert_json_snapshot!([
             define::<KubernetesNamespace>(json!({ "context": { "namespace": null } })),
-            define::<KubernetesNamespace>(json!({ "context": { "namespace": null, "application": "a-very-long-application-name-that-goes-on", "environment": "and-an-environment-that-does-too" } })),
+            define::<KubernetesNamespace>(
+                json!({ "context": { "namespace": null, "application": "a-very-long-application-name-that-goes-on", "environment": "and-an-environment-that-does-too" } })
+            ),
             define::<KubernetesNamespace>(json!({ "inputs": { "name": "team-a", "create": false } })),
-            define::<KubernetesNamespace>(json!({ "inputs": { "pod_security": "baseline", "labels": { "team": "a" }, "annotations": { "contact": "a@example.com" } } })),
+            define::<KubernetesNamespace>(
+                json!({ "inputs": { "pod_security": "baseline", "labels": { "team": "a" }, "annotations": { "contact": "a@example.com" } } })
+            ),
         ]);
     }
 }

@@ -85,10 +85,13 @@ impl ResourceDefinition for Postgres {
         let password = Generated::with_policy("password", &Policy::default());
         let metadata = |name: &str| json!({ "name": name, "namespace": namespace, "labels": labels });
 
-        Object::new("credentials", &json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": metadata(&name), "type": "Opaque",
-            "stringData": { "username": database, "password": password.value(), "database": database },
-        }));
+        Object::new(
+            "credentials",
+            &json!({
+                "apiVersion": "v1", "kind": "Secret", "metadata": metadata(&name), "type": "Opaque",
+                "stringData": { "username": database, "password": password.value(), "database": database },
+            }),
+        );
         let mut claim = json!({
             "accessModes": ["ReadWriteOnce"],
             "resources": { "requests": { "storage": inputs.storage.as_deref().unwrap_or("1Gi") } },
@@ -97,38 +100,55 @@ impl ResourceDefinition for Postgres {
             claim.insert("storageClassName".into(), json!(class));
         }
         let claim_name = format!("{name}-data");
-        Object::new("data", &json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata(&claim_name), "spec": claim }));
-        Object::new("service", &json!({
-            "apiVersion": "v1", "kind": "Service", "metadata": metadata(&name),
-            "spec": { "selector": selector, "ports": [{ "name": "postgresql", "port": PORT, "targetPort": "postgresql", "protocol": "TCP" }] },
-        }));
+        Object::new(
+            "data",
+            &json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata(&claim_name), "spec": claim }),
+        );
+        Object::new(
+            "service",
+            &json!({
+                "apiVersion": "v1", "kind": "Service", "metadata": metadata(&name),
+                "spec": { "selector": selector, "ports": [{ "name": "postgresql", "port": PORT, "targetPort": "postgresql", "protocol": "TCP" }] },
+            }),
+        );
         let memory = inputs.memory.as_deref().unwrap_or("256Mi");
-        let from_secret = |variable: &str, field: &str| json!({ "name": variable, "valueFrom": { "secretKeyRef": { "name": name, "key": field } } });
+        let from_secret =
+            |variable: &str, field: &str| json!({ "name": variable, "valueFrom": { "secretKeyRef": { "name": name, "key": field } } });
         let probe = |period: u8| json!({ "exec": { "command": ["pg_isready", "-U", database, "-d", database] }, "periodSeconds": period });
-        Object::new("server", &json!({
-            "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": metadata(&name),
-            "spec": {
-                "serviceName": name, "replicas": 1, "selector": { "matchLabels": selector },
-                "template": {
-                    "metadata": { "labels": pod_labels },
-                    "spec": {
-                        "automountServiceAccountToken": false, "enableServiceLinks": false,
-                        "securityContext": { "runAsNonRoot": true, "runAsUser": 999, "runAsGroup": 999, "fsGroup": 999, "seccompProfile": { "type": "RuntimeDefault" } },
-                        "containers": [{
-                            "name": "postgres", "image": image,
-                            "env": [from_secret("POSTGRES_USER", "username"), from_secret("POSTGRES_PASSWORD", "password"), from_secret("POSTGRES_DB", "database"), { "name": "PGDATA", "value": "/var/lib/postgresql/data/pgdata" }],
-                            "ports": [{ "name": "postgresql", "containerPort": PORT, "protocol": "TCP" }],
-                            "readinessProbe": probe(5), "livenessProbe": probe(20),
-                            "resources": { "requests": { "memory": memory, "cpu": "100m" }, "limits": { "memory": memory } },
-                            "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
-                            "volumeMounts": [{ "name": "data", "mountPath": "/var/lib/postgresql/data" }, { "name": "run", "mountPath": "/var/run/postgresql" }],
-                        }],
-                        "volumes": [{ "name": "data", "persistentVolumeClaim": { "claimName": claim_name } }, { "name": "run", "emptyDir": {} }],
+        Object::new(
+            "server",
+            &json!({
+                "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": metadata(&name),
+                "spec": {
+                    "serviceName": name, "replicas": 1, "selector": { "matchLabels": selector },
+                    "template": {
+                        "metadata": { "labels": pod_labels },
+                        "spec": {
+                            "automountServiceAccountToken": false, "enableServiceLinks": false,
+                            "securityContext": { "runAsNonRoot": true, "runAsUser": 999, "runAsGroup": 999, "fsGroup": 999, "seccompProfile": { "type": "RuntimeDefault" } },
+                            "containers": [{
+                                "name": "postgres", "image": image,
+                                "env": [from_secret("POSTGRES_USER", "username"), from_secret("POSTGRES_PASSWORD", "password"), from_secret("POSTGRES_DB", "database"), { "name": "PGDATA", "value": "/var/lib/postgresql/data/pgdata" }],
+                                "ports": [{ "name": "postgresql", "containerPort": PORT, "protocol": "TCP" }],
+                                "readinessProbe": probe(5), "livenessProbe": probe(20),
+                                "resources": { "requests": { "memory": memory, "cpu": "100m" }, "limits": { "memory": memory } },
+                                "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
+                                "volumeMounts": [{ "name": "data", "mountPath": "/var/lib/postgresql/data" }, { "name": "run", "mountPath": "/var/run/postgresql" }],
+                            }],
+                            "volumes": [{ "name": "data", "persistentVolumeClaim": { "claimName": claim_name } }, { "name": "run", "emptyDir": {} }],
+                        },
                     },
                 },
-            },
-        }));
-        Ok(Answer::new(Outputs { host: format!("{name}.{namespace}.svc.cluster.local"), port: PORT, name: database.into(), database: database.into(), username: database.into(), password: password.value() }))
+            }),
+        );
+        Ok(Answer::new(Outputs {
+            host: format!("{name}.{namespace}.svc.cluster.local"),
+            port: PORT,
+            name: database.into(),
+            database: database.into(),
+            username: database.into(),
+            password: password.value(),
+        }))
     }
 }
 
@@ -142,7 +162,9 @@ mod tests {
 
     #[test]
     fn stages_claim_secret_service_and_server() {
-        insta::assert_json_snapshot!(define::<Postgres>(json!({ "key": { "type": "postgres", "id": "web.db" }, "inputs": { "storage": "5Gi", "storage_class": "fast" }, "params": { "version": "16" } })));
+        insta::assert_json_snapshot!(define::<Postgres>(
+            json!({ "key": { "type": "postgres", "id": "web.db" }, "inputs": { "storage": "5Gi", "storage_class": "fast" }, "params": { "version": "16" } })
+        ));
     }
 
     #[test]

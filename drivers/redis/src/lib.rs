@@ -61,7 +61,10 @@ impl ResourceDefinition for Redis {
         }
         let password = Generated::new("password");
         let metadata = |name: &str| json!({ "name": name, "namespace": namespace, "labels": labels });
-        Object::new("credentials", &json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata(&name), "type": "Opaque", "stringData": { "password": password.value() } }));
+        Object::new(
+            "credentials",
+            &json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata(&name), "type": "Opaque", "stringData": { "password": password.value() } }),
+        );
         let data: Value = match &inputs.storage {
             Some(storage) => {
                 let claim_name = format!("{name}-data");
@@ -69,42 +72,56 @@ impl ResourceDefinition for Redis {
                 if let (Some(class), Some(spec)) = (&inputs.storage_class, spec.as_object_mut()) {
                     spec.insert("storageClassName".into(), json!(class));
                 }
-                Object::new("data", &json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata(&claim_name), "spec": spec }));
+                Object::new(
+                    "data",
+                    &json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata(&claim_name), "spec": spec }),
+                );
                 json!({ "name": "data", "persistentVolumeClaim": { "claimName": claim_name } })
             }
             None => json!({ "name": "data", "emptyDir": {} }),
         };
-        Object::new("service", &json!({
-            "apiVersion": "v1", "kind": "Service", "metadata": metadata(&name),
-            "spec": { "selector": selector, "ports": [{ "name": "redis", "port": PORT, "targetPort": "redis", "protocol": "TCP" }] },
-        }));
+        Object::new(
+            "service",
+            &json!({
+                "apiVersion": "v1", "kind": "Service", "metadata": metadata(&name),
+                "spec": { "selector": selector, "ports": [{ "name": "redis", "port": PORT, "targetPort": "redis", "protocol": "TCP" }] },
+            }),
+        );
         let memory = inputs.memory.as_deref().unwrap_or("128Mi");
         let probe = |period: u8| json!({ "exec": { "command": ["sh", "-c", "REDISCLI_AUTH=\"$REDIS_PASSWORD\" redis-cli ping | grep -q PONG"] }, "periodSeconds": period });
-        Object::new("server", &json!({
-            "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": metadata(&name),
-            "spec": {
-                "serviceName": name, "replicas": 1, "selector": { "matchLabels": selector },
-                "template": {
-                    "metadata": { "labels": pod_labels },
-                    "spec": {
-                        "automountServiceAccountToken": false, "enableServiceLinks": false,
-                        "securityContext": { "runAsNonRoot": true, "runAsUser": 999, "runAsGroup": 999, "fsGroup": 999, "seccompProfile": { "type": "RuntimeDefault" } },
-                        "containers": [{
-                            "name": "redis", "image": inputs.image.as_deref().unwrap_or("docker.io/library/redis:8"),
-                            "args": ["--requirepass", "$(REDIS_PASSWORD)"],
-                            "env": [{ "name": "REDIS_PASSWORD", "valueFrom": { "secretKeyRef": { "name": name, "key": "password" } } }],
-                            "ports": [{ "name": "redis", "containerPort": PORT, "protocol": "TCP" }],
-                            "readinessProbe": probe(5), "livenessProbe": probe(20),
-                            "resources": { "requests": { "memory": memory, "cpu": "50m" }, "limits": { "memory": memory } },
-                            "securityContext": { "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": { "drop": ["ALL"] } },
-                            "volumeMounts": [{ "name": "data", "mountPath": "/data" }],
-                        }],
-                        "volumes": [data],
+        Object::new(
+            "server",
+            &json!({
+                "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": metadata(&name),
+                "spec": {
+                    "serviceName": name, "replicas": 1, "selector": { "matchLabels": selector },
+                    "template": {
+                        "metadata": { "labels": pod_labels },
+                        "spec": {
+                            "automountServiceAccountToken": false, "enableServiceLinks": false,
+                            "securityContext": { "runAsNonRoot": true, "runAsUser": 999, "runAsGroup": 999, "fsGroup": 999, "seccompProfile": { "type": "RuntimeDefault" } },
+                            "containers": [{
+                                "name": "redis", "image": inputs.image.as_deref().unwrap_or("docker.io/library/redis:8"),
+                                "args": ["--requirepass", "$(REDIS_PASSWORD)"],
+                                "env": [{ "name": "REDIS_PASSWORD", "valueFrom": { "secretKeyRef": { "name": name, "key": "password" } } }],
+                                "ports": [{ "name": "redis", "containerPort": PORT, "protocol": "TCP" }],
+                                "readinessProbe": probe(5), "livenessProbe": probe(20),
+                                "resources": { "requests": { "memory": memory, "cpu": "50m" }, "limits": { "memory": memory } },
+                                "securityContext": { "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": { "drop": ["ALL"] } },
+                                "volumeMounts": [{ "name": "data", "mountPath": "/data" }],
+                            }],
+                            "volumes": [data],
+                        },
                     },
                 },
-            },
-        }));
-        Ok(Answer::new(Outputs { host: format!("{name}.{namespace}.svc.cluster.local"), port: PORT, username: "default".into(), password: password.value() }))
+            }),
+        );
+        Ok(Answer::new(Outputs {
+            host: format!("{name}.{namespace}.svc.cluster.local"),
+            port: PORT,
+            username: "default".into(),
+            password: password.value(),
+        }))
     }
 }
 

@@ -107,7 +107,8 @@ impl ResourceDefinition for Route {
     fn define(request: Request<Params, Inputs>) -> Result<Answer<OptionalOutputs>, Diagnostics> {
         let Request { context, key, workloads, params, inputs } = request;
         let metadata = || -> Result<Value, Diagnostics> {
-            let mut metadata = json!({ "name": of_resource(&key), "namespace": context.namespace()?, "labels": resource_labels(&context, &key) });
+            let mut metadata =
+                json!({ "name": of_resource(&key), "namespace": context.namespace()?, "labels": resource_labels(&context, &key) });
             if let (false, Some(metadata)) = (inputs.annotations.is_empty(), metadata.as_object_mut()) {
                 metadata.insert("annotations".into(), Value::Object(inputs.annotations.clone()));
             }
@@ -119,15 +120,24 @@ impl ResourceDefinition for Route {
             }
             return Ok(Answer::new(OptionalOutputs::default()));
         }
-        let (Some(host), Some(port)) = (params.host, params.port) else { return Err(Diagnostic::error("params", "a route needs `host` and `port`").at("/params").into()) };
+        let (Some(host), Some(port)) = (params.host, params.port) else {
+            return Err(Diagnostic::error("params", "a route needs `host` and `port`").at("/params").into());
+        };
         let path = params.path.unwrap_or_else(|| "/".to_owned());
         if !path.starts_with('/') || (path.len() > 1 && path.ends_with('/')) {
-            return Err(Diagnostic::error("path", format!("the path `{path}` must begin with `/` and not end with it")).at("/params/path").into());
+            return Err(Diagnostic::error("path", format!("the path `{path}` must begin with `/` and not end with it"))
+                .at("/params/path")
+                .into());
         }
         let service = match (params.workload, workloads.as_slice()) {
             (Some(workload), _) => workload,
             (None, [workload]) => workload.clone(),
-            (None, _) => return Err(Diagnostic::error("workload", "it is not said which workload the route leads to").at("/params").hint("give `workload`").into()),
+            (None, _) => {
+                return Err(Diagnostic::error("workload", "it is not said which workload the route leads to")
+                    .at("/params")
+                    .hint("give `workload`")
+                    .into());
+            }
         };
         let route = Outputs { host, path, service, port };
         match inputs.kind.unwrap_or(Kind::HttpRoute) {
@@ -135,7 +145,12 @@ impl ResourceDefinition for Route {
             Kind::Ingress => ingress(metadata()?, std::slice::from_ref(&route), inputs.ingress_class.as_deref())?,
             Kind::Collected => {}
         }
-        Ok(Answer::new(OptionalOutputs { host: Some(route.host), path: Some(route.path), service: Some(route.service), port: Some(route.port) }))
+        Ok(Answer::new(OptionalOutputs {
+            host: Some(route.host),
+            path: Some(route.path),
+            service: Some(route.service),
+            port: Some(route.port),
+        }))
     }
 }
 
@@ -159,20 +174,27 @@ pub struct OptionalOutputs {
 fn http_route(metadata: Value, route: &Outputs, gateway: Option<&Gateway>) -> Result<(), Diagnostics> {
     let port: u16 = match &route.port {
         Port::Number(port) => *port,
-        Port::Text(text) => text.parse().map_err(|_| Diagnostic::error("port", format!("an HTTPRoute needs the number of the port, not `{text}`")).at("/params/port").hint("use the number, or a definition with `kind: ingress`"))?,
+        Port::Text(text) => text.parse().map_err(|_| {
+            Diagnostic::error("port", format!("an HTTPRoute needs the number of the port, not `{text}`"))
+                .at("/params/port")
+                .hint("use the number, or a definition with `kind: ingress`")
+        })?,
     };
     let mut parent = json!({ "name": gateway.map_or("default", |gateway| &gateway.name) });
     if let (Some(gateway), Some(parent)) = (gateway, parent.as_object_mut()) {
         parent.extend(gateway.namespace.as_ref().map(|namespace| ("namespace".to_owned(), json!(namespace))));
         parent.extend(gateway.section.as_ref().map(|section| ("sectionName".to_owned(), json!(section))));
     }
-    Object::new("route", &json!({
-        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": metadata,
-        "spec": {
-            "parentRefs": [parent], "hostnames": [route.host],
-            "rules": [{ "matches": [{ "path": { "type": "PathPrefix", "value": route.path } }], "backendRefs": [{ "name": route.service, "port": port }] }],
-        },
-    }));
+    Object::new(
+        "route",
+        &json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": metadata,
+            "spec": {
+                "parentRefs": [parent], "hostnames": [route.host],
+                "rules": [{ "matches": [{ "path": { "type": "PathPrefix", "value": route.path } }], "backendRefs": [{ "name": route.service, "port": port }] }],
+            },
+        }),
+    );
     Ok(())
 }
 
@@ -181,7 +203,12 @@ fn ingress(metadata: Value, routes: &[Outputs], class: Option<&str>) -> Result<(
     for route in routes {
         let paths = hosts.entry(&route.host).or_default();
         if let Some(other) = paths.iter().find(|other| other.path == route.path) {
-            return Err(Diagnostic::error("route-twice", format!("`{}{}` leads to `{}` and to `{}`", route.host, route.path, other.service, route.service)).at("/inputs/routes").into());
+            return Err(Diagnostic::error(
+                "route-twice",
+                format!("`{}{}` leads to `{}` and to `{}`", route.host, route.path, other.service, route.service),
+            )
+            .at("/inputs/routes")
+            .into());
         }
         paths.push(route);
     }
@@ -220,8 +247,12 @@ mod tests {
         let key = json!({ "type": "route", "id": "web.route" });
         insta::assert_json_snapshot!([
             define::<Route>(json!({ "key": key, "workloads": ["web"], "params": params })),
-            define::<Route>(json!({ "key": key, "workloads": ["web"], "params": params, "inputs": { "gateway": { "name": "public", "namespace": "infra", "section": "https" } } })),
-            define::<Route>(json!({ "key": key, "workloads": ["web"], "params": params, "inputs": { "kind": "ingress", "ingress_class": "nginx", "annotations": { "a": "b" } } })),
+            define::<Route>(
+                json!({ "key": key, "workloads": ["web"], "params": params, "inputs": { "gateway": { "name": "public", "namespace": "infra", "section": "https" } } })
+            ),
+            define::<Route>(
+                json!({ "key": key, "workloads": ["web"], "params": params, "inputs": { "kind": "ingress", "ingress_class": "nginx", "annotations": { "a": "b" } } })
+            ),
             define::<Route>(json!({ "key": key, "inputs": { "routes": [
                 { "host": "b.example", "path": "/", "service": "web", "port": "http" },
                 { "host": "a.example", "path": "/x", "service": "api", "port": 80 },

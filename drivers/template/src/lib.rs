@@ -65,7 +65,8 @@ impl ResourceDefinition for Template {
 
     fn define(request: Request<SealableJson, Inputs>) -> Result<Answer<Outputs>, Diagnostics> {
         let Request { context, key, workloads, params, inputs } = request;
-        let secrets: Map<String, Value> = inputs.secrets.iter().map(|(name, policy)| (name.clone(), json!(Generated::with_policy(name, policy).value()))).collect();
+        let secrets: Map<String, Value> =
+            inputs.secrets.iter().map(|(name, policy)| (name.clone(), json!(Generated::with_policy(name, policy).value()))).collect();
         let labels = resource_labels(&context, &key);
         let selector = resource_selector(&context, &key);
         let variables = json!({
@@ -125,8 +126,17 @@ impl Renderer {
                 problems.push(Diagnostic::error("template", format!("the template fails{line}: {error}")).at(at));
                 Value::Null
             }),
-            Value::Array(items) => Value::Array(items.iter().enumerate().map(|(index, item)| self.value(item, &format!("{at}/{index}"), problems)).collect()),
-            Value::Object(fields) => Value::Object(fields.iter().map(|(key, item)| (key.clone(), self.value(item, &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")), problems))).collect()),
+            Value::Array(items) => {
+                Value::Array(items.iter().enumerate().map(|(index, item)| self.value(item, &format!("{at}/{index}"), problems)).collect())
+            }
+            Value::Object(fields) => Value::Object(
+                fields
+                    .iter()
+                    .map(|(key, item)| {
+                        (key.clone(), self.value(item, &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")), problems))
+                    })
+                    .collect(),
+            ),
             other => other.clone(),
         }
     }
@@ -136,13 +146,18 @@ impl Renderer {
         if !text.contains("{{") && !text.contains("{%") && !text.contains("{#") {
             return Ok(Value::String(text.to_owned()));
         }
-        let inner = text.trim().strip_prefix("{{").and_then(|text| text.strip_suffix("}}")).filter(|inner| !inner.contains("{{") && !inner.contains("}}") && !inner.contains("{%"));
+        let inner = text
+            .trim()
+            .strip_prefix("{{")
+            .and_then(|text| text.strip_suffix("}}"))
+            .filter(|inner| !inner.contains("{{") && !inner.contains("}}") && !inner.contains("{%"));
         if let Some(expression) = inner {
             let value = self.environment.compile_expression(expression.trim())?.eval(&self.variables)?;
             if value.is_undefined() {
                 return Err(minijinja::Error::new(minijinja::ErrorKind::UndefinedError, format!("`{}` is not defined", expression.trim())));
             }
-            return serde_json::to_value(&value).map_err(|error| minijinja::Error::new(minijinja::ErrorKind::BadSerialization, error.to_string()));
+            return serde_json::to_value(&value)
+                .map_err(|error| minijinja::Error::new(minijinja::ErrorKind::BadSerialization, error.to_string()));
         }
         self.environment.render_str(text, &self.variables).map(Value::String)
     }
@@ -172,6 +187,8 @@ mod tests {
 
     #[test]
     fn errors_name_their_place() {
-        insta::assert_json_snapshot!(define::<Template>(json!({ "inputs": { "outputs": { "a": "{{ nothing }}", "b": "x {{ values.deep.er }}", "c": "{% for x in range(100000000) %}{% endfor %}", "d": "{{ unclosed" } } })));
+        insta::assert_json_snapshot!(define::<Template>(
+            json!({ "inputs": { "outputs": { "a": "{{ nothing }}", "b": "x {{ values.deep.er }}", "c": "{% for x in range(100000000) %}{% endfor %}", "d": "{{ unclosed" } } })
+        ));
     }
 }

@@ -70,12 +70,18 @@ impl ResourceDefinition for Volume {
         if let (Some(class), Some(spec)) = (&inputs.storage_class, spec.as_object_mut()) {
             spec.insert("storageClassName".into(), json!(class));
         }
-        Object::new("claim", &json!({
-            "apiVersion": "v1", "kind": "PersistentVolumeClaim",
-            "metadata": { "name": name, "namespace": context.namespace()?, "labels": resource_labels(&context, &key) },
-            "spec": spec,
-        }));
-        Ok(Answer::new(Outputs { source: json!({ "persistentVolumeClaim": { "claimName": name } }), r#type: "persistentVolumeClaim".into() }))
+        Object::new(
+            "claim",
+            &json!({
+                "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+                "metadata": { "name": name, "namespace": context.namespace()?, "labels": resource_labels(&context, &key) },
+                "spec": spec,
+            }),
+        );
+        Ok(Answer::new(Outputs {
+            source: json!({ "persistentVolumeClaim": { "claimName": name } }),
+            r#type: "persistentVolumeClaim".into(),
+        }))
     }
 }
 
@@ -91,7 +97,9 @@ mod tests {
     fn empty_and_claimed() {
         insta::assert_json_snapshot!([
             define::<Volume>(json!({})),
-            define::<Volume>(json!({ "key": { "type": "volume", "id": "web.data" }, "params": { "size": "2Gi" }, "inputs": { "storage_class": "fast", "access_mode": "ReadWriteMany" } })),
+            define::<Volume>(
+                json!({ "key": { "type": "volume", "id": "web.data" }, "params": { "size": "2Gi" }, "inputs": { "storage_class": "fast", "access_mode": "ReadWriteMany" } })
+            ),
         ]);
     }
 }

@@ -29,7 +29,14 @@ pub(crate) const SECRET_FILES: &str = "secret-files";
 
 impl Config {
     pub(crate) fn new(workload: &str) -> Self {
-        Self { config_map: names::name(&[workload, "files"]), secret: names::name(&[workload, "secrets"]), open: Map::new(), open_binary: Map::new(), sealed: Map::new(), fingerprints: Vec::new() }
+        Self {
+            config_map: names::name(&[workload, "files"]),
+            secret: names::name(&[workload, "secrets"]),
+            open: Map::new(),
+            open_binary: Map::new(),
+            sealed: Map::new(),
+            fingerprints: Vec::new(),
+        }
     }
 
     /// Makes an environment variable: plain if nobody has to hide it.
@@ -61,7 +68,11 @@ impl Config {
                 self.open_binary.insert(key.clone(), json!(binary));
                 FILES
             }
-            (None, None) => return Err(Diagnostic::error("file", format!("the file `{path}` has no content")).at(format!("/workload/containers/{container}/files")).into()),
+            (None, None) => {
+                return Err(Diagnostic::error("file", format!("the file `{path}` has no content"))
+                    .at(format!("/workload/containers/{container}/files"))
+                    .into());
+            }
         };
         Ok(Mount { volume, key, mode })
     }
@@ -93,7 +104,8 @@ impl Config {
     pub(crate) fn fingerprint(&self) -> Option<Sealable> {
         let mut values = self.fingerprints.clone();
         if !self.open.is_empty() || !self.open_binary.is_empty() {
-            let open: Vec<Sealable> = self.open.values().chain(self.open_binary.values()).filter_map(Value::as_str).map(Sealable::from).collect();
+            let open: Vec<Sealable> =
+                self.open.values().chain(self.open_binary.values()).filter_map(Value::as_str).map(Sealable::from).collect();
             values.extend(open.iter().filter(|value| value.is_sealed()).cloned());
             let known: String = self.open.iter().chain(&self.open_binary).map(|(key, value)| format!("{key}={value};")).collect();
             if values.is_empty() {

@@ -9,7 +9,15 @@ use windlass_sdk::{
 use crate::{Inputs, config::Config, pod::Volumes};
 
 /// Renders a container.
-pub(crate) fn render(name: &str, container: &Container, workload: &Workload, inputs: &Inputs, is_main: bool, config: &mut Config, volumes: &mut Volumes) -> Result<Value, Diagnostics> {
+pub(crate) fn render(
+    name: &str,
+    container: &Container,
+    workload: &Workload,
+    inputs: &Inputs,
+    is_main: bool,
+    config: &mut Config,
+    volumes: &mut Volumes,
+) -> Result<Value, Diagnostics> {
     let mut security = json!({ "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } });
     if let (true, Some(security)) = (inputs.read_only_root_filesystem, security.as_object_mut()) {
         security.insert("readOnlyRootFilesystem".into(), json!(true));
@@ -24,7 +32,7 @@ pub(crate) fn render(name: &str, container: &Container, workload: &Workload, inp
     put("command", container.command.as_ref().map(|command| json!(command)));
     put("args", container.args.as_ref().map(|args| json!(args)));
     let env: Vec<Value> = container.variables.iter().map(|(variable, value)| config.variable(name, variable, value)).collect();
-    put("env", (!env.is_empty()).then(|| Value::Array(env)));
+    put("env", (!env.is_empty()).then_some(Value::Array(env)));
     put("resources", container.resources.clone().filter(|resources| !resources.is_null()));
     put("livenessProbe", container.liveness_probe.as_ref().map(probe));
     put("readinessProbe", container.readiness_probe.as_ref().map(probe));
@@ -36,10 +44,14 @@ pub(crate) fn render(name: &str, container: &Container, workload: &Workload, inp
             .map(|(name, port)| (port.target_port.unwrap_or(port.port), port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()), name))
             .map(|(target, protocol, name)| {
                 // Port names of pods are shorter than those of Services.
-                if name.len() <= 15 { json!({ "name": name, "containerPort": target, "protocol": protocol }) } else { json!({ "containerPort": target, "protocol": protocol }) }
+                if name.len() <= 15 {
+                    json!({ "name": name, "containerPort": target, "protocol": protocol })
+                } else {
+                    json!({ "containerPort": target, "protocol": protocol })
+                }
             })
             .collect();
-        put("ports", (!ports.is_empty()).then(|| Value::Array(ports)));
+        put("ports", (!ports.is_empty()).then_some(Value::Array(ports)));
     }
     let mut mounts = Vec::new();
     for (path, file) in &container.files {
@@ -56,7 +68,7 @@ pub(crate) fn render(name: &str, container: &Container, workload: &Workload, inp
         }
         mounts.push(mount);
     }
-    put("volumeMounts", (!mounts.is_empty()).then(|| Value::Array(mounts)));
+    put("volumeMounts", (!mounts.is_empty()).then_some(Value::Array(mounts)));
     Ok(out)
 }
 

@@ -121,7 +121,9 @@ impl Identity {
             "app.kubernetes.io/part-of": context.application,
             "app.kubernetes.io/managed-by": "windlass",
         });
-        if let (Some(version), Some(labels)) = (workload.containers.values().next().and_then(|container| version(&container.image)), labels.as_object_mut()) {
+        if let (Some(version), Some(labels)) =
+            (workload.containers.values().next().and_then(|container| version(&container.image)), labels.as_object_mut())
+        {
             labels.insert("app.kubernetes.io/version".into(), json!(version));
         }
         Self {
@@ -165,7 +167,10 @@ fn kind_of(workload: &Workload, inputs: &Inputs) -> Result<Kind, Diagnostics> {
         Some("StatefulSet") => Ok(Kind::StatefulSet),
         Some("Job") => Ok(Kind::Job),
         Some("CronJob") => Ok(Kind::CronJob),
-        Some(other) => Err(Diagnostic::error("kind", format!("`{other}` is no kind of workload")).at("/workload/metadata/annotations/k8s.score.dev~1kind").hint("Deployment, StatefulSet, Job or CronJob").into()),
+        Some(other) => Err(Diagnostic::error("kind", format!("`{other}` is no kind of workload"))
+            .at("/workload/metadata/annotations/k8s.score.dev~1kind")
+            .hint("Deployment, StatefulSet, Job or CronJob")
+            .into()),
     }
 }
 
@@ -192,9 +197,10 @@ fn deployment(identity: &Identity, inputs: &Inputs, pod: pod::Pod) -> Value {
 
 fn stateful_set(identity: &Identity, inputs: &Inputs, pod: pod::Pod) -> Value {
     let claims = pod.claims.clone();
-    let mut spec = json!({ "serviceName": identity.service, "selector": { "matchLabels": identity.selector }, "template": pod.template(true) });
+    let mut spec =
+        json!({ "serviceName": identity.service, "selector": { "matchLabels": identity.selector }, "template": pod.template(true) });
     put(&mut spec, "replicas", inputs.replicas.map(Value::from));
-    put(&mut spec, "volumeClaimTemplates", (!claims.is_empty()).then(|| Value::Array(claims)));
+    put(&mut spec, "volumeClaimTemplates", (!claims.is_empty()).then_some(Value::Array(claims)));
     json!({ "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": identity.metadata(&identity.name), "spec": spec })
 }
 
@@ -207,7 +213,10 @@ fn job(identity: &Identity, pod: pod::Pod) -> Value {
 
 fn cron_job(identity: &Identity, workload: &Workload, inputs: &Inputs, pod: pod::Pod) -> Result<Value, Diagnostics> {
     let Some(schedule) = workload.metadata.annotations.get(SCHEDULE).or(inputs.schedule.as_ref()) else {
-        return Err(Diagnostic::error("schedule", "a CronJob needs a schedule").at("/workload/metadata/annotations").hint(format!("add the annotation `{SCHEDULE}: \"0 3 * * *\"`")).into());
+        return Err(Diagnostic::error("schedule", "a CronJob needs a schedule")
+            .at("/workload/metadata/annotations")
+            .hint(format!("add the annotation `{SCHEDULE}: \"0 3 * * *\"`"))
+            .into());
     };
     Ok(json!({
         "apiVersion": "batch/v1", "kind": "CronJob", "metadata": identity.metadata(&identity.name),
@@ -217,7 +226,13 @@ fn cron_job(identity: &Identity, workload: &Workload, inputs: &Inputs, pod: pod:
 
 /// Annotations that belong to the pod: all but those that steer tools.
 pub(crate) fn pod_annotations(workload: &Workload) -> Map<String, Value> {
-    workload.metadata.annotations.iter().filter(|(key, _)| !["k8s.score.dev/", "compose.score.dev/", "windlass.dev/"].iter().any(|prefix| key.starts_with(prefix))).map(|(key, value)| (key.clone(), json!(value))).collect()
+    workload
+        .metadata
+        .annotations
+        .iter()
+        .filter(|(key, _)| !["k8s.score.dev/", "compose.score.dev/", "windlass.dev/"].iter().any(|prefix| key.starts_with(prefix)))
+        .map(|(key, value)| (key.clone(), json!(value)))
+        .collect()
 }
 
 windlass_sdk::export_workload!(WorkloadDefault);

@@ -36,10 +36,16 @@ pub(crate) fn order(workload: &Workload) -> (Vec<(String, Role)>, Vec<String>) {
     }
     let mut first = Vec::new();
     let mut placed: BTreeSet<&str> = BTreeSet::new();
-    let waits = |name: &str| workload.containers.get(name).into_iter().flat_map(|container| container.before.keys()).map(String::as_str).collect::<Vec<_>>();
+    let waits = |name: &str| {
+        workload.containers.get(name).into_iter().flat_map(|container| container.before.keys()).map(String::as_str).collect::<Vec<_>>()
+    };
     while placed.len() < roles.len() {
         // The document has no cycle: one of them is always free.
-        let Some((name, role)) = roles.iter().find(|(name, _)| !placed.contains(*name) && waits(name).iter().all(|other| placed.contains(other))) else { break };
+        let Some((name, role)) =
+            roles.iter().find(|(name, _)| !placed.contains(*name) && waits(name).iter().all(|other| placed.contains(other)))
+        else {
+            break;
+        };
         placed.insert(name);
         first.push(((*name).to_owned(), *role));
     }

@@ -56,7 +56,9 @@ impl Volumes {
 
     /// Notes a source and returns the volume's name.
     pub(crate) fn source(&mut self, source: &Value, at: &str) -> Result<String, Diagnostics> {
-        let refuse = |message: String| -> Diagnostics { Diagnostic::error("volume", message).at(at).hint("use `${resources.ALIAS}` of a resource of type `volume`").into() };
+        let refuse = |message: String| -> Diagnostics {
+            Diagnostic::error("volume", message).at(at).hint("use `${resources.ALIAS}` of a resource of type `volume`").into()
+        };
         let name = format!("volume-{}", names::hash(&source.to_string()));
         match source {
             Value::Object(fields) if fields.contains_key("claimSpec") => {
@@ -80,7 +82,13 @@ impl Volumes {
 }
 
 /// Renders the pod of a workload.
-pub(crate) fn render(identity: &Identity, workload: &Workload, inputs: &Inputs, kind: Kind, config: &mut Config) -> Result<Pod, Diagnostics> {
+pub(crate) fn render(
+    identity: &Identity,
+    workload: &Workload,
+    inputs: &Inputs,
+    kind: Kind,
+    config: &mut Config,
+) -> Result<Pod, Diagnostics> {
     let (first, main) = order::order(workload);
     let mut volumes = Volumes { stateful: kind == Kind::StatefulSet, files: BTreeMap::new(), sources: BTreeMap::new(), claims: Vec::new() };
     let mut init_containers = Vec::new();
@@ -117,7 +125,9 @@ pub(crate) fn render(identity: &Identity, workload: &Workload, inputs: &Inputs, 
         }
     }
     if containers.is_empty() {
-        return Err(Diagnostic::error("containers", "every container is waited for by another, none is left to run").at("/workload/containers").into());
+        return Err(Diagnostic::error("containers", "every container is waited for by another, none is left to run")
+            .at("/workload/containers")
+            .into());
     }
     let mut security = json!({ "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } });
     if let (Some(user), Some(security)) = (inputs.run_as_user, security.as_object_mut()) {
@@ -130,19 +140,33 @@ pub(crate) fn render(identity: &Identity, workload: &Workload, inputs: &Inputs, 
             fields.insert(name.to_owned(), value);
         }
     };
-    put("initContainers", (!init_containers.is_empty()).then(|| Value::Array(init_containers)));
+    put("initContainers", (!init_containers.is_empty()).then_some(Value::Array(init_containers)));
     let mut all: Vec<Value> = config.volumes(&volumes.files);
     all.extend(volumes.sources.into_values());
-    put("volumes", (!all.is_empty()).then(|| Value::Array(all)));
+    put("volumes", (!all.is_empty()).then_some(Value::Array(all)));
     put("restartPolicy", matches!(kind, Kind::Job | Kind::CronJob).then(|| json!("OnFailure")));
     put("serviceAccountName", inputs.service_account.as_ref().map(|account| json!(account)));
-    put("imagePullSecrets", (!inputs.image_pull_secrets.is_empty()).then(|| inputs.image_pull_secrets.iter().map(|name| json!({ "name": name })).collect()));
+    put(
+        "imagePullSecrets",
+        (!inputs.image_pull_secrets.is_empty()).then(|| inputs.image_pull_secrets.iter().map(|name| json!({ "name": name })).collect()),
+    );
     put("nodeSelector", (!inputs.node_selector.is_empty()).then(|| json!(inputs.node_selector)));
     put("tolerations", (!inputs.tolerations.is_empty()).then(|| Value::Array(inputs.tolerations.clone())));
     put("terminationGracePeriodSeconds", inputs.termination_grace_seconds.map(Value::from));
     if matches!(kind, Kind::Deployment | Kind::StatefulSet) {
         let hash_label = if kind == Kind::Deployment { vec!["pod-template-hash"] } else { vec!["controller-revision-hash"] };
-        put("topologySpreadConstraints", Some(json!([{ "maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": { "matchLabels": identity.selector }, "matchLabelKeys": hash_label }])));
+        put(
+            "topologySpreadConstraints",
+            Some(
+                json!([{ "maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": { "matchLabels": identity.selector }, "matchLabelKeys": hash_label }]),
+            ),
+        );
     }
-    Ok(Pod { labels: identity.pod_labels(), annotations: crate::pod_annotations(workload), fingerprint: config.fingerprint(), spec, claims: volumes.claims })
+    Ok(Pod {
+        labels: identity.pod_labels(),
+        annotations: crate::pod_annotations(workload),
+        fingerprint: config.fingerprint(),
+        spec,
+        claims: volumes.claims,
+    })
 }

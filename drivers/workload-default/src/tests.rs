@@ -13,7 +13,9 @@ fn workload(more: Value) -> Value {
 
 fn merge(base: &mut Value, more: Value) {
     match (base, more) {
-        (Value::Object(base), Value::Object(more)) => more.into_iter().for_each(|(key, value)| merge(base.entry(key).or_insert(Value::Null), value)),
+        (Value::Object(base), Value::Object(more)) => {
+            more.into_iter().for_each(|(key, value)| merge(base.entry(key).or_insert(Value::Null), value))
+        }
         (base, more) => *base = more,
     }
 }
@@ -59,18 +61,26 @@ fn other_kinds() {
         render::<WorkloadDefault>(json!({ "workload": workload }))
     };
     insta::assert_json_snapshot!([
-        kind("StatefulSet", json!({ "containers": { "main": { "volumes": { "/data": { "source": { "claimSpec": { "accessModes": ["ReadWriteOnce"] } } } } } } })),
+        kind(
+            "StatefulSet",
+            json!({ "containers": { "main": { "volumes": { "/data": { "source": { "claimSpec": { "accessModes": ["ReadWriteOnce"] } } } } } } })
+        ),
         kind("Job", json!({ "containers": { "main": { "variables": { "P": { "$secret": "p" } } } } })),
         kind("CronJob", json!({ "metadata": { "annotations": { "windlass.dev/schedule": "0 3 * * *" } } })),
         kind("CronJob", json!({})),
         kind("Daemon", json!({})),
-        kind("Deployment", json!({ "containers": { "main": { "volumes": { "/data": { "source": "somewhere" }, "/d": { "source": { "claimSpec": {} } } } } } })),
+        kind(
+            "Deployment",
+            json!({ "containers": { "main": { "volumes": { "/data": { "source": "somewhere" }, "/d": { "source": { "claimSpec": {} } } } } } })
+        ),
     ]);
 }
 
 #[test]
 fn a_jobs_name_changes_with_its_template_only() {
-    let job = |image: &str| render::<WorkloadDefault>(json!({ "workload": workload(json!({ "metadata": { "annotations": { "k8s.score.dev/kind": "Job" } }, "containers": { "main": { "image": image } } })) })).manifests[0]["metadata"]["name"].clone();
+    let job = |image: &str| {
+        render::<WorkloadDefault>(json!({ "workload": workload(json!({ "metadata": { "annotations": { "k8s.score.dev/kind": "Job" } }, "containers": { "main": { "image": image } } })) })).manifests[0]["metadata"]["name"].clone()
+    };
     assert_eq!(job("a:1"), job("a:1"));
     assert_ne!(job("a:1"), job("a:2"));
 }

@@ -10,7 +10,10 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use windlass_engine::{
     plan::DIRECTORY_DEFAULT,
-    session::{ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, Drift, EffectCx, Executor, Observation, Observed, OpenConnection, Owner, Ownership, Phase, ResolvedAction, Session, Step, Ticket},
+    session::{
+        ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, Drift, EffectCx, Executor, Observation, Observed, OpenConnection,
+        Owner, Ownership, Phase, ResolvedAction, Session, Step, Ticket,
+    },
 };
 use windlass_model::{
     Digest,
@@ -53,7 +56,12 @@ impl Executor for DirectoryExecutor {
             return Err(CapabilityError::new(Kind::Invalid, format!("connection `{}` is no directory", connection.name)));
         };
         let environment = &connection.environment;
-        let path = directory.path.as_deref().unwrap_or(DIRECTORY_DEFAULT).replace("${application}", environment.application.as_str()).replace("${environment}", environment.environment.as_str());
+        let path = directory
+            .path
+            .as_deref()
+            .unwrap_or(DIRECTORY_DEFAULT)
+            .replace("${application}", environment.application.as_str())
+            .replace("${environment}", environment.environment.as_str());
         let folder = Folder::new(self.data.join(path));
         let secrets = directory.secrets.unwrap_or(if folder.in_git_tree() { SecretFiles::Omit } else { SecretFiles::Plain });
         let inventory_path = format!(".windlass/{}.{}.json", environment.application, environment.environment);
@@ -77,7 +85,11 @@ impl DirectorySession {
     fn inventory(&self) -> Result<Inventory, CapabilityError> {
         match self.folder.read(&self.inventory_path).map_err(failed)? {
             Some(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
-                CapabilityError::new(Kind::Failed, format!("the inventory {} can't be read: {error}", self.folder.root().join(&self.inventory_path).display())).hint("restore it, or remove it and the folder's files")
+                CapabilityError::new(
+                    Kind::Failed,
+                    format!("the inventory {} can't be read: {error}", self.folder.root().join(&self.inventory_path).display()),
+                )
+                .hint("restore it, or remove it and the folder's files")
             }),
             None => Ok(Inventory::default()),
         }
@@ -97,7 +109,8 @@ impl DirectorySession {
         if inventory.owner.is_empty() || inventory.owner == owner.to_string() || take {
             return Ok(());
         }
-        Err(CapabilityError::new(Kind::Conflict, format!("the folder {} belongs to `{}`", self.folder.root().display(), inventory.owner)).hint("use another folder, or take it over with `--take-ownership OBJECT`"))
+        Err(CapabilityError::new(Kind::Conflict, format!("the folder {} belongs to `{}`", self.folder.root().display(), inventory.owner))
+            .hint("use another folder, or take it over with `--take-ownership OBJECT`"))
     }
 
     /// Tells whose a file is: unknown content under a known path is somebody's edit.
@@ -108,8 +121,10 @@ impl DirectorySession {
         match inventory.files.get(path) {
             Some(entry) if entry.knows(&digest) => Ok(Some(digest)),
             _ if take => Ok(Some(digest)),
-            Some(_) => Err(CapabilityError::new(Kind::Conflict, format!("somebody edited {shown}")).hint("bring the edit into a document, or overwrite it with `--take-ownership OBJECT`")),
-            None => Err(CapabilityError::new(Kind::Conflict, format!("{shown} exists and is not ours")).hint("move it away, or take it over with `--take-ownership OBJECT`")),
+            Some(_) => Err(CapabilityError::new(Kind::Conflict, format!("somebody edited {shown}"))
+                .hint("bring the edit into a document, or overwrite it with `--take-ownership OBJECT`")),
+            None => Err(CapabilityError::new(Kind::Conflict, format!("{shown} exists and is not ours"))
+                .hint("move it away, or take it over with `--take-ownership OBJECT`")),
         }
     }
 
@@ -236,12 +251,25 @@ impl Session for DirectorySession {
         actions
             .iter()
             .map(|action| {
-                let mut observation = Observation { identity: action.identity.to_owned(), owner: Ownership::None, intact: true, phase: Phase::Present, outputs: Map::new(), drift: Vec::new() };
+                let mut observation = Observation {
+                    identity: action.identity.to_owned(),
+                    owner: Ownership::None,
+                    intact: true,
+                    phase: Phase::Present,
+                    outputs: Map::new(),
+                    drift: Vec::new(),
+                };
                 if action.handle.get("omitted").is_some() {
                     observation.owner = Ownership::Ours;
                     return Ok(observation);
                 }
-                let path = action.handle.get("path").and_then(Value::as_str).map(str::to_owned).or_else(|| action.spec.map(path_of)).unwrap_or_default();
+                let path = action
+                    .handle
+                    .get("path")
+                    .and_then(Value::as_str)
+                    .map(str::to_owned)
+                    .or_else(|| action.spec.map(path_of))
+                    .unwrap_or_default();
                 let Some(bytes) = self.folder.read(&path).map_err(failed)? else {
                     return Ok(Observation { phase: Phase::Absent, intact: false, ..observation });
                 };
@@ -257,7 +285,8 @@ impl Session for DirectorySession {
                     && !observation.intact
                     && let Some(spec) = action.spec
                 {
-                    let found: Value = std::str::from_utf8(&bytes).ok().and_then(|text| serde_saphyr::from_str(text).ok()).unwrap_or(Value::Null);
+                    let found: Value =
+                        std::str::from_utf8(&bytes).ok().and_then(|text| serde_saphyr::from_str(text).ok()).unwrap_or(Value::Null);
                     drift(spec, &found, &mut windlass_model::pointer::Pointer::root(), &mut observation.drift);
                 }
                 Ok(observation)
@@ -286,7 +315,8 @@ impl Session for DirectorySession {
         let mut seen = Vec::new();
         for (path, entry) in &inventory.files {
             let Some(bytes) = self.folder.read(path).map_err(failed)? else { continue };
-            let manifest: Value = std::str::from_utf8(&bytes).ok().and_then(|text| serde_saphyr::from_str(text).ok()).unwrap_or(Value::Null);
+            let manifest: Value =
+                std::str::from_utf8(&bytes).ok().and_then(|text| serde_saphyr::from_str(text).ok()).unwrap_or(Value::Null);
             seen.push(Observation {
                 identity: windlass_manifest::identity(&manifest),
                 owner: Ownership::Ours,

@@ -1,7 +1,9 @@
 //! The pure half of `windlass:kubernetes/objects`, for every sink of Kubernetes objects.
 
 use serde_json::Value;
-use windlass_engine::planner::{Authority, CapabilityDescriptor, KindDescriptor, Kinds, MethodDescriptor, OutputDeclaration, Planner, SpecContext};
+use windlass_engine::planner::{
+    Authority, CapabilityDescriptor, KindDescriptor, Kinds, MethodDescriptor, OutputDeclaration, Planner, SpecContext,
+};
 use windlass_manifest as manifest;
 use windlass_model::{
     ActionId, Diagnostic,
@@ -40,7 +42,11 @@ impl Planner for ObjectsPlanner {
     }
 
     fn check(&self, spec: &Value, authority: &Authority, context: &SpecContext) -> Vec<Diagnostic> {
-        let input = manifest::PolicyInput { kinds: kinds(authority), namespaced_kinds: matches!(authority.kinds, Kinds::Workload(_)), exceptions: &authority.exceptions };
+        let input = manifest::PolicyInput {
+            kinds: kinds(authority),
+            namespaced_kinds: matches!(authority.kinds, Kinds::Workload(_)),
+            exceptions: &authority.exceptions,
+        };
         manifest::check(spec, &input, &manifest::PolicyContext { namespace: context.namespace.as_deref() })
     }
 
@@ -71,21 +77,34 @@ impl Planner for ObjectsPlanner {
         manifest::rank(spec)
     }
 
-    fn output(&self, spec: &Value, method: &str, argument: Option<&str>, authority: &Authority, context: &SpecContext) -> Result<OutputDeclaration, Diagnostic> {
+    fn output(
+        &self,
+        spec: &Value,
+        method: &str,
+        argument: Option<&str>,
+        authority: &Authority,
+        context: &SpecContext,
+    ) -> Result<OutputDeclaration, Diagnostic> {
         let pointer = argument.unwrap_or_default();
         if method != "field" || !pointer.starts_with('/') {
-            return Err(Diagnostic::error("field-pointer", format!("`{pointer}` is no JSON Pointer")).hint("write it as `/status/loadBalancer/ingress/0/ip`"));
+            return Err(Diagnostic::error("field-pointer", format!("`{pointer}` is no JSON Pointer"))
+                .hint("write it as `/status/loadBalancer/ingress/0/ip`"));
         }
         if context.connection_kind == "directory" {
-            return Err(Diagnostic::error("no-live-object", format!("`field(\"{pointer}\")` needs a live object, and this environment's objects go to a folder"))
-                .hint("use a Kubernetes connection, or yield a value that is known while planning"));
+            return Err(Diagnostic::error(
+                "no-live-object",
+                format!("`field(\"{pointer}\")` needs a live object, and this environment's objects go to a folder"),
+            )
+            .hint("use a Kubernetes connection, or yield a value that is known while planning"));
         }
         // Fields of a Secret are always secret; of kinds outside the table only what the grant names is open.
         let secret = match manifest::kind_of(spec) {
             Some(kind) => kind.kind == "Secret",
             None => {
                 let kind = spec.get("kind").and_then(Value::as_str).unwrap_or_default();
-                !declared(authority).iter().any(|declared| declared.kind == kind && declared.readable.iter().any(|readable| readable == pointer))
+                !declared(authority)
+                    .iter()
+                    .any(|declared| declared.kind == kind && declared.readable.iter().any(|readable| readable == pointer))
             }
         };
         Ok(OutputDeclaration { output: pointer.to_owned(), secret, generated: false })

@@ -20,10 +20,12 @@ pub(crate) fn scram_sha256(keyring: &Keyring, label: &str, password: &str) -> St
     let mut salted = [0; 32];
     pbkdf2::pbkdf2_hmac::<Sha256>(password.as_bytes(), &salt, SCRAM_ITERATIONS, &mut salted);
     let hmac = |key: &[u8], text: &[u8]| -> Vec<u8> {
-        Hmac::<Sha256>::new_from_slice(key).map(|mut mac| {
-            mac.update(text);
-            mac.finalize().into_bytes().to_vec()
-        }).unwrap_or_default()
+        Hmac::<Sha256>::new_from_slice(key)
+            .map(|mut mac| {
+                mac.update(text);
+                mac.finalize().into_bytes().to_vec()
+            })
+            .unwrap_or_default()
     };
     let stored = Sha256::digest(hmac(&salted, b"Client Key"));
     let server = hmac(&salted, b"Server Key");

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
-use windlass_engine::session::{ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Executor, Observation, Observed, OpenConnection, Owner, Ownership, Phase, ResolvedAction, Secret, SecretStore, Session, Step, Ticket, generated_name};
+use windlass_engine::session::{
+    ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Executor, Observation, Observed, OpenConnection, Owner,
+    Ownership, Phase, ResolvedAction, Secret, SecretStore, Session, Step, Ticket, generated_name,
+};
 use windlass_model::state::{EnvironmentKey, RecordedAction};
 
 use crate::{keyring::random, planner::Policy};
@@ -128,7 +131,14 @@ impl Session for GeneratedSession {
         Ok(known
             .keys()
             .filter_map(|name| name.strip_prefix("action/"))
-            .map(|identity| Observation { identity: identity.to_owned(), owner: Ownership::Ours, intact: true, phase: Phase::Present, outputs: Map::<String, Value>::new(), drift: Vec::new() })
+            .map(|identity| Observation {
+                identity: identity.to_owned(),
+                owner: Ownership::Ours,
+                intact: true,
+                phase: Phase::Present,
+                outputs: Map::<String, Value>::new(),
+                drift: Vec::new(),
+            })
             .collect())
     }
 }

@@ -65,7 +65,10 @@ impl Keyring {
     /// Reads the key from base64 text, as an environment variable holds it.
     pub fn from_text(text: &str, origin: &str) -> Result<Self, KeyringError> {
         let bytes = STANDARD.decode(text.trim()).ok().and_then(|bytes| <[u8; KEY_BYTES]>::try_from(bytes).ok());
-        bytes.map(|key| Self::new(&key)).ok_or_else(|| KeyringError::Key { path: origin.to_owned(), reason: "32 bytes in base64 are expected; `openssl rand -base64 32` makes them".to_owned() })
+        bytes.map(|key| Self::new(&key)).ok_or_else(|| KeyringError::Key {
+            path: origin.to_owned(),
+            reason: "32 bytes in base64 are expected; `openssl rand -base64 32` makes them".to_owned(),
+        })
     }
 
     /// Reads the key from a file; makes it, mode 0600, if there is none.
@@ -116,7 +119,8 @@ impl Keyring {
     pub fn seal(&self, purpose: &str, bytes: &[u8]) -> Result<String, KeyringError> {
         let mut nonce = [0; NONCE_BYTES];
         random(&mut nonce)?;
-        let sealed = self.cipher.encrypt(&Nonce::from(nonce), Payload { msg: bytes, aad: purpose.as_bytes() }).map_err(|_| KeyringError::Decrypt)?;
+        let sealed =
+            self.cipher.encrypt(&Nonce::from(nonce), Payload { msg: bytes, aad: purpose.as_bytes() }).map_err(|_| KeyringError::Decrypt)?;
         Ok(format!("{PREFIX}{}", STANDARD.encode([nonce.as_slice(), &sealed].concat())))
     }
 
@@ -131,10 +135,12 @@ impl Keyring {
     /// Hashes bytes under the key.
     #[must_use]
     pub fn mac(&self, bytes: &[u8]) -> Vec<u8> {
-        <Hmac<Sha256> as Mac>::new_from_slice(&self.mac).map(|mut mac| {
-            mac.update(bytes);
-            mac.finalize().into_bytes().to_vec()
-        }).unwrap_or_default()
+        <Hmac<Sha256> as Mac>::new_from_slice(&self.mac)
+            .map(|mut mac| {
+                mac.update(bytes);
+                mac.finalize().into_bytes().to_vec()
+            })
+            .unwrap_or_default()
     }
 
     /// Derives a salt: equal label, equal salt.

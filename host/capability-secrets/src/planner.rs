@@ -2,7 +2,9 @@
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use windlass_engine::planner::{Authority, CapabilityDescriptor, KindDescriptor, MethodDescriptor, OutputDeclaration, Planner, SpecContext};
+use windlass_engine::planner::{
+    Authority, CapabilityDescriptor, KindDescriptor, MethodDescriptor, OutputDeclaration, Planner, SpecContext,
+};
 use windlass_model::{ActionId, Diagnostic, plan::Change, platform::Family};
 
 /// Characters of a value whose policy says nothing: enough for 190 bits.
@@ -49,9 +51,16 @@ impl Policy {
         if !spec.is_object() {
             return Err(Diagnostic::error("secret-policy", "the policy is no JSON object"));
         }
-        let policy: Self = serde_json::from_value(spec.clone()).map_err(|error| Diagnostic::error("secret-policy", format!("the policy does not fit: {error}")).hint("`{ \"length\": 32, \"alphabet\": \"A-Za-z0-9\" }`"))?;
+        let policy: Self = serde_json::from_value(spec.clone()).map_err(|error| {
+            Diagnostic::error("secret-policy", format!("the policy does not fit: {error}"))
+                .hint("`{ \"length\": 32, \"alphabet\": \"A-Za-z0-9\" }`")
+        })?;
         if !(LENGTH_MIN..=LENGTH_MAX).contains(&policy.length) {
-            return Err(Diagnostic::error("secret-policy", format!("a length of {} is outside {LENGTH_MIN} to {LENGTH_MAX}", policy.length)).at("/length"));
+            return Err(Diagnostic::error(
+                "secret-policy",
+                format!("a length of {} is outside {LENGTH_MIN} to {LENGTH_MAX}", policy.length),
+            )
+            .at("/length"));
         }
         if policy.characters().len() < 2 {
             return Err(Diagnostic::error("secret-policy", "the alphabet needs two characters or more").at("/alphabet"));

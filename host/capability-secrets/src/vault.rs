@@ -48,8 +48,13 @@ fn unavailable(error: StoreError) -> CapabilityError {
 #[async_trait]
 impl SecretStore for EmbeddedSecrets {
     async fn read(&self, environment: &EnvironmentKey, name: &str, version: Option<u64>) -> Result<Option<(u64, Secret)>, CapabilityError> {
-        let Some((version, ciphertext)) = self.store.secret(environment, name, version).await.map_err(unavailable)? else { return Ok(None) };
-        let bytes = self.keyring.open(&Self::purpose(environment, name, version), &ciphertext).map_err(|error| failed(format!("the secret `{name}` of {environment} {error}")).hint("was the key file replaced?"))?;
+        let Some((version, ciphertext)) = self.store.secret(environment, name, version).await.map_err(unavailable)? else {
+            return Ok(None);
+        };
+        let bytes = self
+            .keyring
+            .open(&Self::purpose(environment, name, version), &ciphertext)
+            .map_err(|error| failed(format!("the secret `{name}` of {environment} {error}")).hint("was the key file replaced?"))?;
         let text = String::from_utf8(bytes).map_err(|_| failed(format!("the secret `{name}` is not text")))?;
         Ok(Some((version, Secret::new(text))))
     }
@@ -95,7 +100,10 @@ impl SecretStore for EmbeddedSecrets {
         let first = values.first().map(Secret::expose).unwrap_or_default();
         let salt_label = format!("{op} {label}");
         let text = match op.split_once(':') {
-            Some(("bcrypt", cost)) => derive::bcrypt(&self.keyring, &salt_label, cost.parse().map_err(|_| failed(format!("`{op}` has no cost")))?, first).map_err(failed)?,
+            Some(("bcrypt", cost)) => {
+                derive::bcrypt(&self.keyring, &salt_label, cost.parse().map_err(|_| failed(format!("`{op}` has no cost")))?, first)
+                    .map_err(failed)?
+            }
             None if op == "scram-sha256" => derive::scram_sha256(&self.keyring, &salt_label, first),
             None if op == "fingerprint" => {
                 // Of origin and version where a value is secret (they are the label), of the value where it is open.

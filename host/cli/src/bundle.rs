@@ -34,7 +34,13 @@ pub(crate) struct Bundle {
 }
 
 impl Bundle {
-    pub(crate) fn new(plan: Plan, model: Model, layers: Layers, provenance: Provenance, components: &BTreeMap<Digest, Arc<Vec<u8>>>) -> Self {
+    pub(crate) fn new(
+        plan: Plan,
+        model: Model,
+        layers: Layers,
+        provenance: Provenance,
+        components: &BTreeMap<Digest, Arc<Vec<u8>>>,
+    ) -> Self {
         let components = components.iter().map(|(digest, bytes)| (*digest, STANDARD.encode(bytes.as_slice()))).collect();
         Self { schema: SCHEMA.to_owned(), plan, model, layers, provenance, components }
     }

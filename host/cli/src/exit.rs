@@ -108,7 +108,9 @@ impl From<ApplyError> for Failure {
         match error {
             ApplyError::Store(error) => error.into(),
             ApplyError::Refused(_) => Self::new(Code::Policy, message),
-            ApplyError::Guarded(_) => Self::new(Code::Policy, message).hint("say `--allow-destroy` if that is meant, or keep it with `onRemove: retain`"),
+            ApplyError::Guarded(_) => {
+                Self::new(Code::Policy, message).hint("say `--allow-destroy` if that is meant, or keep it with `onRemove: retain`")
+            }
             ApplyError::Stale(_) => Self::failed(message).hint("plan again"),
             ApplyError::Held { .. } => Self::failed(message).hint("find out why the process died; a new `deploy` takes over"),
             ApplyError::Connection { ref error, .. } => match &error.hint {

@@ -21,8 +21,12 @@ impl Observer for Terminal {
             Event::Done { actions } => lines(print::Mark::Done, "done", actions),
             Event::Waiting { id, note, .. } => print::progress(print::Mark::Wait, "waiting", &format!("{id}: {note}")),
             Event::Healed { ids } => ids.iter().for_each(|id| print::progress(print::Mark::Wait, "restoring", id.as_str())),
-            Event::Removed { ids, act: OnRemove::Delete } => ids.iter().for_each(|id| print::progress(print::Mark::Gone, "deleted", id.as_str())),
-            Event::Removed { ids, act: OnRemove::Retain } => ids.iter().for_each(|id| print::progress(print::Mark::Wait, "retained", id.as_str())),
+            Event::Removed { ids, act: OnRemove::Delete } => {
+                ids.iter().for_each(|id| print::progress(print::Mark::Gone, "deleted", id.as_str()))
+            }
+            Event::Removed { ids, act: OnRemove::Retain } => {
+                ids.iter().for_each(|id| print::progress(print::Mark::Wait, "retained", id.as_str()))
+            }
             Event::ActionFailed { id, message } => print::progress(print::Mark::Failed, "failed", &format!("{id}: {message}")),
             Event::Resumed { .. } => print::progress(print::Mark::Wait, "resumed", "going on where it stood"),
             Event::Started { .. } | Event::Sending { .. } | Event::Unchanged { .. } | Event::Removing { .. } | Event::Ended { .. } => {}

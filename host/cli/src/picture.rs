@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use layout::{backends::svg::SVGWriter, gv::{DotParser, GraphBuilder}};
+use layout::{
+    backends::svg::SVGWriter,
+    gv::{DotParser, GraphBuilder},
+};
 use serde::Serialize;
 use windlass_model::{NodeKey, plan::Plan};
 
@@ -31,8 +34,16 @@ struct Edge {
 impl Graph {
     /// Takes the nodes of a plan; edges point from a user to what it uses.
     pub(crate) fn of(plan: &Plan) -> Self {
-        let nodes = plan.nodes().map(|node| Node { key: node.key.clone(), definition: node.definition.as_ref().map(|definition| definition.name.to_string()), actions: node.actions.len() }).collect();
-        let edges = plan.nodes().flat_map(|node| node.depends_on.iter().map(|to| Edge { from: node.key.clone(), to: to.clone() })).collect();
+        let nodes = plan
+            .nodes()
+            .map(|node| Node {
+                key: node.key.clone(),
+                definition: node.definition.as_ref().map(|definition| definition.name.to_string()),
+                actions: node.actions.len(),
+            })
+            .collect();
+        let edges =
+            plan.nodes().flat_map(|node| node.depends_on.iter().map(|to| Edge { from: node.key.clone(), to: to.clone() })).collect();
         Self { nodes, edges }
     }
 
@@ -65,7 +76,9 @@ impl Graph {
 
     /// Writes Mermaid's language, as forges render it.
     pub(crate) fn mermaid(&self) -> String {
-        let id = |key: &NodeKey| self.nodes.iter().position(|node| node.key == *key).map_or_else(|| "unknown".to_owned(), |index| format!("n{index}"));
+        let id = |key: &NodeKey| {
+            self.nodes.iter().position(|node| node.key == *key).map_or_else(|| "unknown".to_owned(), |index| format!("n{index}"))
+        };
         let mut out = String::from("flowchart LR\n");
         for node in &self.nodes {
             let label = Self::label(node).replace('"', "&quot;").replace('\n', "<br/>");

@@ -101,7 +101,8 @@ fn report(problem: &Problem) -> Report {
         Some(span) if !problem.source.text.is_empty() => {
             let length = span.length.max(1).min(problem.source.text.len().saturating_sub(span.offset));
             let label = LabeledSpan::new_with_span(Some("here".to_owned()), (span.offset.min(problem.source.text.len()), length));
-            Report::new(diagnostic.with_label(label)).with_source_code(NamedSource::new(problem.source.path.clone(), problem.source.text.clone()))
+            Report::new(diagnostic.with_label(label))
+                .with_source_code(NamedSource::new(problem.source.path.clone(), problem.source.text.clone()))
         }
         _ => Report::new(MietteDiagnostic { message: format!("{}: {}", problem.source.path, problem.message), ..diagnostic }),
     }
@@ -166,19 +167,27 @@ pub(crate) fn object(identity: &str) -> String {
 pub(crate) fn plan(plan: &Plan) -> Result<String, Failure> {
     let mut out = String::new();
     let digest = plan.digest().map_err(Failure::failed)?;
-    let _ = writeln!(out, "{BOLD}Plan {} for {}/{}{BOLD:#} ({})", digest.short(), plan.application, plan.environment, plan.environment_type);
+    let _ =
+        writeln!(out, "{BOLD}Plan {} for {}/{}{BOLD:#} ({})", digest.short(), plan.application, plan.environment, plan.environment_type);
     for node in plan.nodes() {
         let changed: Vec<&PlannedAction> = node.actions.iter().filter(|action| action.change.is_change()).collect();
         if changed.is_empty() {
             continue;
         }
-        let by = node.definition.as_ref().map(|definition| format!(" by {} ({})", definition.name, definition.layer.label())).unwrap_or_default();
+        let by = node
+            .definition
+            .as_ref()
+            .map(|definition| format!(" by {} ({})", definition.name, definition.layer.label()))
+            .unwrap_or_default();
         let _ = writeln!(out, "\n{BOLD}{}{BOLD:#}{DIM}{by}{DIM:#}", node.key);
         for action in changed {
             let (style, sign) = sign(&action.change);
-            let _ = writeln!(out, "  {style}{sign} {:<8}{style:#} {}{}", action.change.word(), object(&action.identity), why(&action.change));
+            let _ =
+                writeln!(out, "  {style}{sign} {:<8}{style:#} {}{}", action.change.word(), object(&action.identity), why(&action.change));
             for field in &action.fields {
-                let show = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), |value| shorten(&sealed::displayed(value).to_string()));
+                let show = |value: &Option<Value>| {
+                    value.as_ref().map_or_else(|| "nothing".to_owned(), |value| shorten(&sealed::displayed(value).to_string()))
+                };
                 let _ = writeln!(out, "      {DIM}{}{DIM:#}: {} → {}", field.pointer, show(&field.from), show(&field.to));
             }
         }
@@ -202,7 +211,8 @@ pub(crate) fn plan(plan: &Plan) -> Result<String, Failure> {
             let _ = writeln!(out, "  {RED}- {word:<8}{RED:#} {}{RED}{notes}{RED:#}", object(&destroy.identity));
         }
     }
-    let flows: Vec<_> = plan.secret_flows.iter().filter(|flow| plan.action(&flow.to).is_some_and(|action| action.change.is_change())).collect();
+    let flows: Vec<_> =
+        plan.secret_flows.iter().filter(|flow| plan.action(&flow.to).is_some_and(|action| action.change.is_change())).collect();
     if !flows.is_empty() {
         let _ = writeln!(out, "\n{BOLD}Secrets{BOLD:#}");
         for flow in flows {
@@ -213,9 +223,15 @@ pub(crate) fn plan(plan: &Plan) -> Result<String, Failure> {
     for (container, image) in &plan.images {
         let _ = writeln!(out, "\n{DIM}image of {container} as last deployed: {image}{DIM:#}");
     }
-    let counts: Vec<String> = plan.counts().into_iter().filter(|(word, _)| *word != "none").map(|(word, count)| format!("{count} to {word}")).collect();
+    let counts: Vec<String> =
+        plan.counts().into_iter().filter(|(word, _)| *word != "none").map(|(word, count)| format!("{count} to {word}")).collect();
     let same = plan.counts().get("none").copied().unwrap_or(0);
-    let _ = writeln!(out, "\n{}{}", if counts.is_empty() { "No changes".to_owned() } else { counts.join(", ") }, if same > 0 { format!(", {same} unchanged.") } else { ".".to_owned() });
+    let _ = writeln!(
+        out,
+        "\n{}{}",
+        if counts.is_empty() { "No changes".to_owned() } else { counts.join(", ") },
+        if same > 0 { format!(", {same} unchanged.") } else { ".".to_owned() }
+    );
     Ok(out)
 }
 

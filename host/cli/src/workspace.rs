@@ -86,22 +86,35 @@ impl Planning {
     pub(crate) fn load(&self, folder: &Path) -> Result<(Platform, Provenance), Failure> {
         let LoadedPlatform { mut platform, provenance, component_files } = load_platform(folder)?;
         for (key, path) in component_files {
-            let digest = self.components.add_file(&key, &path).map_err(|error| Failure::new(Code::BadInput, error.to_string()).hint("build the component, and check the path"))?;
+            let digest = self
+                .components
+                .add_file(&key, &path)
+                .map_err(|error| Failure::new(Code::BadInput, error.to_string()).hint("build the component, and check the path"))?;
             platform.components.insert(key, digest);
         }
         for (key, digest) in &self.built_in.components {
             platform.components.entry(key.clone()).or_insert(*digest);
         }
-        let references = platform.definitions.values().map(|definition| (format!("ResourceDefinition/{}", definition.name()), &definition.spec.driver));
-        let stages = platform.profiles.values().flat_map(|profile| profile.spec.stages.iter().map(|stage| (format!("WorkloadProfile/{}", profile.name()), &stage.driver)));
+        let references =
+            platform.definitions.values().map(|definition| (format!("ResourceDefinition/{}", definition.name()), &definition.spec.driver));
+        let stages = platform
+            .profiles
+            .values()
+            .flat_map(|profile| profile.spec.stages.iter().map(|stage| (format!("WorkloadProfile/{}", profile.name()), &stage.driver)));
         let mut problems = Vec::new();
         for (document, reference) in references.chain(stages) {
             if let DriverReference::Builtin(name) = reference
                 && platform.component(reference).is_none()
             {
                 let known: Vec<&str> = self.built_in.components.keys().filter_map(|key| key.strip_prefix("builtin:")).collect();
-                let near = windlass_resolve::nearest(name, known.iter().copied()).map_or_else(|| format!("built-in drivers: {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
-                problems.push(Diagnostic::error("unknown-driver", format!("there is no built-in driver `{name}`")).on(document).at("/spec/driver").hint(near));
+                let near = windlass_resolve::nearest(name, known.iter().copied())
+                    .map_or_else(|| format!("built-in drivers: {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
+                problems.push(
+                    Diagnostic::error("unknown-driver", format!("there is no built-in driver `{name}`"))
+                        .on(document)
+                        .at("/spec/driver")
+                        .hint(near),
+                );
             }
         }
         if problems.is_empty() { Ok((platform, provenance)) } else { Err(located(problems, &provenance)) }
@@ -131,7 +144,10 @@ pub(crate) fn located(diagnostics: Vec<Diagnostic>, provenance: &Provenance) -> 
 }
 
 fn code_cache() -> Option<PathBuf> {
-    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute()).or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    let base = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
     base.map(|base| base.join("windlass/code"))
 }
 
@@ -165,11 +181,22 @@ impl Workspace {
         if let Some(application) = &environment.app {
             return Ok(EnvironmentKey { application: application.clone(), environment: environment.env.clone() });
         }
-        let known: Vec<EnvironmentKey> = self.store.environments().await?.into_iter().map(|record| record.key).filter(|key| key.environment == environment.env).collect();
+        let known: Vec<EnvironmentKey> = self
+            .store
+            .environments()
+            .await?
+            .into_iter()
+            .map(|record| record.key)
+            .filter(|key| key.environment == environment.env)
+            .collect();
         match known.as_slice() {
             [key] => Ok(key.clone()),
-            [] => Err(Failure::new(Code::BadInput, format!("there is no environment `{}`", environment.env)).hint("`windlass env list` shows the known ones")),
-            several => Err(Failure::usage(format!("several applications have an environment `{}`", environment.env)).hint(format!("say `--app {}`", several.iter().map(|key| key.application.to_string()).collect::<Vec<_>>().join("` or `--app ")))),
+            [] => Err(Failure::new(Code::BadInput, format!("there is no environment `{}`", environment.env))
+                .hint("`windlass env list` shows the known ones")),
+            several => Err(Failure::usage(format!("several applications have an environment `{}`", environment.env)).hint(format!(
+                "say `--app {}`",
+                several.iter().map(|key| key.application.to_string()).collect::<Vec<_>>().join("` or `--app ")
+            ))),
         }
     }
 
@@ -211,12 +238,20 @@ impl Workspace {
 
     /// Reads a stored JSON document.
     pub(crate) async fn read<T: serde::de::DeserializeOwned>(&self, what: &str, digest: &Digest) -> Result<T, Failure> {
-        let bytes = self.store.document(digest).await?.ok_or_else(|| Failure::failed(format!("the store does not hold the {what} {digest}")))?;
+        let bytes =
+            self.store.document(digest).await?.ok_or_else(|| Failure::failed(format!("the store does not hold the {what} {digest}")))?;
         serde_json::from_slice(&bytes).map_err(|error| Failure::failed(format!("the stored {what} can't be read: {error}")))
     }
 
     /// Collects everything that planning may look at.
-    pub(crate) async fn plan_input(&self, key: &EnvironmentKey, environment_type: &EnvironmentTypeName, state: Option<&EnvironmentState>, model: Model, layers: Layers) -> Result<PlanInput, Failure> {
+    pub(crate) async fn plan_input(
+        &self,
+        key: &EnvironmentKey,
+        environment_type: &EnvironmentTypeName,
+        state: Option<&EnvironmentState>,
+        model: Model,
+        layers: Layers,
+    ) -> Result<PlanInput, Failure> {
         let mut secrets = self.secrets.list(key).await?;
         secrets.retain(|name, _| !name.starts_with("output/"));
         let last = state.and_then(|state| state.last.as_ref());
@@ -249,7 +284,13 @@ impl Workspace {
     }
 
     /// Makes the request that applies a plan.
-    pub(crate) fn request(&self, planned: &Planned, verb: Verb, applying: &Applying, rollback_to: Option<DeploymentNumber>) -> Result<Request, Failure> {
+    pub(crate) fn request(
+        &self,
+        planned: &Planned,
+        verb: Verb,
+        applying: &Applying,
+        rollback_to: Option<DeploymentNumber>,
+    ) -> Result<Request, Failure> {
         use windlass_engine::driver::ComponentSource as _;
         let mut documents: BTreeMap<Digest, Arc<Vec<u8>>> = BTreeMap::new();
         let mut put = |bytes: Vec<u8>| {
@@ -282,10 +323,19 @@ impl Workspace {
     }
 
     /// Returns the environment's type: the stored one, or the one to make it with.
-    pub(crate) async fn ensure_environment(&self, key: &EnvironmentKey, create: Option<&EnvironmentTypeName>, layers: &Layers, write: bool) -> Result<EnvironmentTypeName, Failure> {
+    pub(crate) async fn ensure_environment(
+        &self,
+        key: &EnvironmentKey,
+        create: Option<&EnvironmentTypeName>,
+        layers: &Layers,
+        write: bool,
+    ) -> Result<EnvironmentTypeName, Failure> {
         if let Some(state) = self.store.load(key).await? {
             if let Some(wanted) = create.filter(|wanted| **wanted != state.record.environment_type) {
-                return Err(Failure::new(Code::BadInput, format!("`{key}` exists and is of type `{}`, not `{wanted}`", state.record.environment_type)));
+                return Err(Failure::new(
+                    Code::BadInput,
+                    format!("`{key}` exists and is of type `{}`, not `{wanted}`", state.record.environment_type),
+                ));
             }
             return Ok(state.record.environment_type);
         }
@@ -300,7 +350,8 @@ impl Workspace {
 
 /// Refuses types that no document describes.
 pub(crate) fn check_type(environment_type: &EnvironmentTypeName, layers: &Layers) -> Result<(), Failure> {
-    let known: Vec<&str> = layers.iter().flat_map(|(_, platform)| platform.environment_types.keys().map(windlass_model::name::DocumentName::as_str)).collect();
+    let known: Vec<&str> =
+        layers.iter().flat_map(|(_, platform)| platform.environment_types.keys().map(windlass_model::name::DocumentName::as_str)).collect();
     if known.contains(&environment_type.as_str()) {
         return Ok(());
     }
@@ -312,18 +363,29 @@ pub(crate) fn check_type(environment_type: &EnvironmentTypeName, layers: &Layers
 }
 
 fn missing_environment(key: &EnvironmentKey) -> Failure {
-    Failure::new(Code::BadInput, format!("there is no environment `{}` of `{}`", key.environment, key.application)).hint(format!("`windlass env create {} --type development --app {}`, or add `--create-env development`", key.environment, key.application))
+    Failure::new(Code::BadInput, format!("there is no environment `{}` of `{}`", key.environment, key.application)).hint(format!(
+        "`windlass env create {} --type development --app {}`, or add `--create-env development`",
+        key.environment, key.application
+    ))
 }
 
 /// Returns the connections that a plan and the recorded state name.
-fn connections(input: &PlanInput, plan: &Plan) -> Result<BTreeMap<windlass_model::name::DocumentName, windlass_model::platform::ConnectionSettings>, Failure> {
+fn connections(
+    input: &PlanInput,
+    plan: &Plan,
+) -> Result<BTreeMap<windlass_model::name::DocumentName, windlass_model::platform::ConnectionSettings>, Failure> {
     let chosen = Connections::choose(input).map_err(|problems| located(problems, &Provenance::default()))?;
-    Ok(plan.actions().filter_map(|action| chosen.by_name(&action.connection).map(|settings| (action.connection.clone(), settings))).collect())
+    Ok(plan
+        .actions()
+        .filter_map(|action| chosen.by_name(&action.connection).map(|settings| (action.connection.clone(), settings)))
+        .collect())
 }
 
 /// Reads an object as people write it.
 fn identity_of(plan: &Plan, object: &str) -> String {
-    plan.actions().find(|action| action.identity == object || crate::print::object(&action.identity) == object || action.id.as_str() == object).map_or_else(|| object.to_owned(), |action| action.identity.clone())
+    plan.actions()
+        .find(|action| action.identity == object || crate::print::object(&action.identity) == object || action.id.as_str() == object)
+        .map_or_else(|| object.to_owned(), |action| action.identity.clone())
 }
 
 /// Returns who acts: the user of the operating system.
@@ -342,14 +404,23 @@ impl Planned {
     pub(crate) fn foreign_components(&self, planning: &Planning) -> BTreeMap<Digest, Arc<Vec<u8>>> {
         use windlass_engine::driver::ComponentSource as _;
         let built_in: Vec<&Digest> = planning.built_in.components.values().collect();
-        self.plan.components.values().filter(|digest| !built_in.contains(digest)).filter_map(|digest| planning.components.bytes(digest).map(|bytes| (*digest, bytes))).collect()
+        self.plan
+            .components
+            .values()
+            .filter(|digest| !built_in.contains(digest))
+            .filter_map(|digest| planning.components.bytes(digest).map(|bytes| (*digest, bytes)))
+            .collect()
     }
 }
 
 /// Describes a component, for people.
 pub(crate) fn component_line(planning: &Planning, digest: &Digest) -> String {
     match planning.host.inspect(digest) {
-        Ok(info) => format!("{digest}{}{}", info.source.as_ref().map(|source| format!(", source {source}")).unwrap_or_default(), info.revision.as_ref().map(|revision| format!(", revision {revision}")).unwrap_or_default()),
+        Ok(info) => format!(
+            "{digest}{}{}",
+            info.source.as_ref().map(|source| format!(", source {source}")).unwrap_or_default(),
+            info.revision.as_ref().map(|revision| format!(", revision {revision}")).unwrap_or_default()
+        ),
         Err(fault) => format!("{digest} ({})", fault.fault),
     }
 }

@@ -58,9 +58,16 @@ pub fn load_application(input: &ApplicationInput) -> Result<LoadedApplication, P
         return Err(problems);
     }
     let root = input.paths.first().cloned().unwrap_or_else(|| PathBuf::from("."));
-    let (applications, mut workloads): (Vec<_>, Vec<_>) = found.documents.into_iter().filter(|document| matches!(document.kind, "Workload" | "Application")).partition(|document| document.kind == "Application");
+    let (applications, mut workloads): (Vec<_>, Vec<_>) = found
+        .documents
+        .into_iter()
+        .filter(|document| matches!(document.kind, "Workload" | "Application"))
+        .partition(|document| document.kind == "Application");
     if let [_, second, ..] = applications.as_slice() {
-        return Err(Problem::file(&second.source, "two-applications", "more than one Application document").at(second.node.span, "").hint("name the one that you mean as PATH").into());
+        return Err(Problem::file(&second.source, "two-applications", "more than one Application document")
+            .at(second.node.span, "")
+            .hint("name the one that you mean as PATH")
+            .into());
     }
     let application = match applications.into_iter().next() {
         Some(document) => {
@@ -75,7 +82,9 @@ pub fn load_application(input: &ApplicationInput) -> Result<LoadedApplication, P
         None => None,
     };
     if workloads.is_empty() && application.is_none() {
-        return Err(Problem::path(root.display(), "no-workloads", "no Score document is here").hint("a Score document begins with `apiVersion: score.dev/v1b1`; `windlass init` writes one").into());
+        return Err(Problem::path(root.display(), "no-workloads", "no Score document is here")
+            .hint("a Score document begins with `apiVersion: score.dev/v1b1`; `windlass init` writes one")
+            .into());
     }
     check_single(input, &workloads, &mut problems);
     let mut models: BTreeMap<WorkloadName, (WorkloadModel, Node, Document)> = BTreeMap::new();
@@ -107,7 +116,13 @@ pub fn load_application(input: &ApplicationInput) -> Result<LoadedApplication, P
     for (name, (_, node, document)) in &models {
         provenance.0.insert(format!("workload/{name}"), SourceFile { path: document.source.path.clone(), lines: node.lines() });
     }
-    let mut model = Model { application: name, workloads: models.iter().map(|(name, (model, _, _))| (name.clone(), model.clone())).collect(), resources: BTreeMap::new(), environments: Vec::new(), complete };
+    let mut model = Model {
+        application: name,
+        workloads: models.iter().map(|(name, (model, _, _))| (name.clone(), model.clone())).collect(),
+        resources: BTreeMap::new(),
+        environments: Vec::new(),
+        complete,
+    };
     if let Some((document, application)) = &application {
         provenance.0.insert("application".into(), SourceFile { path: document.source.path.clone(), lines: document.node.lines() });
         check_variations(document, application, &models, &mut problems);
@@ -152,7 +167,9 @@ fn select(workloads: Vec<Document>, document: &Document, application: &Applicati
         }
         if !any {
             let at = format!("/spec/workloads/{index}");
-            problems.push(Problem::file(&document.source, "no-match", format!("no Score file fits `{pattern}`")).at(document.node.span_at(&at), at));
+            problems.push(
+                Problem::file(&document.source, "no-match", format!("no Score file fits `{pattern}`")).at(document.node.span_at(&at), at),
+            );
         }
     }
     problems.into_result(kept)
@@ -163,12 +180,21 @@ fn wildcard(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
         Some((before, after)) => text.strip_prefix(before).is_some_and(|rest| {
-            rest.char_indices().map(|(index, _)| index).chain([rest.len()]).take_while(|index| !rest.get(..*index).unwrap_or("/").contains('/')).any(|index| wildcard(after, rest.get(index..).unwrap_or("")))
+            rest.char_indices()
+                .map(|(index, _)| index)
+                .chain([rest.len()])
+                .take_while(|index| !rest.get(..*index).unwrap_or("/").contains('/'))
+                .any(|index| wildcard(after, rest.get(index..).unwrap_or("")))
         }),
     }
 }
 
-fn application_name(input: &ApplicationInput, application: Option<&Application>, root: &Path, models: &BTreeMap<WorkloadName, (WorkloadModel, Node, Document)>) -> Result<ApplicationName, Problems> {
+fn application_name(
+    input: &ApplicationInput,
+    application: Option<&Application>,
+    root: &Path,
+    models: &BTreeMap<WorkloadName, (WorkloadModel, Node, Document)>,
+) -> Result<ApplicationName, Problems> {
     if let Some(name) = &input.name {
         return Ok(name.clone());
     }
@@ -181,7 +207,11 @@ fn application_name(input: &ApplicationInput, application: Option<&Application>,
             (name, "the folder")
         }
     };
-    text.parse().map_err(|error| Problem::path(root.display(), "application-name", format!("{what} names no application: {error}")).hint("give one with `--app NAME`").into())
+    text.parse().map_err(|error| {
+        Problem::path(root.display(), "application-name", format!("{what} names no application: {error}"))
+            .hint("give one with `--app NAME`")
+            .into()
+    })
 }
 
 /// Score's tools allow overrides and a bare image for exactly one file.
@@ -189,8 +219,12 @@ fn check_single(input: &ApplicationInput, workloads: &[Document], problems: &mut
     let bare = input.images.iter().any(|image| split_image(image).0.is_none());
     if workloads.len() != 1 && (input.overrides.is_some() || !input.properties.is_empty() || bare) {
         problems.push(
-            Problem::path(input.paths.first().map(|path| path.display().to_string()).unwrap_or_default(), "one-workload", "overrides and an image without a workload need exactly one Score file")
-                .hint("say `--image WORKLOAD=REF`, or name the Score file"),
+            Problem::path(
+                input.paths.first().map(|path| path.display().to_string()).unwrap_or_default(),
+                "one-workload",
+                "overrides and an image without a workload need exactly one Score file",
+            )
+            .hint("say `--image WORKLOAD=REF`, or name the Score file"),
         );
     }
 }
@@ -227,38 +261,69 @@ fn set_images(model: &mut Model, images: &[String], root: &Path, problems: &mut 
         let open: Vec<String> = match target.and_then(|(_, container)| container) {
             Some(container) => vec![container.to_owned()],
             None => {
-                let dots: Vec<String> = workload.score.containers.iter().filter(|(_, container)| container.image == ".").map(|(name, _)| name.clone()).collect();
-                if dots.is_empty() && workload.score.containers.len() == 1 && target.is_some() { workload.score.containers.keys().cloned().collect() } else { dots }
+                let dots: Vec<String> = workload
+                    .score
+                    .containers
+                    .iter()
+                    .filter(|(_, container)| container.image == ".")
+                    .map(|(name, _)| name.clone())
+                    .collect();
+                if dots.is_empty() && workload.score.containers.len() == 1 && target.is_some() {
+                    workload.score.containers.keys().cloned().collect()
+                } else {
+                    dots
+                }
             }
         };
         if open.is_empty() {
-            problems.push(bad(format!("`--image {text}`: no container of the workload has the image `.`")).hint("say WORKLOAD/CONTAINER=REF to replace another image"));
+            problems.push(
+                bad(format!("`--image {text}`: no container of the workload has the image `.`"))
+                    .hint("say WORKLOAD/CONTAINER=REF to replace another image"),
+            );
         }
         for container in open {
             if workload.score.containers.contains_key(&container) {
                 workload.images.insert(container, image.to_owned());
             } else {
-                problems.push(bad(format!("`--image {text}`: no container `{container}`")).hint(format!("containers: {}", workload.score.containers.keys().cloned().collect::<Vec<_>>().join(", "))));
+                problems.push(
+                    bad(format!("`--image {text}`: no container `{container}`"))
+                        .hint(format!("containers: {}", workload.score.containers.keys().cloned().collect::<Vec<_>>().join(", "))),
+                );
             }
         }
     }
 }
 
 /// Checks what variations change, each by itself, so that all errors come at once and with their place.
-fn check_variations(document: &Document, application: &Application, models: &BTreeMap<WorkloadName, (WorkloadModel, Node, Document)>, problems: &mut Problems) {
+fn check_variations(
+    document: &Document,
+    application: &Application,
+    models: &BTreeMap<WorkloadName, (WorkloadModel, Node, Document)>,
+    problems: &mut Problems,
+) {
     for (index, variation) in application.spec.environments.iter().enumerate() {
         let base = format!("/spec/environments/{index}");
-        for (field, given) in [("resourceId", variation.r#match.resource_id.is_some()), ("workload", variation.r#match.workload.is_some()), ("application", variation.r#match.application.is_some())] {
+        for (field, given) in [
+            ("resourceId", variation.r#match.resource_id.is_some()),
+            ("workload", variation.r#match.workload.is_some()),
+            ("application", variation.r#match.application.is_some()),
+        ] {
             if given {
                 let at = format!("{base}/match/{field}");
-                problems.push(Problem::file(&document.source, "match-field", format!("variations are not matched by `{field}`")).at(document.node.span_at(&at), at).hint("use `environment` or `environmentType`"));
+                problems.push(
+                    Problem::file(&document.source, "match-field", format!("variations are not matched by `{field}`"))
+                        .at(document.node.span_at(&at), at)
+                        .hint("use `environment` or `environmentType`"),
+                );
             }
         }
-        let named = variation.overrides.keys().map(|name| ("overrides", name)).chain(variation.workloads.keys().map(|name| ("workloads", name)));
+        let named =
+            variation.overrides.keys().map(|name| ("overrides", name)).chain(variation.workloads.keys().map(|name| ("workloads", name)));
         for (field, name) in named {
             if !models.contains_key(name) {
                 let at = format!("{base}/{field}");
-                let problem = Problem::file(&document.source, "unknown-workload", format!("no workload `{name}`")).at(document.node.key_span(&at, name.as_str()), format!("{at}/{name}"));
+                let problem = Problem::file(&document.source, "unknown-workload", format!("no workload `{name}`"))
+                    .at(document.node.key_span(&at, name.as_str()), format!("{at}/{name}"));
                 problems.push(match schema::nearest(name.as_str(), models.keys().map(WorkloadName::as_str)) {
                     Some(near) => problem.hint(format!("did you mean `{near}`?")),
                     None => problem,
@@ -271,10 +336,19 @@ fn check_variations(document: &Document, application: &Application, models: &BTr
             overrides::merge(&mut value, &Value::Object(change.clone()));
             let mut found = Problems::default();
             let at = format!("{base}/overrides/{name}");
-            let Some(node) = document.node.get("spec").and_then(|spec| spec.get("environments")).and_then(|list| match &list.value {
-                crate::tree::NodeValue::List(items) => items.get(index),
-                _ => None,
-            }).and_then(|variation| variation.get("overrides")).and_then(|overrides| overrides.get(name.as_str())) else { continue };
+            let Some(node) = document
+                .node
+                .get("spec")
+                .and_then(|spec| spec.get("environments"))
+                .and_then(|list| match &list.value {
+                    crate::tree::NodeValue::List(items) => items.get(index),
+                    _ => None,
+                })
+                .and_then(|variation| variation.get("overrides"))
+                .and_then(|overrides| overrides.get(name.as_str()))
+            else {
+                continue;
+            };
             schema::check("Workload", &document.source, node, &value, &mut found);
             found.0.iter_mut().for_each(|problem| problem.pointer = format!("{at}{}", problem.pointer));
             problems.extend(found);

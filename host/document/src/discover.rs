@@ -9,7 +9,9 @@ use std::{
 use windlass_model::{limits, platform::API_VERSION, score};
 
 use crate::{
-    platform, problem::{Problem, Problems, Source}, schema,
+    platform,
+    problem::{Problem, Problems, Source},
+    schema,
     score::{Changes, load_node},
     tree::{self, Node},
 };
@@ -83,7 +85,12 @@ pub(crate) fn read_source(path: &Path) -> Result<Arc<Source>, Problems> {
         return Err(Problem::path(path.display(), "not-a-file", "is no regular file").into());
     }
     if metadata.len() > limits::DOCUMENT_BYTES_MAX as u64 {
-        return Err(Problem::path(path.display(), "too-large", format!("the file has {} bytes; {} are allowed", metadata.len(), limits::DOCUMENT_BYTES_MAX)).into());
+        return Err(Problem::path(
+            path.display(),
+            "too-large",
+            format!("the file has {} bytes; {} are allowed", metadata.len(), limits::DOCUMENT_BYTES_MAX),
+        )
+        .into());
     }
     let bytes = fs::read(path).map_err(|error| Problem::path(path.display(), "not-found", format!("can't be read: {error}")))?;
     let text = String::from_utf8(bytes).map_err(|_| Problem::path(path.display(), "not-utf8", "is not UTF-8 text"))?;
@@ -119,12 +126,16 @@ fn kind_of(source: &Arc<Source>, node: &Node) -> Result<&'static str, Problem> {
             if version == score::API_VERSION {
                 Ok("Workload")
             } else {
-                Err(Problem::file(source, "unknown-version", format!("unknown API version `{version}`")).at(node.span_at("/apiVersion"), "/apiVersion").hint(format!("`{}` is the known one", score::API_VERSION)))
+                Err(Problem::file(source, "unknown-version", format!("unknown API version `{version}`"))
+                    .at(node.span_at("/apiVersion"), "/apiVersion")
+                    .hint(format!("`{}` is the known one", score::API_VERSION)))
             }
         }
         (Some(version), Some(kind)) if version.starts_with("windlass.dev/") => {
             if version != API_VERSION {
-                return Err(Problem::file(source, "unknown-version", format!("unknown API version `{version}`")).at(node.span_at("/apiVersion"), "/apiVersion").hint(format!("`{API_VERSION}` is the known one")));
+                return Err(Problem::file(source, "unknown-version", format!("unknown API version `{version}`"))
+                    .at(node.span_at("/apiVersion"), "/apiVersion")
+                    .hint(format!("`{API_VERSION}` is the known one")));
             }
             schema::KINDS.iter().find(|known| **known == kind && **known != "Workload").copied().ok_or_else(|| {
                 let problem = Problem::file(source, "unknown-kind", format!("unknown kind `{kind}`")).at(node.span_at("/kind"), "/kind");
@@ -135,7 +146,9 @@ fn kind_of(source: &Arc<Source>, node: &Node) -> Result<&'static str, Problem> {
             })
         }
         (Some(version), None) if version.starts_with("windlass.dev/") => {
-            Err(Problem::file(source, "missing-field", "missing field `kind`").at(node.span, "").hint(format!("one of {}", schema::KINDS[1..].join(", "))))
+            Err(Problem::file(source, "missing-field", "missing field `kind`")
+                .at(node.span, "")
+                .hint(format!("one of {}", schema::KINDS[1..].join(", "))))
         }
         _ => Err(Problem::file(source, "foreign-document", "is neither a Score nor a Windlass document")
             .at(node.span_at("/apiVersion"), "/apiVersion")

@@ -13,12 +13,12 @@ mod source_files;
 mod tree;
 
 pub use application::{ApplicationInput, LoadedApplication, load_application, split_image};
+pub use discover::{Discovered, discover};
 pub use overrides::{merge, parse_property, set_property};
 pub use platform::{LoadedPlatform, load_platform, load_platform_sources};
 pub use problem::{Problem, Problems, Source};
 pub use schema::{KINDS, schema_of};
 pub use score::load_score;
-pub use discover::{Discovered, discover};
 pub use tree::{Node, Span, parse};
 
 /// Checks any documents below a path, whatever their kind; returns how many were read.

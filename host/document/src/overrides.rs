@@ -54,7 +54,10 @@ pub fn set_property(value: &mut Value, path: &[String], new: Value) -> Result<()
                 items.push(new);
                 return Ok(());
             }
-            let index = usize::try_from(index).ok().filter(|index| *index < items.len()).ok_or_else(|| format!("index {index} is outside the list of {}", items.len()))?;
+            let index = usize::try_from(index)
+                .ok()
+                .filter(|index| *index < items.len())
+                .ok_or_else(|| format!("index {index} is outside the list of {}", items.len()))?;
             if rest.is_empty() {
                 if new.is_null() {
                     items.remove(index);
@@ -98,11 +101,16 @@ mod tests {
     #[test]
     fn properties() {
         let mut value = json!({"containers": {"web": {"args": ["a"]}}});
-        for text in ["containers.web.image=nginx:1", r"metadata.annotations.key\.com/x=1", "containers.web.args.-1=b", "containers.web.args.0="] {
+        for text in
+            ["containers.web.image=nginx:1", r"metadata.annotations.key\.com/x=1", "containers.web.args.-1=b", "containers.web.args.0="]
+        {
             let (path, new) = parse_property(text).unwrap();
             set_property(&mut value, &path, new).unwrap();
         }
-        assert_eq!(value, json!({"containers": {"web": {"args": ["b"], "image": "nginx:1"}}, "metadata": {"annotations": {"key.com/x": 1}}}));
+        assert_eq!(
+            value,
+            json!({"containers": {"web": {"args": ["b"], "image": "nginx:1"}}, "metadata": {"annotations": {"key.com/x": 1}}})
+        );
         assert!(parse_property("a..b=1").is_err());
         assert!(parse_property("a").is_err());
     }

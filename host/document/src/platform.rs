@@ -1,6 +1,10 @@
 //! Platform documents of a folder, as one layer.
 
-use std::{collections::BTreeMap, path::{Path, PathBuf}, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde::de::DeserializeOwned;
 use windlass_model::{
@@ -37,7 +41,8 @@ pub fn load_platform_sources(sources: &[(&str, &str)]) -> Result<LoadedPlatform,
     for (path, text) in sources {
         let source = Arc::new(Source { path: (*path).to_owned(), text: (*text).to_owned() });
         for node in tree::parse(&source)? {
-            let kind = node.get("kind").and_then(tree::Node::as_str).and_then(|kind| schema::KINDS.iter().find(|known| **known == kind)).copied();
+            let kind =
+                node.get("kind").and_then(tree::Node::as_str).and_then(|kind| schema::KINDS.iter().find(|known| **known == kind)).copied();
             let kind = kind.ok_or_else(|| Problem::file(&source, "unknown-kind", "unknown kind").at(node.span, ""))?;
             found.documents.push(Document { source: Arc::clone(&source), path: PathBuf::from(path), node, kind });
         }
@@ -64,18 +69,24 @@ fn from_discovered(found: &Discovered) -> Result<LoadedPlatform, Problems> {
         }
         match document.kind {
             "ResourceDefinition" => {
-                if let Some(definition) = add(&mut loaded.platform.definitions, document, ResourceDefinition::name, &mut problems, &mut loaded.provenance) {
+                if let Some(definition) =
+                    add(&mut loaded.platform.definitions, document, ResourceDefinition::name, &mut problems, &mut loaded.provenance)
+                {
                     check_definition(document, &definition, &mut problems);
                     note_component(&mut loaded.component_files, document, &definition.spec.driver);
                 }
             }
             "WorkloadProfile" => {
-                if let Some(profile) = add(&mut loaded.platform.profiles, document, WorkloadProfile::name, &mut problems, &mut loaded.provenance) {
+                if let Some(profile) =
+                    add(&mut loaded.platform.profiles, document, WorkloadProfile::name, &mut problems, &mut loaded.provenance)
+                {
                     profile.spec.stages.iter().for_each(|stage| note_component(&mut loaded.component_files, document, &stage.driver));
                 }
             }
             "EnvironmentType" => {
-                if let Some(kind) = add(&mut loaded.platform.environment_types, document, EnvironmentType::name, &mut problems, &mut loaded.provenance) {
+                if let Some(kind) =
+                    add(&mut loaded.platform.environment_types, document, EnvironmentType::name, &mut problems, &mut loaded.provenance)
+                {
                     kind.spec.workload_stages.iter().for_each(|stage| note_component(&mut loaded.component_files, document, &stage.driver));
                 }
             }
@@ -83,7 +94,9 @@ fn from_discovered(found: &Discovered) -> Result<LoadedPlatform, Problems> {
                 add(&mut loaded.platform.connections, document, Connection::name, &mut problems, &mut loaded.provenance);
             }
             _ => {
-                if let Some(kind) = add(&mut loaded.platform.resource_types, document, ResourceType::name, &mut problems, &mut loaded.provenance) {
+                if let Some(kind) =
+                    add(&mut loaded.platform.resource_types, document, ResourceType::name, &mut problems, &mut loaded.provenance)
+                {
                     check_type(document, &kind, &mut problems);
                 }
             }
@@ -132,18 +145,26 @@ fn check_definition(document: &Document, definition: &ResourceDefinition, proble
     for (index, rule) in definition.spec.r#match.iter().enumerate() {
         if rule.workload.is_some() {
             let at = format!("/spec/match/{index}/workload");
-            problems.push(Problem::file(&document.source, "match-field", "definitions are not matched by workload").at(document.node.span_at(&at), at).hint("use `resourceId`: private ids begin with the workload's name"));
+            problems.push(
+                Problem::file(&document.source, "match-field", "definitions are not matched by workload")
+                    .at(document.node.span_at(&at), at)
+                    .hint("use `resourceId`: private ids begin with the workload's name"),
+            );
         }
     }
     for (alias, collect) in &definition.spec.collect {
         let at = format!("/spec/collect/{alias}");
         match (&collect.using, collect.used_by) {
             (Some(using), None) if !definition.spec.resources.contains_key(using) => problems.push(
-                Problem::file(&document.source, "unknown-alias", format!("`{using}` is no alias of `resources`")).at(document.node.span_at(&format!("{at}/using")), format!("{at}/using")),
+                Problem::file(&document.source, "unknown-alias", format!("`{using}` is no alias of `resources`"))
+                    .at(document.node.span_at(&format!("{at}/using")), format!("{at}/using")),
             ),
             (Some(_), None) | (None, Some(_)) => {}
             (Some(_), Some(_)) | (None, None) => {
-                problems.push(Problem::file(&document.source, "collect", "exactly one of `using` and `usedBy` is needed").at(document.node.span_at(&at), at));
+                problems.push(
+                    Problem::file(&document.source, "collect", "exactly one of `using` and `usedBy` is needed")
+                        .at(document.node.span_at(&at), at),
+                );
             }
         }
     }
@@ -157,7 +178,10 @@ fn check_type(document: &Document, kind: &ResourceType, problems: &mut Problems)
         }
         if let Err(error) = jsonschema::draft202012::new(schema) {
             let at = format!("/spec/{field}");
-            problems.push(Problem::file(&document.source, "schema", format!("`{field}` is no JSON Schema: {error}")).at(document.node.span_at(&at), at));
+            problems.push(
+                Problem::file(&document.source, "schema", format!("`{field}` is no JSON Schema: {error}"))
+                    .at(document.node.span_at(&at), at),
+            );
         }
     }
 }

@@ -38,7 +38,15 @@ impl Problem {
     /// Makes an error about a whole file.
     #[must_use]
     pub fn file(source: &Arc<Source>, code: &'static str, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, code, message: message.into(), hint: None, source: Arc::clone(source), span: None, pointer: String::new() }
+        Self {
+            severity: Severity::Error,
+            code,
+            message: message.into(),
+            hint: None,
+            source: Arc::clone(source),
+            span: None,
+            pointer: String::new(),
+        }
     }
 
     /// Makes an error about a path that has no text.

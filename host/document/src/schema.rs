@@ -1,16 +1,26 @@
 //! JSON Schemas made from the model's types, and their errors turned into sentences.
 
-use std::{collections::BTreeMap, sync::{Arc, LazyLock}};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
-use jsonschema::{ValidationError, Validator, error::{TypeKind, ValidationErrorKind}};
+use jsonschema::{
+    ValidationError, Validator,
+    error::{TypeKind, ValidationErrorKind},
+};
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
-use windlass_model::{application, pointer, platform, score};
+use windlass_model::{application, platform, pointer, score};
 
-use crate::{problem::{Problem, Problems, Source}, tree::Node};
+use crate::{
+    problem::{Problem, Problems, Source},
+    tree::Node,
+};
 
 /// The kinds of documents, as `windlass schema KIND` names them.
-pub const KINDS: [&str; 7] = ["Workload", "Application", "ResourceDefinition", "WorkloadProfile", "EnvironmentType", "Connection", "ResourceType"];
+pub const KINDS: [&str; 7] =
+    ["Workload", "Application", "ResourceDefinition", "WorkloadProfile", "EnvironmentType", "Connection", "ResourceType"];
 
 struct Kind {
     schema: Value,
@@ -62,7 +72,9 @@ pub fn schema_of(kind: &str) -> Option<&'static Value> {
 
 /// Checks a document; every finding is added to `problems`.
 pub(crate) fn check(kind: &'static str, source: &Arc<Source>, node: &Node, value: &Value, problems: &mut Problems) {
-    let Some(compiled) = KINDS.iter().position(|known| *known == kind).and_then(|index| VALIDATORS.get(index)).and_then(|lazy| lazy.as_ref()) else {
+    let Some(compiled) =
+        KINDS.iter().position(|known| *known == kind).and_then(|index| VALIDATORS.get(index)).and_then(|lazy| lazy.as_ref())
+    else {
         problems.push(Problem::file(source, "unknown-kind", format!("no schema for kind `{kind}`")));
         return;
     };
@@ -81,7 +93,8 @@ fn explain(schema: &Value, source: &Arc<Source>, node: &Node, error: &Validation
         ValidationErrorKind::AdditionalProperties { unexpected } | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
             let known = sibling_properties(schema, error.schema_path().as_str());
             for name in unexpected {
-                let problem = Problem::file(source, "unknown-field", format!("unknown field `{name}`")).at(node.key_span(&at, name), format!("{at}/{}", pointer::escape(name)));
+                let problem = Problem::file(source, "unknown-field", format!("unknown field `{name}`"))
+                    .at(node.key_span(&at, name), format!("{at}/{}", pointer::escape(name)));
                 problems.push(match (nearest(name, known.iter().map(String::as_str)), known.is_empty()) {
                     (Some(near), _) => problem.hint(format!("did you mean `{near}`?")),
                     (None, false) => problem.hint(format!("known fields: {}", list(&known))),
@@ -114,17 +127,24 @@ fn explain(schema: &Value, source: &Arc<Source>, node: &Node, error: &Validation
                 None => problem,
             });
         }
-        ValidationErrorKind::Pattern { pattern } => problems.push(here(format!("`{}` does not have the form `{pattern}`", plain(error.instance())))),
+        ValidationErrorKind::Pattern { pattern } => {
+            problems.push(here(format!("`{}` does not have the form `{pattern}`", plain(error.instance()))))
+        }
         ValidationErrorKind::PropertyNames { error: inner } => {
             let name = plain(inner.instance());
-            let problem = Problem::file(source, "field-name", format!("`{name}` can't be a name here")).at(node.key_span(&at, &name), format!("{at}/{}", pointer::escape(&name)));
+            let problem = Problem::file(source, "field-name", format!("`{name}` can't be a name here"))
+                .at(node.key_span(&at, &name), format!("{at}/{}", pointer::escape(&name)));
             problems.push(match inner.kind() {
                 ValidationErrorKind::Pattern { pattern } => problem.hint(format!("names have the form `{pattern}`")),
                 _ => problem,
             });
         }
-        ValidationErrorKind::Minimum { limit } => problems.push(here(format!("{} is less than the minimum of {limit}", plain(error.instance())))),
-        ValidationErrorKind::Maximum { limit } => problems.push(here(format!("{} is greater than the maximum of {limit}", plain(error.instance())))),
+        ValidationErrorKind::Minimum { limit } => {
+            problems.push(here(format!("{} is less than the minimum of {limit}", plain(error.instance()))))
+        }
+        ValidationErrorKind::Maximum { limit } => {
+            problems.push(here(format!("{} is greater than the maximum of {limit}", plain(error.instance()))))
+        }
         ValidationErrorKind::MinLength { limit } => problems.push(here(format!("the text is shorter than {limit} characters"))),
         ValidationErrorKind::MaxLength { limit } => problems.push(here(format!("the text is longer than {limit} characters"))),
         ValidationErrorKind::MinProperties { limit } => problems.push(here(format!("at least {limit} entry is needed"))),
@@ -143,7 +163,8 @@ fn alternatives(schema: &Value, error: &ValidationError<'_>, here: impl Fn(Strin
         let many = matches!(error.kind(), ValidationErrorKind::OneOfMultipleValid { .. });
         return here(format!("exactly one of {} is needed{}", list(&required), if many { ", found several" } else { "" }));
     }
-    let names: Vec<String> = branches.iter().filter_map(|branch| branch.get("const").or_else(|| branch.get("enum")?.get(0)).map(plain)).collect();
+    let names: Vec<String> =
+        branches.iter().filter_map(|branch| branch.get("const").or_else(|| branch.get("enum")?.get(0)).map(plain)).collect();
     if !names.is_empty() {
         let found = plain(error.instance());
         let problem = here(format!("`{found}` is not one of {}", list(&names)));

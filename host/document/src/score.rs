@@ -23,7 +23,9 @@ pub(crate) struct Changes<'a> {
 pub fn load_score(source: &Arc<Source>, folder: &Path) -> Result<(Workload, Node), Problems> {
     let mut nodes = crate::tree::parse(source)?;
     if nodes.len() != 1 {
-        return Err(Problem::file(source, "one-document", format!("a Score file holds one document, this one holds {}", nodes.len())).into());
+        return Err(
+            Problem::file(source, "one-document", format!("a Score file holds one document, this one holds {}", nodes.len())).into()
+        );
     }
     load_node(source, nodes.swap_remove(0), folder, &Changes::default())
 }
@@ -93,7 +95,10 @@ fn list_to_map(source: &Arc<Source>, entries: &mut Node, at: &str, problems: &mu
         let (_, target) = entry.remove(position);
         match target.value {
             NodeValue::String(text) if fields.iter().any(|(key, _)| key.text == text) => {
-                problems.push(Problem::file(source, "duplicate", format!("`{text}` is mounted twice")).at(target.span, format!("{at}/{index}/target")));
+                problems.push(
+                    Problem::file(source, "duplicate", format!("`{text}` is mounted twice"))
+                        .at(target.span, format!("{at}/{index}/target")),
+                );
             }
             NodeValue::String(text) => fields.push((Key { text, span: target.span }, item)),
             _ => problems.push(Problem::file(source, "wrong-type", "expected a string").at(target.span, format!("{at}/{index}/target"))),
@@ -123,14 +128,21 @@ fn rename(node: &mut Node, from: &str, to: &str) {
 fn check_containers(source: &Arc<Source>, node: &Node, value: &Value, problems: &mut Problems) {
     let Some(containers) = value.get("containers").and_then(Value::as_object) else { return };
     let waits = |name: &str| -> Vec<String> {
-        containers.get(name).and_then(|c| c.get("before")).and_then(Value::as_object).map(|before| before.keys().cloned().collect()).unwrap_or_default()
+        containers
+            .get(name)
+            .and_then(|c| c.get("before"))
+            .and_then(Value::as_object)
+            .map(|before| before.keys().cloned().collect())
+            .unwrap_or_default()
     };
     for name in containers.keys() {
         for other in waits(name) {
             let at = format!("/containers/{name}/before");
             let span = node.key_span(&at, &other);
             if !containers.contains_key(&other) {
-                let problem = Problem::file(source, "unknown-container", format!("container `{name}` waits for `{other}`, which does not exist")).at(span, format!("{at}/{other}"));
+                let problem =
+                    Problem::file(source, "unknown-container", format!("container `{name}` waits for `{other}`, which does not exist"))
+                        .at(span, format!("{at}/{other}"));
                 problems.push(match schema::nearest(&other, containers.keys().map(String::as_str)) {
                     Some(near) => problem.hint(format!("did you mean `{near}`?")),
                     None => problem,
@@ -142,8 +154,15 @@ fn check_containers(source: &Arc<Source>, node: &Node, value: &Value, problems: 
             && cycle.first() == cycle.iter().min()
         {
             problems.push(
-                Problem::file(source, "container-cycle", format!("containers wait for each other: {}", cycle.iter().chain(cycle.first()).cloned().collect::<Vec<_>>().join(" -> ")))
-                    .at(node.key_span("/containers", name), format!("/containers/{name}/before")),
+                Problem::file(
+                    source,
+                    "container-cycle",
+                    format!(
+                        "containers wait for each other: {}",
+                        cycle.iter().chain(cycle.first()).cloned().collect::<Vec<_>>().join(" -> ")
+                    ),
+                )
+                .at(node.key_span("/containers", name), format!("/containers/{name}/before")),
             );
         }
     }

@@ -25,7 +25,10 @@ pub(crate) fn inline(source: &Arc<Source>, node: &Node, value: &mut Value, folde
             if let Some(content) = file.get("binaryContent").and_then(Value::as_str)
                 && STANDARD.decode(content).is_err()
             {
-                problems.push(Problem::file(source, "base64", "`binaryContent` is not base64").at(node.span_at(&format!("{at}/binaryContent")), format!("{at}/binaryContent")));
+                problems.push(
+                    Problem::file(source, "base64", "`binaryContent` is not base64")
+                        .at(node.span_at(&format!("{at}/binaryContent")), format!("{at}/binaryContent")),
+                );
             }
             let Some(path) = file.get("source").and_then(Value::as_str).map(str::to_owned) else { continue };
             let at = format!("{at}/source");
@@ -42,7 +45,9 @@ pub(crate) fn inline(source: &Arc<Source>, node: &Node, value: &mut Value, folde
                             file.insert("binaryContent".into(), Value::String(STANDARD.encode(bytes.into_bytes())));
                         }
                         (Err(_), Some(_)) => problems.push(
-                            Problem::file(source, "not-utf8", format!("`{path}` is not UTF-8 text")).at(node.span_at(&at), at).hint("say `noExpand: true` for a binary file"),
+                            Problem::file(source, "not-utf8", format!("`{path}` is not UTF-8 text"))
+                                .at(node.span_at(&at), at)
+                                .hint("say `noExpand: true` for a binary file"),
                         ),
                         (_, None) => {}
                     }

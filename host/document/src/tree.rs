@@ -63,7 +63,12 @@ pub struct Key {
 /// Parses all documents of a stream; JSON is YAML too.
 pub fn parse(source: &Arc<Source>) -> Result<Vec<Node>, Problems> {
     if source.text.len() > limits::DOCUMENT_BYTES_MAX {
-        return Err(Problem::file(source, "too-large", format!("the file has {} bytes; {} are allowed", source.text.len(), limits::DOCUMENT_BYTES_MAX)).into());
+        return Err(Problem::file(
+            source,
+            "too-large",
+            format!("the file has {} bytes; {} are allowed", source.text.len(), limits::DOCUMENT_BYTES_MAX),
+        )
+        .into());
     }
     let budget = serde_saphyr::budget! {
         max_nodes: limits::YAML_NODES_MAX,
@@ -161,7 +166,9 @@ impl Node {
             NodeValue::Number(number) => Value::Number(number.clone()),
             NodeValue::String(text) => Value::String(text.clone()),
             NodeValue::List(items) => Value::Array(items.iter().map(Self::to_value).collect()),
-            NodeValue::Map(fields) => Value::Object(fields.iter().map(|(key, item)| (key.text.clone(), item.to_value())).collect::<Map<_, _>>()),
+            NodeValue::Map(fields) => {
+                Value::Object(fields.iter().map(|(key, item)| (key.text.clone(), item.to_value())).collect::<Map<_, _>>())
+            }
         }
     }
 
@@ -365,16 +372,20 @@ mod tests {
     #[test]
     fn refuses_what_would_surprise() {
         let refused = |text: &str| parse(&source(text)).unwrap_err().to_string();
-        insta::assert_snapshot!("refused", [
-            refused("a: 1\na: 2\n"),
-            refused("a: [1"),
-            refused("a: \"\u{FDD0}\"\n"),
-            refused("a: 9007199254740993\n"),
-            refused("base: &b {x: 1}\nc:\n  <<: *b\n"),
-            refused(&"[".repeat(100)),
-            refused("a: *nothing\n"),
-            refused("a: .nan\n"),
-        ].join("\n"));
+        insta::assert_snapshot!(
+            "refused",
+            [
+                refused("a: 1\na: 2\n"),
+                refused("a: [1"),
+                refused("a: \"\u{FDD0}\"\n"),
+                refused("a: 9007199254740993\n"),
+                refused("base: &b {x: 1}\nc:\n  <<: *b\n"),
+                refused(&"[".repeat(100)),
+                refused("a: *nothing\n"),
+                refused("a: .nan\n"),
+            ]
+            .join("\n")
+        );
     }
 
     proptest::proptest! {
@@ -394,8 +405,17 @@ mod tests {
     fn json() -> impl proptest::strategy::Strategy<Value = Value> {
         use proptest::prelude::*;
         let text = "[ -~äé🦀]{0,12}";
-        let leaf = prop_oneof![any::<bool>().prop_map(Value::from), (-9_000_000_000_000_000_i64..9_000_000_000_000_000).prop_map(Value::from), text.prop_map(Value::from)];
-        let tree = leaf.prop_recursive(4, 40, 5, move |inner| prop_oneof![proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::from), proptest::collection::btree_map("[a-z ]{1,8}", inner, 0..5).prop_map(|map| Value::Object(map.into_iter().collect()))]);
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Value::from),
+            (-9_000_000_000_000_000_i64..9_000_000_000_000_000).prop_map(Value::from),
+            text.prop_map(Value::from)
+        ];
+        let tree = leaf.prop_recursive(4, 40, 5, move |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                proptest::collection::btree_map("[a-z ]{1,8}", inner, 0..5).prop_map(|map| Value::Object(map.into_iter().collect()))
+            ]
+        });
         // A document that is `null` is no document.
         tree
     }

@@ -15,7 +15,7 @@ use windlass_resolve::{GraphInput, Maker, NodeKind, graph};
 
 use crate::{
     driver::DriverHost,
-    plan::{self, PlanInput, Cx, NodeOutcome},
+    plan::{self, Cx, NodeOutcome, PlanInput},
     planner::Planners,
 };
 
@@ -76,11 +76,20 @@ pub struct Leaf {
 }
 
 /// Explains a node, one of its actions, or a field of that.
-pub fn explain(input: &PlanInput, planners: &Planners, host: &dyn DriverHost, node: &NodeKey, action: Option<&ActionId>, at: Option<&str>) -> Result<Explanation, Vec<Diagnostic>> {
+pub fn explain(
+    input: &PlanInput,
+    planners: &Planners,
+    host: &dyn DriverHost,
+    node: &NodeKey,
+    action: Option<&ActionId>,
+    at: Option<&str>,
+) -> Result<Explanation, Vec<Diagnostic>> {
     plan::prepare(input, planners, host, |prepared| {
         let cx = plan::prepared_cx(input, prepared.effective, prepared.graph, prepared.connections, planners, host);
         let outcomes = plan::outcomes(&cx)?;
-        let Some(outcome) = outcomes.get(node) else { return Err(vec![Diagnostic::error("unknown-node", format!("`{node}` is not part of this environment"))]) };
+        let Some(outcome) = outcomes.get(node) else {
+            return Err(vec![Diagnostic::error("unknown-node", format!("`{node}` is not part of this environment"))]);
+        };
         let planned = outcome.node.clone();
         let value = match (action, at) {
             (None, None) => None,
@@ -123,29 +132,55 @@ fn field<'n>(node: &'n PlannedNode, action: Option<&ActionId>, at: &str) -> Opti
 
 fn lost(input: &PlanInput, cx: &Cx<'_>, node: &NodeKey) -> Vec<LostDocument> {
     let NodeKey::Resource(key) = node else { return Vec::new() };
-    let Some(NodeKind::Resource { maker: Maker::Definition { layer, definition, rule, .. }, .. }) = cx.graph.nodes.get(node).map(|node| &node.kind) else { return Vec::new() };
-    let graph_input = GraphInput { application: &input.environment.application, environment: &input.environment.environment, environment_type: &input.environment_type, effective: cx.effective, layers: &input.layers };
+    let Some(NodeKind::Resource { maker: Maker::Definition { layer, definition, rule, .. }, .. }) =
+        cx.graph.nodes.get(node).map(|node| &node.kind)
+    else {
+        return Vec::new();
+    };
+    let graph_input = GraphInput {
+        application: &input.environment.application,
+        environment: &input.environment.environment,
+        environment_type: &input.environment_type,
+        effective: cx.effective,
+        layers: &input.layers,
+    };
     graph::candidates(&graph_input, key, Some((layer, definition.name(), rule.as_ref())))
         .into_iter()
-        .filter_map(|(layer, definition, lost)| lost.map(|lost| LostDocument { layer, name: definition.name().to_string(), why: lost.to_string() }))
+        .filter_map(|(layer, definition, lost)| {
+            lost.map(|lost| LostDocument { layer, name: definition.name().to_string(), why: lost.to_string() })
+        })
         .collect()
 }
 
 /// Changes each leaf in turn and sees whether the value moves.
-fn causes(cx: &Cx<'_>, node: &NodeKey, outcomes: &BTreeMap<NodeKey, NodeOutcome>, action: Option<&ActionId>, at: &str, value: &Value) -> Result<Vec<Leaf>, Vec<Diagnostic>> {
+fn causes(
+    cx: &Cx<'_>,
+    node: &NodeKey,
+    outcomes: &BTreeMap<NodeKey, NodeOutcome>,
+    action: Option<&ActionId>,
+    at: &str,
+    value: &Value,
+) -> Result<Vec<Leaf>, Vec<Diagnostic>> {
     let mut found = Vec::new();
     match node {
         NodeKey::Resource(key) => {
-            if !matches!(cx.graph.nodes.get(node).map(|node| &node.kind), Some(NodeKind::Resource { maker: Maker::Definition { .. }, .. })) {
+            if !matches!(cx.graph.nodes.get(node).map(|node| &node.kind), Some(NodeKind::Resource { maker: Maker::Definition { .. }, .. }))
+            {
                 return Ok(found);
             }
             let call = plan::resource::prepare(cx, key, outcomes)?;
-            let moved = |changed: &plan::resource::ResourceCall<'_>| plan::resource::call(cx, changed).is_ok_and(|outcome| field(&outcome.node, action, at) != Some(value));
+            let moved = |changed: &plan::resource::ResourceCall<'_>| {
+                plan::resource::call(cx, changed).is_ok_and(|outcome| field(&outcome.node, action, at) != Some(value))
+            };
             for (pointer, leaf, other) in changes(&call.inputs) {
                 if let Some(inputs) = replaced(&call.inputs, &pointer, other)
                     && moved(&plan::resource::ResourceCall { inputs, ..call.clone() })
                 {
-                    found.push(Leaf { document: format!("ResourceDefinition/{}", call.definition.name()), pointer: format!("/spec/inputs{pointer}"), value: leaf });
+                    found.push(Leaf {
+                        document: format!("ResourceDefinition/{}", call.definition.name()),
+                        pointer: format!("/spec/inputs{pointer}"),
+                        value: leaf,
+                    });
                 }
             }
             let scope = match cx.graph.nodes.get(node).map(|node| &node.kind) {
@@ -165,7 +200,8 @@ fn causes(cx: &Cx<'_>, node: &NodeKey, outcomes: &BTreeMap<NodeKey, NodeOutcome>
             let call = plan::workload::prepare(cx, name, outcomes)?;
             for (pointer, leaf, other) in changes(&call.workload) {
                 if let Some(workload) = replaced(&call.workload, &pointer, other)
-                    && plan::workload::call(cx, &plan::workload::WorkloadCall { workload, ..call.clone() }).is_ok_and(|outcome| field(&outcome.node, action, at) != Some(value))
+                    && plan::workload::call(cx, &plan::workload::WorkloadCall { workload, ..call.clone() })
+                        .is_ok_and(|outcome| field(&outcome.node, action, at) != Some(value))
                 {
                     found.push(Leaf { document: node.to_string(), pointer, value: leaf });
                 }
@@ -176,7 +212,10 @@ fn causes(cx: &Cx<'_>, node: &NodeKey, outcomes: &BTreeMap<NodeKey, NodeOutcome>
                     if let (Some(inputs), Some(stage)) = (replaced(&stage.inputs, &pointer, other), changed.stages.get_mut(index)) {
                         stage.inputs = inputs;
                         if plan::workload::call(cx, &changed).is_ok_and(|outcome| field(&outcome.node, action, at) != Some(value)) {
-                            let profile = call.definition.as_ref().map_or_else(String::new, |definition| format!("WorkloadProfile/{}", definition.name));
+                            let profile = call
+                                .definition
+                                .as_ref()
+                                .map_or_else(String::new, |definition| format!("WorkloadProfile/{}", definition.name));
                             found.push(Leaf { document: profile, pointer: format!("/spec/stages/{index}/inputs{pointer}"), value: leaf });
                         }
                     }
@@ -201,7 +240,9 @@ fn changes(value: &Value) -> Vec<(String, Value, Value)> {
             Value::Null => return,
             Value::Bool(value) => Value::Bool(!value),
             Value::Number(number) => Value::from(number.as_u64().map_or(7, |number| if number > 60_000 { number - 1 } else { number + 1 })),
-            Value::String(text) => Value::String(if text.ends_with(|c: char| c.is_ascii_digit()) { format!("{text}1") } else { format!("{text}x") }),
+            Value::String(text) => {
+                Value::String(if text.ends_with(|c: char| c.is_ascii_digit()) { format!("{text}1") } else { format!("{text}x") })
+            }
             Value::Array(items) => {
                 for (index, item) in items.iter().enumerate() {
                     at.push_index(index);

@@ -30,7 +30,14 @@ pub trait Planner: Send + Sync {
     /// Orders actions that don't depend on each other; lower ones come first.
     fn rank(&self, spec: &Value) -> u16;
     /// Says what a method of a handle yields.
-    fn output(&self, spec: &Value, method: &str, argument: Option<&str>, authority: &Authority, context: &SpecContext) -> Result<OutputDeclaration, Diagnostic>;
+    fn output(
+        &self,
+        spec: &Value,
+        method: &str,
+        argument: Option<&str>,
+        authority: &Authority,
+        context: &SpecContext,
+    ) -> Result<OutputDeclaration, Diagnostic>;
 }
 
 /// Describes one interface of a WIT package.

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use windlass_model::{
-    ActionId, Diagnostic, NodeKey, limits,
-    pointer,
+    ActionId, Diagnostic, NodeKey, limits, pointer,
     sealed::{Encoding, Origin, Sealed},
 };
 
@@ -77,7 +76,19 @@ impl Recorder {
     #[must_use]
     pub fn new(input: RecorderInput) -> Self {
         let RecorderInput { planners, node, authorities, contexts, secret_versions, tokens } = input;
-        Self { planners, node, authorities, contexts, secret_versions, tokens, actions: Vec::new(), diagnostics: Vec::new(), names: BTreeSet::new(), calls: 0, bytes: 0 }
+        Self {
+            planners,
+            node,
+            authorities,
+            contexts,
+            secret_versions,
+            tokens,
+            actions: Vec::new(),
+            diagnostics: Vec::new(),
+            names: BTreeSet::new(),
+            calls: 0,
+            bytes: 0,
+        }
     }
 
     /// Returns the interfaces that may be used.
@@ -110,7 +121,10 @@ impl Recorder {
             Err(problem) => (Value::Null, vec![problem]),
         };
         if !self.names.insert(local.clone()) {
-            problems.push(Diagnostic::error("duplicate-action", format!("`{}` is staged twice", printable(&local))).hint("names are unique inside a node"));
+            problems.push(
+                Diagnostic::error("duplicate-action", format!("`{}` is staged twice", printable(&local)))
+                    .hint("names are unique inside a node"),
+            );
         }
         self.refuse(problems.into_iter().map(|problem| problem.on(format!("{}:{}", self.node, printable(&local)))).collect());
         self.actions.push(StagedAction { interface: interface.to_owned(), local, spec, after: Vec::new() });
@@ -124,7 +138,8 @@ impl Recorder {
 
     fn stage(&self, interface: &str, local: &str, name: &str, spec: &str) -> Result<(Value, Vec<Diagnostic>), Diagnostic> {
         check_action_name(name)?;
-        let value: Value = serde_json::from_str(spec).map_err(|error| Diagnostic::error("invalid-json", format!("the spec is no JSON: {error}")))?;
+        let value: Value =
+            serde_json::from_str(spec).map_err(|error| Diagnostic::error("invalid-json", format!("the spec is no JSON: {error}")))?;
         windlass_model::canonical::check(&value).map_err(|error| Diagnostic::error("invalid-json", error.to_string()))?;
         let closed = self.tokens.close(&value).map_err(|errors| token_problem(&errors))?;
         Ok(self.admit(interface, local, closed))
@@ -132,7 +147,9 @@ impl Recorder {
 
     /// Normalises and checks a spec in plan JSON.
     pub fn admit(&self, interface: &str, local: &str, spec: Value) -> (Value, Vec<Diagnostic>) {
-        let (Some(planner), Some(authority), Some(context)) = (self.planners.get(interface), self.authorities.get(interface), self.contexts.get(interface)) else {
+        let (Some(planner), Some(authority), Some(context)) =
+            (self.planners.get(interface), self.authorities.get(interface), self.contexts.get(interface))
+        else {
             return (Value::Null, vec![Diagnostic::error("not-granted", format!("`{interface}` is not granted"))]);
         };
         let spec = planner.normalise(spec, authority, context);
@@ -150,7 +167,9 @@ impl Recorder {
             return Ok(action.local);
         }
         let id = ActionId::new(&self.node, &action.local);
-        let (Some(planner), Some(authority), Some(context)) = (self.planners.get(&action.interface), self.authorities.get(&action.interface), self.contexts.get(&action.interface)) else {
+        let (Some(planner), Some(authority), Some(context)) =
+            (self.planners.get(&action.interface), self.authorities.get(&action.interface), self.contexts.get(&action.interface))
+        else {
             return Ok(String::new());
         };
         let declared = if let Err(error) = tokens::refuse(argument.unwrap_or_default()) {
@@ -251,7 +270,9 @@ fn url_component(text: &str) -> String {
 pub fn token_problem(errors: &[(String, tokens::TokenError)]) -> Diagnostic {
     match errors.first() {
         Some((at, error)) if at.is_empty() => Diagnostic::error("sealed-token", format!("the value {error}")),
-        Some((at, error)) => Diagnostic::error("sealed-token", format!("the value at `{at}` {error}", at = printable(at))).at(printable(at)),
+        Some((at, error)) => {
+            Diagnostic::error("sealed-token", format!("the value at `{at}` {error}", at = printable(at))).at(printable(at))
+        }
         None => Diagnostic::error("sealed-token", "holds an invalid sealed token"),
     }
 }
@@ -261,7 +282,14 @@ fn check_action_name(name: &str) -> Result<(), Diagnostic> {
         return Err(Diagnostic::error("sealed-name", "a sealed value can't be a name"));
     }
     let fits = (1..=128).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
-    if fits { Ok(()) } else { Err(Diagnostic::error("action-name", format!("`{}` is no name of an action: 1 to 128 letters, digits, `-`, `.` and `_`", printable(name)))) }
+    if fits {
+        Ok(())
+    } else {
+        Err(Diagnostic::error(
+            "action-name",
+            format!("`{}` is no name of an action: 1 to 128 letters, digits, `-`, `.` and `_`", printable(name)),
+        ))
+    }
 }
 
 /// Checks where sealed values stand: nothing sealed in names, secrets in secret sinks only.
@@ -270,10 +298,14 @@ fn check_sealed(planner: &dyn Planner, spec: &Value) -> Vec<Diagnostic> {
     let (open_only, sinks) = (planner.open_only(spec), planner.secret_sinks(spec));
     windlass_model::sealed::visit(spec, &mut |at, sealed| {
         if open_only.iter().any(|pattern| pointer::matches(pattern, at)) {
-            problems.push(Diagnostic::error("sealed-position", format!("{} can't stand in a name, label, selector or key", sealed.display())).at(at));
+            problems.push(
+                Diagnostic::error("sealed-position", format!("{} can't stand in a name, label, selector or key", sealed.display())).at(at),
+            );
         } else if sealed.is_secret() && !sinks.iter().any(|pattern| pointer::matches(pattern, at)) {
             problems.push(
-                Diagnostic::error("secret-in-the-open", format!("{} would stand in clear text", sealed.display())).at(at).hint("put it into a Secret and refer to that, or use another sink made for secrets"),
+                Diagnostic::error("secret-in-the-open", format!("{} would stand in clear text", sealed.display()))
+                    .at(at)
+                    .hint("put it into a Secret and refer to that, or use another sink made for secrets"),
             );
         }
     });

@@ -1,10 +1,16 @@
 //! Schemas of drivers and types, made aware of tokens and compiled once.
 
-use std::{collections::HashMap, sync::{Arc, Mutex}};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
 
 use jsonschema::Validator;
 use serde_json::{Map, Value, json};
-use windlass_model::{Diagnostic, Digest, sealed::{TOKEN_CLOSE, TOKEN_OPEN}};
+use windlass_model::{
+    Diagnostic, Digest,
+    sealed::{TOKEN_CLOSE, TOKEN_OPEN},
+};
 
 use crate::driver::Description;
 
@@ -43,9 +49,14 @@ impl SchemaCache {
         }
         let parse = |name: &str, text: &str| -> Result<TokenSchema, String> {
             let schema: Value = serde_json::from_str(text).map_err(|error| format!("its {name} schema is no JSON: {error}"))?;
-            TokenSchema::compile(&schema, &json!({ "type": "string", "pattern": TOKEN_OPEN.to_string() })).map_err(|error| format!("its {name} schema is no JSON Schema: {error}"))
+            TokenSchema::compile(&schema, &json!({ "type": "string", "pattern": TOKEN_OPEN.to_string() }))
+                .map_err(|error| format!("its {name} schema is no JSON Schema: {error}"))
         };
-        let schemas = Arc::new(DriverSchemas { inputs: parse("inputs", &description.inputs_schema)?, params: parse("params", &description.params_schema)?, outputs: parse("outputs", &description.outputs_schema)? });
+        let schemas = Arc::new(DriverSchemas {
+            inputs: parse("inputs", &description.inputs_schema)?,
+            params: parse("params", &description.params_schema)?,
+            outputs: parse("outputs", &description.outputs_schema)?,
+        });
         lock(&self.drivers).insert(*component, Arc::clone(&schemas));
         Ok(schemas)
     }
@@ -119,15 +130,23 @@ fn sentence(error: &jsonschema::ValidationError<'_>, base: &str, known_after: &d
         && let Some(token) = text.split_once(TOKEN_OPEN).and_then(|(_, tail)| tail.split_once(TOKEN_CLOSE)).map(|(inner, _)| inner)
     {
         return if token.starts_with('s') {
-            Diagnostic::error("secret-in-open-field", "a secret can't stand in this field: the driver must read it").at(at).hint("use a field that the driver's schema marks as sealable")
+            Diagnostic::error("secret-in-open-field", "a secret can't stand in this field: the driver must read it")
+                .at(at)
+                .hint("use a field that the driver's schema marks as sealable")
         } else {
             let source = known_after(token).unwrap_or_else(|| "another action".to_owned());
             Diagnostic::error("staged", format!("`{at}` needs a value that is known only after {source} is ready")).at(at)
         };
     }
     let message = match error.kind() {
-        jsonschema::error::ValidationErrorKind::AdditionalProperties { unexpected } => format!("unknown field{} {}", if unexpected.len() > 1 { "s" } else { "" }, unexpected.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
-        jsonschema::error::ValidationErrorKind::Required { property } => format!("missing field `{}`", property.as_str().unwrap_or_default()),
+        jsonschema::error::ValidationErrorKind::AdditionalProperties { unexpected } => format!(
+            "unknown field{} {}",
+            if unexpected.len() > 1 { "s" } else { "" },
+            unexpected.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+        ),
+        jsonschema::error::ValidationErrorKind::Required { property } => {
+            format!("missing field `{}`", property.as_str().unwrap_or_default())
+        }
         _ => shorten(&error.to_string()),
     };
     Diagnostic::error("schema", message).at(at)
@@ -147,7 +166,9 @@ fn transform(schema: &Value, token: &Value, lenient: bool) -> Value {
         };
     };
     let marked = fields.get(SEALED_MARK) == Some(&Value::Bool(true));
-    let typed = ["type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf", "properties", "items", "not"].iter().any(|key| fields.contains_key(*key));
+    let typed = ["type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf", "properties", "items", "not"]
+        .iter()
+        .any(|key| fields.contains_key(*key));
     if marked && !typed {
         return schema.clone();
     }
@@ -155,10 +176,14 @@ fn transform(schema: &Value, token: &Value, lenient: bool) -> Value {
     for (key, value) in fields {
         let value = match key.as_str() {
             "properties" | "patternProperties" | "$defs" | "definitions" | "dependentSchemas" => match value {
-                Value::Object(children) => Value::Object(children.iter().map(|(name, child)| (name.clone(), transform(child, token, lenient))).collect()),
+                Value::Object(children) => {
+                    Value::Object(children.iter().map(|(name, child)| (name.clone(), transform(child, token, lenient))).collect())
+                }
                 other => other.clone(),
             },
-            "additionalProperties" | "items" | "not" | "if" | "then" | "else" | "contains" | "unevaluatedProperties" => transform(value, token, lenient),
+            "additionalProperties" | "items" | "not" | "if" | "then" | "else" | "contains" | "unevaluatedProperties" => {
+                transform(value, token, lenient)
+            }
             "anyOf" | "oneOf" | "allOf" | "prefixItems" => match value {
                 Value::Array(children) => Value::Array(children.iter().map(|child| transform(child, token, lenient)).collect()),
                 other => other.clone(),
@@ -193,13 +218,18 @@ fn transform(schema: &Value, token: &Value, lenient: bool) -> Value {
 /// Tells whether a type's output is secret.
 #[must_use]
 pub fn is_secret_output(outputs_schema: &Value, name: &str) -> bool {
-    outputs_schema.get("properties").and_then(|properties| properties.get(name)).and_then(|output| output.get(SECRET_MARK)) == Some(&Value::Bool(true))
+    outputs_schema.get("properties").and_then(|properties| properties.get(name)).and_then(|output| output.get(SECRET_MARK))
+        == Some(&Value::Bool(true))
 }
 
 /// Turns a value into the type's own: `"5432"` into `5432`, `5432` into `"5432"`.
 #[must_use]
 pub fn coerce(outputs_schema: &Value, name: &str, value: Value) -> Value {
-    let wanted = outputs_schema.get("properties").and_then(|properties| properties.get(name)).and_then(|output| output.get("type")).and_then(Value::as_str);
+    let wanted = outputs_schema
+        .get("properties")
+        .and_then(|properties| properties.get(name))
+        .and_then(|output| output.get("type"))
+        .and_then(Value::as_str);
     match (wanted, &value) {
         (Some("integer" | "number"), Value::String(text)) => serde_json::from_str(text).ok().filter(Value::is_number).unwrap_or(value),
         (Some("boolean"), Value::String(text)) => text.parse().map_or(value, Value::Bool),
@@ -231,10 +261,15 @@ mod tests {
         let compiled = TokenSchema::compile(&schema, &json!({ "type": "string", "pattern": TOKEN_OPEN.to_string() })).unwrap();
         let secret = "\u{FDD0}sj0\u{FDD1}";
         let deferred = "\u{FDD0}dj1\u{FDD1}";
-        let check = |value: Value| compiled.check(&value, "/inputs", &|_| Some("`db:object/x`".into())).iter().map(ToString::to_string).collect::<Vec<_>>();
+        let check = |value: Value| {
+            compiled.check(&value, "/inputs", &|_| Some("`db:object/x`".into())).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
         assert!(check(json!({"open": "x", "sealed": format!("a{secret}"), "port": secret, "free": {"x": [secret]}, "any": {"x": 1}, "list": [{"name": "x"}]})).is_empty());
         assert_eq!(check(json!({"open": secret})), ["a secret can't stand in this field: the driver must read it (at `/inputs/open`)"]);
-        assert_eq!(check(json!({"open": deferred})), ["`/inputs/open` needs a value that is known only after `db:object/x` is ready (at `/inputs/open`)"]);
+        assert_eq!(
+            check(json!({"open": deferred})),
+            ["`/inputs/open` needs a value that is known only after `db:object/x` is ready (at `/inputs/open`)"]
+        );
         assert_eq!(check(json!({"any": {"deep": [secret]}})).len(), 1);
         assert_eq!(check(json!({"list": [{"name": secret}]})).len(), 1);
         assert_eq!(check(json!({"opne": 1, "port": "x"})).len(), 2);

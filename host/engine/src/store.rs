@@ -133,9 +133,21 @@ pub trait Store: Send + Sync {
     /// Takes the environment's lease; a dead holder is taken over at once.
     async fn lock(&self, environment: &EnvironmentKey) -> Result<Box<dyn Lease>, StoreError>;
     /// Begins a deployment: documents, record and first event in one commit.
-    async fn begin(&self, environment: &EnvironmentKey, fence: Fence, deployment: &NewDeployment, started: &Event) -> Result<DeploymentNumber, StoreError>;
+    async fn begin(
+        &self,
+        environment: &EnvironmentKey,
+        fence: Fence,
+        deployment: &NewDeployment,
+        started: &Event,
+    ) -> Result<DeploymentNumber, StoreError>;
     /// Appends events and folds them into the recorded state, in one commit.
-    async fn append(&self, environment: &EnvironmentKey, fence: Fence, deployment: DeploymentNumber, events: &[Event]) -> Result<u64, StoreError>;
+    async fn append(
+        &self,
+        environment: &EnvironmentKey,
+        fence: Fence,
+        deployment: DeploymentNumber,
+        events: &[Event],
+    ) -> Result<u64, StoreError>;
 
     /// Lists deployments, newest first.
     async fn deployments(&self, environment: &EnvironmentKey) -> Result<Vec<Deployment>, StoreError>;

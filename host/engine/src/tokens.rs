@@ -78,7 +78,9 @@ impl TokenTable {
         }
         match value {
             Value::Array(items) => Value::Array(items.iter().map(|item| self.open(item)).collect()),
-            Value::Object(fields) => Value::Object(fields.iter().map(|(key, item)| (sealed::unescape_key(key), self.open(item))).collect::<Map<_, _>>()),
+            Value::Object(fields) => {
+                Value::Object(fields.iter().map(|(key, item)| (sealed::unescape_key(key), self.open(item))).collect::<Map<_, _>>())
+            }
             other => other.clone(),
         }
     }
@@ -159,14 +161,21 @@ impl TokenTable {
         let mut chars = inner.chars();
         let (kind, encoding) = (chars.next(), chars.next());
         let digits = chars.as_str();
-        if digits.is_empty() || digits.len() > 9 || !digits.bytes().all(|b| b.is_ascii_digit()) || (digits.len() > 1 && digits.starts_with('0')) {
+        if digits.is_empty()
+            || digits.len() > 9
+            || !digits.bytes().all(|b| b.is_ascii_digit())
+            || (digits.len() > 1 && digits.starts_with('0'))
+        {
             return Err(if inner.contains(TOKEN_OPEN) { TokenError::Cut } else { TokenError::Unknown });
         }
         let part = digits.parse().ok().and_then(|index: usize| self.parts.get(index)).ok_or(TokenError::Unknown)?;
-        let wanted = (if part.secret { 's' } else { 'd' }, match part.encoding {
-            Encoding::Text => 't',
-            Encoding::Json => 'j',
-        });
+        let wanted = (
+            if part.secret { 's' } else { 'd' },
+            match part.encoding {
+                Encoding::Text => 't',
+                Encoding::Json => 'j',
+            },
+        );
         if (kind, encoding) == (Some(wanted.0), Some(wanted.1)) { Ok(part.clone()) } else { Err(TokenError::Unknown) }
     }
 }
@@ -222,7 +231,11 @@ mod tests {
     use super::*;
 
     fn secret(name: &str) -> SealedPart {
-        SealedPart { origin: Origin::External { connection: "secrets".into(), reference: name.into(), version: Some(1) }, secret: true, encoding: Encoding::Json }
+        SealedPart {
+            origin: Origin::External { connection: "secrets".into(), reference: name.into(), version: Some(1) },
+            secret: true,
+            encoding: Encoding::Json,
+        }
     }
 
     #[test]
@@ -250,7 +263,11 @@ mod tests {
         for prefix in ["", "a", "ab", "abc"] {
             let encoded = general_purpose::STANDARD.encode(format!("{prefix}{token}"));
             assert_eq!(refused(&encoded), TokenError::Reencoded("base64"), "{prefix}");
-            assert_eq!(refused(&general_purpose::URL_SAFE_NO_PAD.encode(format!("{prefix}{token}"))), TokenError::Reencoded("base64"), "{prefix}");
+            assert_eq!(
+                refused(&general_purpose::URL_SAFE_NO_PAD.encode(format!("{prefix}{token}"))),
+                TokenError::Reencoded("base64"),
+                "{prefix}"
+            );
         }
         assert_eq!(refused("efb790736a30efb791"), TokenError::Reencoded("hexadecimal"));
         assert!(table.close_text(&format!("{token}{token}")).unwrap().is_some());

@@ -41,7 +41,9 @@ pub fn normalise(manifest: Value, namespace: Option<&str>, declared: &[&Declared
 pub fn scope_of(manifest: &Value, declared: &[&DeclaredKind]) -> Option<Scope> {
     let api_version = manifest.get("apiVersion")?.as_str()?;
     let kind = manifest.get("kind")?.as_str()?;
-    find(api_version, kind).map(|kind| kind.scope).or_else(|| declared.iter().find(|declared| declared.api_version == api_version && declared.kind == kind).map(|declared| declared.scope))
+    find(api_version, kind).map(|kind| kind.scope).or_else(|| {
+        declared.iter().find(|declared| declared.api_version == api_version && declared.kind == kind).map(|declared| declared.scope)
+    })
 }
 
 /// Returns the kind of an object, if it is in the built-in table.
@@ -84,7 +86,9 @@ pub fn open_only() -> Vec<&'static str> {
 pub fn holds_data(manifest: &Value) -> bool {
     match manifest.get("kind").and_then(Value::as_str) {
         Some("PersistentVolumeClaim" | "PersistentVolume") => true,
-        Some("StatefulSet") => manifest.pointer("/spec/volumeClaimTemplates").and_then(Value::as_array).is_some_and(|templates| !templates.is_empty()),
+        Some("StatefulSet") => {
+            manifest.pointer("/spec/volumeClaimTemplates").and_then(Value::as_array).is_some_and(|templates| !templates.is_empty())
+        }
         _ => false,
     }
 }

@@ -29,9 +29,11 @@ pub struct PolicyInput<'a> {
 /// Labels and annotations that only the host writes.
 const OUR_PREFIX: &str = "windlass.dev/";
 /// The ones of them that drivers do write: what selectors carry, and what explains.
-const OURS_ALLOWED: [&str; 5] = ["windlass.dev/application", "windlass.dev/environment", "windlass.dev/workload", "windlass.dev/resource", "windlass.dev/fingerprint"];
+const OURS_ALLOWED: [&str; 5] =
+    ["windlass.dev/application", "windlass.dev/environment", "windlass.dev/workload", "windlass.dev/resource", "windlass.dev/fingerprint"];
 /// Marks of other owners.
-const FOREIGN_PREFIXES: [&str; 4] = ["argocd.argoproj.io/tracking-id", "kustomize.toolkit.fluxcd.io/name", "helm.toolkit.fluxcd.io/name", "meta.helm.sh/release-"];
+const FOREIGN_PREFIXES: [&str; 4] =
+    ["argocd.argoproj.io/tracking-id", "kustomize.toolkit.fluxcd.io/name", "helm.toolkit.fluxcd.io/name", "meta.helm.sh/release-"];
 const SECRET_TOKEN: &str = "kubernetes.io/service-account-token";
 
 /// Checks one manifest; every breach is a finding.
@@ -42,9 +44,14 @@ pub fn check(manifest: &Value, input: &PolicyInput<'_>, context: &PolicyContext<
     let (Some(api_version), Some(kind), Some(name)) = (text("/apiVersion"), text("/kind"), text("/metadata/name")) else {
         return vec![Diagnostic::error("manifest-shape", "a manifest needs `apiVersion`, `kind` and `metadata.name` as plain text")];
     };
-    let declared: Vec<&DeclaredKind> = input.kinds.iter().filter_map(|grant| if let KindGrant::Declared(kind) = grant { Some(kind) } else { None }).collect();
+    let declared: Vec<&DeclaredKind> =
+        input.kinds.iter().filter_map(|grant| if let KindGrant::Declared(kind) = grant { Some(kind) } else { None }).collect();
     let Some(scope) = scope_of(manifest, &declared) else {
-        return vec![Diagnostic::error("unknown-kind", format!("`{api_version}/{kind}` is not known")).at("/kind").hint("declare it in the grant: `{ apiVersion, kind, plural, scope }`")];
+        return vec![
+            Diagnostic::error("unknown-kind", format!("`{api_version}/{kind}` is not known"))
+                .at("/kind")
+                .hint("declare it in the grant: `{ apiVersion, kind, plural, scope }`"),
+        ];
     };
     let listed = input.kinds.iter().any(|grant| match grant {
         KindGrant::Name(name) => *name == format!("{api_version}/{kind}"),
@@ -53,32 +60,56 @@ pub fn check(manifest: &Value, input: &PolicyInput<'_>, context: &PolicyContext<
     let lifted = |exception: PolicyException| input.exceptions.contains(&exception);
     let always = input.namespaced_kinds && scope == Scope::Namespaced && find(api_version, kind).is_some();
     if !listed && !always {
-        problems.push(Diagnostic::error("kind-not-granted", format!("`{api_version}/{kind}` is not granted")).at("/kind").hint(format!("add `{api_version}/{kind}` to the grant's `kinds`")));
+        problems.push(
+            Diagnostic::error("kind-not-granted", format!("`{api_version}/{kind}` is not granted"))
+                .at("/kind")
+                .hint(format!("add `{api_version}/{kind}` to the grant's `kinds`")),
+        );
     }
     let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
     if group == "rbac.authorization.k8s.io" && !(listed && lifted(PolicyException::Rbac)) {
-        problems.push(Diagnostic::error("policy-rbac", format!("a {kind} may not be staged")).at("/kind").hint("a grant lifts this with `allow: [rbac]`"));
+        problems.push(
+            Diagnostic::error("policy-rbac", format!("a {kind} may not be staged"))
+                .at("/kind")
+                .hint("a grant lifts this with `allow: [rbac]`"),
+        );
     }
     if matches!(group, "admissionregistration.k8s.io" | "apiregistration.k8s.io" | "apiextensions.k8s.io") {
-        problems.push(Diagnostic::error("policy-cluster-extension", format!("a {kind} changes the cluster for everybody and is never staged")).at("/kind"));
+        problems.push(
+            Diagnostic::error("policy-cluster-extension", format!("a {kind} changes the cluster for everybody and is never staged"))
+                .at("/kind"),
+        );
     }
     match scope {
         Scope::Cluster if group != "rbac.authorization.k8s.io" && !lifted(PolicyException::ClusterScoped) => {
-            problems.push(Diagnostic::error("policy-cluster-scoped", format!("a {kind} belongs to the whole cluster")).at("/kind").hint("a grant lifts this with `allow: [clusterScoped]`"));
+            problems.push(
+                Diagnostic::error("policy-cluster-scoped", format!("a {kind} belongs to the whole cluster"))
+                    .at("/kind")
+                    .hint("a grant lifts this with `allow: [clusterScoped]`"),
+            );
         }
         Scope::Cluster => {
             if manifest.pointer("/metadata/namespace").is_some() {
                 problems.push(Diagnostic::error("manifest-shape", format!("a {kind} has no namespace")).at("/metadata/namespace"));
             }
         }
-        Scope::Namespaced => check_namespace(text("/metadata/namespace"), context, lifted(PolicyException::ForeignNamespaces), &mut problems),
+        Scope::Namespaced => {
+            check_namespace(text("/metadata/namespace"), context, lifted(PolicyException::ForeignNamespaces), &mut problems)
+        }
     }
     check_name(kind, name, &mut problems);
     check_metadata(manifest, &mut problems);
     if kind == "Secret" && text("/type") == Some(SECRET_TOKEN) && !lifted(PolicyException::TokenSecrets) {
-        problems.push(Diagnostic::error("policy-token-secret", "a Secret of this type would be filled with a service account's token").at("/type").hint("a grant lifts this with `allow: [tokenSecrets]`"));
+        problems.push(
+            Diagnostic::error("policy-token-secret", "a Secret of this type would be filled with a service account's token")
+                .at("/type")
+                .hint("a grant lifts this with `allow: [tokenSecrets]`"),
+        );
     }
-    if kind == "Secret" && manifest.pointer("/metadata/annotations/kubernetes.io~1service-account.name").is_some() && !lifted(PolicyException::TokenSecrets) {
+    if kind == "Secret"
+        && manifest.pointer("/metadata/annotations/kubernetes.io~1service-account.name").is_some()
+        && !lifted(PolicyException::TokenSecrets)
+    {
         problems.push(Diagnostic::error("policy-token-secret", "a Secret may not name a service account").at("/metadata/annotations"));
     }
     if !lifted(PolicyException::PrivilegedPods) {
@@ -95,31 +126,51 @@ fn check_namespace(namespace: Option<&str>, context: &PolicyContext<'_>, foreign
     match (namespace, context.namespace) {
         (Some(namespace), Some(own)) if namespace == own => {}
         (Some(namespace), _) if namespace.starts_with("kube-") => {
-            problems.push(Diagnostic::error("policy-foreign-namespace", format!("the namespace `{namespace}` belongs to the cluster itself")).at("/metadata/namespace"));
+            problems.push(
+                Diagnostic::error("policy-foreign-namespace", format!("the namespace `{namespace}` belongs to the cluster itself"))
+                    .at("/metadata/namespace"),
+            );
         }
         (Some(_), _) if foreign_allowed => {}
         (Some(namespace), own) => {
             let own = own.map_or_else(|| "that of the environment".to_owned(), |own| format!("`{own}`"));
-            problems.push(Diagnostic::error("policy-foreign-namespace", format!("the namespace `{namespace}` is not {own}")).at("/metadata/namespace").hint("leave it out: the host puts the environment's namespace in"));
+            problems.push(
+                Diagnostic::error("policy-foreign-namespace", format!("the namespace `{namespace}` is not {own}"))
+                    .at("/metadata/namespace")
+                    .hint("leave it out: the host puts the environment's namespace in"),
+            );
         }
-        (None, _) => problems.push(Diagnostic::error("manifest-shape", "the object needs a namespace as plain text").at("/metadata/namespace")),
+        (None, _) => {
+            problems.push(Diagnostic::error("manifest-shape", "the object needs a namespace as plain text").at("/metadata/namespace"))
+        }
     }
 }
 
 fn check_name(kind: &str, name: &str, problems: &mut Vec<Diagnostic>) {
     let label = |text: &str| {
-        !text.is_empty() && text.len() <= 63 && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') && !text.starts_with('-') && !text.ends_with('-')
+        !text.is_empty()
+            && text.len() <= 63
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !text.starts_with('-')
+            && !text.ends_with('-')
     };
-    let fits = if matches!(kind, "Service" | "Namespace") { label(name) } else { name.len() <= 253 && name.split('.').all(|part| label(part)) };
+    let fits = if matches!(kind, "Service" | "Namespace") { label(name) } else { name.len() <= 253 && name.split('.').all(label) };
     if name.starts_with("system:") || name.starts_with("kube-") {
-        problems.push(Diagnostic::error("policy-system-name", format!("the name `{name}` belongs to the cluster itself")).at("/metadata/name"));
+        problems
+            .push(Diagnostic::error("policy-system-name", format!("the name `{name}` belongs to the cluster itself")).at("/metadata/name"));
     } else if !fits {
-        problems.push(Diagnostic::error("manifest-name", format!("`{name}` is no name of a {kind}")).at("/metadata/name").hint("lower-case letters, digits and `-`, at most 63 characters between dots"));
+        problems.push(
+            Diagnostic::error("manifest-name", format!("`{name}` is no name of a {kind}"))
+                .at("/metadata/name")
+                .hint("lower-case letters, digits and `-`, at most 63 characters between dots"),
+        );
     }
 }
 
 fn check_metadata(manifest: &Value, problems: &mut Vec<Diagnostic>) {
-    for field in ["finalizers", "ownerReferences", "managedFields", "generateName", "uid", "resourceVersion", "creationTimestamp", "selfLink"] {
+    for field in
+        ["finalizers", "ownerReferences", "managedFields", "generateName", "uid", "resourceVersion", "creationTimestamp", "selfLink"]
+    {
         if manifest.pointer(&format!("/metadata/{field}")).is_some() {
             problems.push(Diagnostic::error("policy-metadata", format!("`{field}` may not be set")).at(format!("/metadata/{field}")));
         }
@@ -134,12 +185,21 @@ fn check_metadata(manifest: &Value, problems: &mut Vec<Diagnostic>) {
                     problems.push(Diagnostic::error("policy-our-label", format!("`{key}` is written by the host alone")).at(place.clone()));
                 }
                 if FOREIGN_PREFIXES.iter().any(|prefix| key.starts_with(prefix)) {
-                    problems.push(Diagnostic::error("policy-foreign-mark", format!("`{key}` would hand the object to another tool")).at(place.clone()));
+                    problems.push(
+                        Diagnostic::error("policy-foreign-mark", format!("`{key}` would hand the object to another tool"))
+                            .at(place.clone()),
+                    );
                 }
                 if field == "labels" {
                     match value.as_str() {
                         Some(text) if is_label_value(text) => {}
-                        Some(text) => problems.push(Diagnostic::error("manifest-label", format!("`{text}` is no label value: at most 63 letters, digits, `-`, `_` and `.`")).at(place)),
+                        Some(text) => problems.push(
+                            Diagnostic::error(
+                                "manifest-label",
+                                format!("`{text}` is no label value: at most 63 letters, digits, `-`, `_` and `.`"),
+                            )
+                            .at(place),
+                        ),
                         None => problems.push(Diagnostic::error("manifest-label", "a label value is text").at(place)),
                     }
                 }
@@ -150,14 +210,19 @@ fn check_metadata(manifest: &Value, problems: &mut Vec<Diagnostic>) {
 
 fn is_label_value(text: &str) -> bool {
     let edge = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
-    text.len() <= 63 && edge(text.chars().next()) && edge(text.chars().last()) && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+    text.len() <= 63
+        && edge(text.chars().next())
+        && edge(text.chars().last())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
 /// The rules of Pod Security `baseline` that protect the node and other tenants.
 fn check_pod(pod: &Value, at: &str, problems: &mut Vec<Diagnostic>) {
     let is_true = |value: Option<&Value>| value == Some(&Value::Bool(true));
     let mut refuse = |place: String, what: &str| {
-        problems.push(Diagnostic::error("policy-privileged-pod", what.to_owned()).at(place).hint("a grant lifts this with `allow: [privilegedPods]`"));
+        problems.push(
+            Diagnostic::error("policy-privileged-pod", what.to_owned()).at(place).hint("a grant lifts this with `allow: [privilegedPods]`"),
+        );
     };
     for field in ["hostNetwork", "hostPID", "hostIPC"] {
         if is_true(pod.get(field)) {
@@ -203,7 +268,10 @@ mod tests {
     const CONTEXT: PolicyContext<'_> = PolicyContext { namespace: Some("shop-dev") };
 
     fn workload(manifest: Value) -> Vec<String> {
-        check(&manifest, &PolicyInput { kinds: &[], namespaced_kinds: true, exceptions: &[] }, &CONTEXT).iter().map(|problem| format!("{} {}", problem.code, problem.pointer)).collect()
+        check(&manifest, &PolicyInput { kinds: &[], namespaced_kinds: true, exceptions: &[] }, &CONTEXT)
+            .iter()
+            .map(|problem| format!("{} {}", problem.code, problem.pointer))
+            .collect()
     }
 
     fn pod(spec: Value) -> Value {
@@ -226,10 +294,20 @@ mod tests {
             object("v1", "ConfigMap", json!({"metadata": {"name": "x", "namespace": "kube-system"}})),
             object("v1", "ConfigMap", json!({"metadata": {"name": "x", "namespace": "other"}})),
             object("v1", "ConfigMap", json!({"metadata": {"name": "x", "namespace": "shop-dev", "labels": {"windlass.dev/owner": "me"}}})),
-            object("v1", "ConfigMap", json!({"metadata": {"name": "x", "namespace": "shop-dev", "finalizers": ["a/b"], "ownerReferences": []}})),
-            object("v1", "ConfigMap", json!({"metadata": {"name": "x", "namespace": "shop-dev", "annotations": {"argocd.argoproj.io/tracking-id": "x"}}})),
+            object(
+                "v1",
+                "ConfigMap",
+                json!({"metadata": {"name": "x", "namespace": "shop-dev", "finalizers": ["a/b"], "ownerReferences": []}}),
+            ),
+            object(
+                "v1",
+                "ConfigMap",
+                json!({"metadata": {"name": "x", "namespace": "shop-dev", "annotations": {"argocd.argoproj.io/tracking-id": "x"}}}),
+            ),
             object("example.com/v1", "Widget", json!({})),
-            pod(json!({"hostNetwork": true, "containers": [{"securityContext": {"privileged": true, "capabilities": {"add": ["SYS_ADMIN", "NET_BIND_SERVICE"]}}, "ports": [{"hostPort": 80}]}], "volumes": [{"hostPath": {"path": "/"}}]})),
+            pod(
+                json!({"hostNetwork": true, "containers": [{"securityContext": {"privileged": true, "capabilities": {"add": ["SYS_ADMIN", "NET_BIND_SERVICE"]}}, "ports": [{"hostPort": 80}]}], "volumes": [{"hostPath": {"path": "/"}}]}),
+            ),
             json!({"apiVersion": "v1", "kind": "ConfigMap"}),
             object("v1", "ConfigMap", json!({"metadata": {"name": "Not Valid", "namespace": "shop-dev", "labels": {"a": "sha256:x"}}})),
         ];

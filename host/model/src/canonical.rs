@@ -78,7 +78,10 @@ mod tests {
     fn refuses_integers_that_readers_round_and_names_the_place() {
         assert!(check(&json!({"a": 9_007_199_254_740_991_u64, "b": -9_007_199_254_740_991_i64, "c": 1.5})).is_ok());
         let error = check(&json!({"a": {"b/c": [0, 9_007_199_254_740_992_u64]}})).unwrap_err();
-        assert_eq!(error.to_string(), "integer 9007199254740992 at `/a/b~1c/1` is beyond 2^53 - 1 and would be rounded by readers; write it as a string");
+        assert_eq!(
+            error.to_string(),
+            "integer 9007199254740992 at `/a/b~1c/1` is beyond 2^53 - 1 and would be rounded by readers; write it as a string"
+        );
     }
 
     #[test]

@@ -41,7 +41,14 @@ impl Diagnostic {
     /// Makes an error.
     #[must_use]
     pub fn error(code: &str, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, code: code.to_owned(), message: message.into(), subject: String::new(), pointer: String::new(), hint: None }
+        Self {
+            severity: Severity::Error,
+            code: code.to_owned(),
+            message: message.into(),
+            subject: String::new(),
+            pointer: String::new(),
+            hint: None,
+        }
     }
 
     /// Makes a warning.

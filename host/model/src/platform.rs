@@ -544,7 +544,11 @@ impl Platform {
     /// Tells whether it holds nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.definitions.is_empty() && self.profiles.is_empty() && self.environment_types.is_empty() && self.connections.is_empty() && self.resource_types.is_empty()
+        self.definitions.is_empty()
+            && self.profiles.is_empty()
+            && self.environment_types.is_empty()
+            && self.connections.is_empty()
+            && self.resource_types.is_empty()
     }
 }
 

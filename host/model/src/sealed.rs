@@ -305,7 +305,8 @@ pub fn escape(value: Value) -> Value {
 /// Shows a value in plan JSON to a person: sealed strings become `«secret …»`.
 #[must_use]
 pub fn displayed(value: &Value) -> Value {
-    let result: Result<Value, std::convert::Infallible> = map(value, &mut |sealed| Ok(Value::String(sealed.display())), &mut |text| Ok(Value::String(text.to_owned())), &unescape_key);
+    let result: Result<Value, std::convert::Infallible> =
+        map(value, &mut |sealed| Ok(Value::String(sealed.display())), &mut |text| Ok(Value::String(text.to_owned())), &unescape_key);
     match result {
         Ok(value) => value,
         Err(never) => match never {},
@@ -323,7 +324,11 @@ mod tests {
         let sealed = Sealed::new([
             Part::Text("a".into()),
             Part::Text("b".into()),
-            Part::Sealed(Box::new(SealedPart { origin: Origin::External { connection: "secrets".into(), reference: "k".into(), version: Some(1) }, secret: true, encoding: Encoding::Text })),
+            Part::Sealed(Box::new(SealedPart {
+                origin: Origin::External { connection: "secrets".into(), reference: "k".into(), version: Some(1) },
+                secret: true,
+                encoding: Encoding::Text,
+            })),
         ]);
         let value = sealed.to_json();
         assert_eq!(Sealed::from_json(&value), Some(sealed));

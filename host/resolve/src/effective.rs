@@ -26,10 +26,19 @@ pub struct Effective {
 }
 
 /// Applies variations, then images; an open image is the last deployed one.
-pub fn effective(model: &Model, environment: &EnvironmentName, environment_type: &EnvironmentTypeName, last_images: &BTreeMap<String, String>) -> (Effective, Vec<Diagnostic>) {
+pub fn effective(
+    model: &Model,
+    environment: &EnvironmentName,
+    environment_type: &EnvironmentTypeName,
+    last_images: &BTreeMap<String, String>,
+) -> (Effective, Vec<Diagnostic>) {
     let mut problems = Vec::new();
     let mut out = Effective { resources: model.resources.clone(), ..Effective::default() };
-    let variations: Vec<_> = model.environments.iter().filter(|variation| matching::applies(&variation.r#match, environment.as_str(), environment_type.as_str())).collect();
+    let variations: Vec<_> = model
+        .environments
+        .iter()
+        .filter(|variation| matching::applies(&variation.r#match, environment.as_str(), environment_type.as_str()))
+        .collect();
     for variation in &variations {
         merge_fields(&mut out.values, &variation.values);
     }
@@ -44,7 +53,10 @@ pub fn effective(model: &Model, environment: &EnvironmentName, environment_type:
             match overridden(&score, &changes) {
                 Ok(changed) => score = changed,
                 Err(error) => {
-                    problems.push(Diagnostic::error("override", format!("the overrides of this environment make the workload invalid: {error}")).on(format!("workload/{name}")));
+                    problems.push(
+                        Diagnostic::error("override", format!("the overrides of this environment make the workload invalid: {error}"))
+                            .on(format!("workload/{name}")),
+                    );
                     continue;
                 }
             }

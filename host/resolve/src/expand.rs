@@ -41,7 +41,12 @@ pub fn text(text: &str, lookup: &mut impl FnMut(&[String]) -> Result<Value, Expa
 }
 
 /// Expands a value: a string that is one placeholder takes the value's own type; keys stay as they are.
-pub fn typed(value: &Value, lookup: &mut impl FnMut(&[String]) -> Result<Value, ExpandError>, at: &mut windlass_model::pointer::Pointer, errors: &mut Vec<(String, ExpandError)>) -> Value {
+pub fn typed(
+    value: &Value,
+    lookup: &mut impl FnMut(&[String]) -> Result<Value, ExpandError>,
+    at: &mut windlass_model::pointer::Pointer,
+    errors: &mut Vec<(String, ExpandError)>,
+) -> Value {
     match value {
         Value::String(text) if placeholder::is_plain(text) => value.clone(),
         Value::String(text) => {
@@ -94,8 +99,11 @@ fn join(segments: &[Segment<'_>], lookup: &mut impl FnMut(&[String]) -> Result<V
                 parts.push(Part::Text(match value {
                     Value::String(text) => text,
                     Value::Array(_) | Value::Object(_) => {
-                        return Err(ExpandError::new("not-a-scalar", format!("`${{{reference}}}` is a list or a map and can't stand inside text"))
-                            .hint("use one of its fields, or let it stand alone where a typed value is allowed"));
+                        return Err(ExpandError::new(
+                            "not-a-scalar",
+                            format!("`${{{reference}}}` is a list or a map and can't stand inside text"),
+                        )
+                        .hint("use one of its fields, or let it stand alone where a typed value is allowed"));
                     }
                     scalar => scalar.to_string(),
                 }));

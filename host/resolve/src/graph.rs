@@ -6,7 +6,9 @@ use serde_json::{Map, Value};
 use windlass_model::{
     Diagnostic, NodeKey, ResourceKey,
     name::{ApplicationName, ClassName, DocumentName, EnvironmentName, EnvironmentTypeName, ResourceId, WorkloadName},
-    platform::{Collect, EnvironmentType, LayerName, Layers, MatchRule, MatchSubject, Need, ResourceDefinition, Stage, UsedBy, WorkloadProfile},
+    platform::{
+        Collect, EnvironmentType, LayerName, Layers, MatchRule, MatchSubject, Need, ResourceDefinition, Stage, UsedBy, WorkloadProfile,
+    },
     score::{self, Workload},
 };
 
@@ -169,9 +171,25 @@ impl<'a> Builder<'a> {
         }
         for (id, resource) in &effective.resources {
             let key = ResourceKey { r#type: resource.r#type.clone(), class: resource.class.clone().unwrap_or_default(), id: id.clone() };
-            self.queue.push_back(Wanted { key, params: resource.params.as_ref().map(|params| (params, Scope::Application)), by: None, workload: None, provisioner: None, subject: "application".into(), pointer: format!("/spec/resources/{id}") });
+            self.queue.push_back(Wanted {
+                key,
+                params: resource.params.as_ref().map(|params| (params, Scope::Application)),
+                by: None,
+                workload: None,
+                provisioner: None,
+                subject: "application".into(),
+                pointer: format!("/spec/resources/{id}"),
+            });
         }
-        self.queue.push_back(Wanted { key: namespace.clone(), params: None, by: None, workload: None, provisioner: None, subject: "environment".into(), pointer: String::new() });
+        self.queue.push_back(Wanted {
+            key: namespace.clone(),
+            params: None,
+            by: None,
+            workload: None,
+            provisioner: None,
+            subject: "environment".into(),
+            pointer: String::new(),
+        });
         while let Some(wanted) = self.queue.pop_front() {
             self.add_resource(wanted);
         }
@@ -193,9 +211,13 @@ impl<'a> Builder<'a> {
         // `--platform DIR` never shadows a stored type: the stored and built-in layers are asked first.
         let layers = &self.input.layers.0;
         let find = |given: bool| {
-            layers.iter().filter(move |(layer, _)| (*layer == LayerName::Given) == given).find_map(|(_, platform)| platform.environment_types.iter().find(|(key, _)| key.as_str() == name).map(|(_, document)| document))
+            layers.iter().filter(move |(layer, _)| (*layer == LayerName::Given) == given).find_map(|(_, platform)| {
+                platform.environment_types.iter().find(|(key, _)| key.as_str() == name).map(|(_, document)| document)
+            })
         };
-        let stored = layers.iter().filter(|(layer, _)| *layer == LayerName::Stored).find_map(|(_, platform)| platform.environment_types.iter().find(|(key, _)| key.as_str() == name).map(|(_, document)| document));
+        let stored = layers.iter().filter(|(layer, _)| *layer == LayerName::Stored).find_map(|(_, platform)| {
+            platform.environment_types.iter().find(|(key, _)| key.as_str() == name).map(|(_, document)| document)
+        });
         stored.or_else(|| find(true)).or_else(|| find(false))
     }
 
@@ -218,14 +240,17 @@ impl<'a> Builder<'a> {
         }
         let (profile, stages) = self.pipeline(name, workload, environment_type);
         let edges = aliases.values().cloned().map(NodeKey::Resource).collect();
-        self.nodes.insert(node, GraphNode { kind: NodeKind::Workload { workload, aliases, profile, stages }, edges, workloads: BTreeSet::new() });
+        self.nodes
+            .insert(node, GraphNode { kind: NodeKind::Workload { workload, aliases, profile, stages }, edges, workloads: BTreeSet::new() });
     }
 
     fn score_key(&mut self, workload: &WorkloadName, alias: &str, resource: &score::Resource, pointer: &str) -> Option<ResourceKey> {
         let class = resource.class.clone().unwrap_or_default();
         let id = match &resource.id {
             Some(id) => id.clone(),
-            None if HostType::of(resource.r#type.as_str()) == Some(HostType::Environment) && !self.is_defined("environment", &class) => "environment".to_owned(),
+            None if HostType::of(resource.r#type.as_str()) == Some(HostType::Environment) && !self.is_defined("environment", &class) => {
+                "environment".to_owned()
+            }
             None => format!("{workload}.{alias}"),
         };
         match ResourceId::try_from(id) {
@@ -238,28 +263,48 @@ impl<'a> Builder<'a> {
     }
 
     fn is_defined(&self, r#type: &str, class: &ClassName) -> bool {
-        self.input.layers.iter().any(|(_, platform)| platform.definitions.values().any(|definition| definition.spec.r#type.as_str() == r#type && definition.spec.classes().contains(class)))
+        self.input.layers.iter().any(|(_, platform)| {
+            platform
+                .definitions
+                .values()
+                .any(|definition| definition.spec.r#type.as_str() == r#type && definition.spec.classes().contains(class))
+        })
     }
 
     fn subject<'s>(&'s self, resource: Option<&'s ResourceKey>, workload: Option<&'s WorkloadName>) -> MatchSubject<'s> {
-        MatchSubject { application: self.input.application, environment: self.input.environment, environment_type: self.input.environment_type, resource, workload }
+        MatchSubject {
+            application: self.input.application,
+            environment: self.input.environment,
+            environment_type: self.input.environment_type,
+            resource,
+            workload,
+        }
     }
 
-    #[expect(clippy::type_complexity, reason = "a pair used once, named by its caller")]
-    fn pipeline(&mut self, name: &WorkloadName, workload: &Workload, environment_type: Option<&'a EnvironmentType>) -> (Option<(LayerName, &'a WorkloadProfile, Option<MatchRule>)>, Vec<(LayerName, &'a Stage)>) {
+    fn pipeline(
+        &mut self,
+        name: &WorkloadName,
+        workload: &Workload,
+        environment_type: Option<&'a EnvironmentType>,
+    ) -> (Option<(LayerName, &'a WorkloadProfile, Option<MatchRule>)>, Vec<(LayerName, &'a Stage)>) {
         let wanted = workload.metadata.annotations.get(score::PROFILE_ANNOTATION).cloned();
         let subject = self.subject(None, Some(name));
         let mut found = None;
         let mut problem = None;
         for (layer, platform) in &self.input.layers.0 {
-            let candidates = platform.profiles.iter().filter(|(profile, _)| wanted.as_ref().is_none_or(|wanted| profile.as_str() == wanted)).map(|(_, profile)| (profile, profile.spec.r#match.as_slice()));
+            let candidates = platform
+                .profiles
+                .iter()
+                .filter(|(profile, _)| wanted.as_ref().is_none_or(|wanted| profile.as_str() == wanted))
+                .map(|(_, profile)| (profile, profile.spec.r#match.as_slice()));
             match matching::choose(candidates, &subject) {
                 Choice::Won(won) => {
                     found = Some((*layer, won.document, won.rule));
                     break;
                 }
                 Choice::Tie(first, second) => {
-                    problem = Some(tie("profiles", first.document.name(), first.rule.as_ref(), second.document.name(), second.rule.as_ref()));
+                    problem =
+                        Some(tie("profiles", first.document.name(), first.rule.as_ref(), second.document.name(), second.rule.as_ref()));
                     break;
                 }
                 Choice::Nothing => {}
@@ -270,17 +315,23 @@ impl<'a> Builder<'a> {
             return (None, Vec::new());
         }
         let Some((layer, profile, rule)) = found else {
-            let names: Vec<&str> = self.input.layers.iter().flat_map(|(_, platform)| platform.profiles.keys().map(DocumentName::as_str)).collect();
-            self.problems.push(match &wanted {
-                Some(wanted) => {
-                    let problem = Diagnostic::error("profile", format!("no profile `{wanted}` applies here")).at(format!("/metadata/annotations/{}", windlass_model::pointer::escape(score::PROFILE_ANNOTATION)));
-                    match nearest(wanted, names.into_iter()) {
-                        Some(near) if near != wanted => problem.hint(format!("did you mean `{near}`?")),
-                        _ => problem,
+            let names: Vec<&str> =
+                self.input.layers.iter().flat_map(|(_, platform)| platform.profiles.keys().map(DocumentName::as_str)).collect();
+            self.problems.push(
+                match &wanted {
+                    Some(wanted) => {
+                        let problem = Diagnostic::error("profile", format!("no profile `{wanted}` applies here"))
+                            .at(format!("/metadata/annotations/{}", windlass_model::pointer::escape(score::PROFILE_ANNOTATION)));
+                        match nearest(wanted, names.into_iter()) {
+                            Some(near) if near != wanted => problem.hint(format!("did you mean `{near}`?")),
+                            _ => problem,
+                        }
                     }
+                    None => Diagnostic::error("profile", "no workload profile applies here")
+                        .hint("write a WorkloadProfile without `match`, or use the built-in platform"),
                 }
-                None => Diagnostic::error("profile", "no workload profile applies here").hint("write a WorkloadProfile without `match`, or use the built-in platform"),
-            }.on(format!("workload/{name}")));
+                .on(format!("workload/{name}")),
+            );
             return (None, Vec::new());
         };
         let mut stages = Vec::new();
@@ -289,11 +340,25 @@ impl<'a> Builder<'a> {
         let mut lists = vec![(layer, &profile.spec.stages)];
         while let Some(base) = &at.spec.extends {
             if chain.contains(&base) {
-                self.problems.push(Diagnostic::error("profile-cycle", format!("profiles extend each other: {} -> {base}", chain.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" -> "))).on(format!("workload/{name}")));
+                self.problems.push(
+                    Diagnostic::error(
+                        "profile-cycle",
+                        format!(
+                            "profiles extend each other: {} -> {base}",
+                            chain.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" -> ")
+                        ),
+                    )
+                    .on(format!("workload/{name}")),
+                );
                 break;
             }
-            let Some((layer, document)) = self.input.layers.0.iter().find_map(|(layer, platform)| platform.profiles.get(base).map(|document| (*layer, document))) else {
-                self.problems.push(Diagnostic::error("profile", format!("profile `{}` extends `{base}`, which does not exist", at.name())).on(format!("workload/{name}")));
+            let Some((layer, document)) =
+                self.input.layers.0.iter().find_map(|(layer, platform)| platform.profiles.get(base).map(|document| (*layer, document)))
+            else {
+                self.problems.push(
+                    Diagnostic::error("profile", format!("profile `{}` extends `{base}`, which does not exist", at.name()))
+                        .on(format!("workload/{name}")),
+                );
                 break;
             };
             chain.push(base);
@@ -304,11 +369,18 @@ impl<'a> Builder<'a> {
             stages.extend(list.iter().map(|stage| (layer, stage)));
         }
         if let Some(document) = environment_type {
-            let layer = self.input.layers.0.iter().find(|(_, platform)| platform.environment_types.values().any(|known| std::ptr::eq(known, document))).map_or(LayerName::BuiltIn, |(layer, _)| *layer);
+            let layer = self
+                .input
+                .layers
+                .0
+                .iter()
+                .find(|(_, platform)| platform.environment_types.values().any(|known| std::ptr::eq(known, document)))
+                .map_or(LayerName::BuiltIn, |(layer, _)| *layer);
             stages.extend(document.spec.workload_stages.iter().map(|stage| (layer, stage)));
         }
         if stages.is_empty() {
-            self.problems.push(Diagnostic::error("profile", format!("profile `{}` has no stage", profile.name())).on(format!("workload/{name}")));
+            self.problems
+                .push(Diagnostic::error("profile", format!("profile `{}` has no stage", profile.name())).on(format!("workload/{name}")));
         }
         (Some((layer, profile, rule)), stages)
     }
@@ -325,7 +397,10 @@ impl<'a> Builder<'a> {
                         let first = first.clone();
                         if canonical_params(&self.nodes, &first) != canonical_params(&self.nodes, &second) {
                             self.problems.push(
-                                Diagnostic::error("params-differ", format!("`{}` is asked for with different params", wanted.key)).on(wanted.subject).at(format!("{}/params", wanted.pointer)).hint("give the params once, or the same everywhere"),
+                                Diagnostic::error("params-differ", format!("`{}` is asked for with different params", wanted.key))
+                                    .on(wanted.subject)
+                                    .at(format!("{}/params", wanted.pointer))
+                                    .hint("give the params once, or the same everywhere"),
                             );
                         }
                     }
@@ -342,15 +417,38 @@ impl<'a> Builder<'a> {
             let aliases = aliases.clone();
             for (alias, need) in &definition.spec.resources {
                 let Some(key) = aliases.get(alias) else { continue };
-                self.queue.push_back(need_of(key.clone(), need, &wanted.key, Some(node.clone()), None, &format!("ResourceDefinition/{}", definition.name()), format!("/spec/resources/{alias}")));
+                self.queue.push_back(need_of(
+                    key.clone(),
+                    need,
+                    &wanted.key,
+                    Some(node.clone()),
+                    None,
+                    &format!("ResourceDefinition/{}", definition.name()),
+                    format!("/spec/resources/{alias}"),
+                ));
             }
             for (alias, need) in &definition.spec.provisions {
                 let key = need_key(need, &wanted.key, alias);
-                self.queue.push_back(need_of(key, need, &wanted.key, None, Some(wanted.key.clone()), &format!("ResourceDefinition/{}", definition.name()), format!("/spec/provisions/{alias}")));
+                self.queue.push_back(need_of(
+                    key,
+                    need,
+                    &wanted.key,
+                    None,
+                    Some(wanted.key.clone()),
+                    &format!("ResourceDefinition/{}", definition.name()),
+                    format!("/spec/provisions/{alias}"),
+                ));
             }
         }
         let _ = wanted.by;
-        self.nodes.insert(node, GraphNode { kind: NodeKind::Resource { params: wanted.params, maker }, edges, workloads: wanted.workload.into_iter().collect() });
+        self.nodes.insert(
+            node,
+            GraphNode {
+                kind: NodeKind::Resource { params: wanted.params, maker },
+                edges,
+                workloads: wanted.workload.into_iter().collect(),
+            },
+        );
     }
 
     /// Finds who makes a resource: the strongest layer that knows the address decides.
@@ -359,7 +457,11 @@ impl<'a> Builder<'a> {
         let subject = self.subject(Some(key), None);
         let mut known_type = false;
         for (layer, platform) in &self.input.layers.0 {
-            let candidates: Vec<&'a ResourceDefinition> = platform.definitions.values().filter(|definition| definition.spec.r#type == key.r#type && definition.spec.classes().contains(&key.class)).collect();
+            let candidates: Vec<&'a ResourceDefinition> = platform
+                .definitions
+                .values()
+                .filter(|definition| definition.spec.r#type == key.r#type && definition.spec.classes().contains(&key.class))
+                .collect();
             known_type |= platform.definitions.values().any(|definition| definition.spec.r#type == key.r#type);
             if candidates.is_empty() {
                 continue;
@@ -367,18 +469,38 @@ impl<'a> Builder<'a> {
             return match matching::choose(candidates.iter().map(|definition| (*definition, definition.spec.r#match.as_slice())), &subject) {
                 Choice::Won(won) => {
                     let definition = won.document;
-                    let aliases = definition.spec.resources.iter().map(|(alias, need)| (alias.clone(), need_key(need, key, alias))).collect();
-                    Some(Maker::Definition { layer: *layer, definition, rule: won.rule, aliases, provisioner: wanted.provisioner.clone(), collected: BTreeMap::new() })
+                    let aliases =
+                        definition.spec.resources.iter().map(|(alias, need)| (alias.clone(), need_key(need, key, alias))).collect();
+                    Some(Maker::Definition {
+                        layer: *layer,
+                        definition,
+                        rule: won.rule,
+                        aliases,
+                        provisioner: wanted.provisioner.clone(),
+                        collected: BTreeMap::new(),
+                    })
                 }
                 Choice::Tie(first, second) => {
-                    let problem = tie("definitions", first.document.name(), first.rule.as_ref(), second.document.name(), second.rule.as_ref());
+                    let problem =
+                        tie("definitions", first.document.name(), first.rule.as_ref(), second.document.name(), second.rule.as_ref());
                     self.problems.push(problem.on(format!("`{key}`")));
                     None
                 }
                 Choice::Nothing => {
-                    let reasons: Vec<String> = candidates.iter().map(|definition| format!("`{}`: {}", definition.name(), matching::why_lost(&definition.spec.r#match, &subject, None))).collect();
+                    let reasons: Vec<String> = candidates
+                        .iter()
+                        .map(|definition| {
+                            format!("`{}`: {}", definition.name(), matching::why_lost(&definition.spec.r#match, &subject, None))
+                        })
+                        .collect();
                     self.problems.push(
-                        Diagnostic::error("no-definition", format!("no definition of `{}.{}` applies to `{key}` here", key.r#type, key.class)).on(wanted.subject.clone()).at(wanted.pointer.clone()).hint(reasons.join("; ")),
+                        Diagnostic::error(
+                            "no-definition",
+                            format!("no definition of `{}.{}` applies to `{key}` here", key.r#type, key.class),
+                        )
+                        .on(wanted.subject.clone())
+                        .at(wanted.pointer.clone())
+                        .hint(reasons.join("; ")),
                     );
                     None
                 }
@@ -388,12 +510,28 @@ impl<'a> Builder<'a> {
             return Some(Maker::Host(host));
         }
         let problem = if known_type {
-            let mut classes: Vec<String> = self.input.layers.iter().flat_map(|(_, platform)| platform.definitions.values()).filter(|definition| definition.spec.r#type == key.r#type).flat_map(|definition| definition.spec.classes()).map(|class| class.to_string()).collect();
+            let mut classes: Vec<String> = self
+                .input
+                .layers
+                .iter()
+                .flat_map(|(_, platform)| platform.definitions.values())
+                .filter(|definition| definition.spec.r#type == key.r#type)
+                .flat_map(|definition| definition.spec.classes())
+                .map(|class| class.to_string())
+                .collect();
             classes.sort();
             classes.dedup();
-            Diagnostic::error("unknown-class", format!("resource type `{}` has no class `{}`", key.r#type, key.class)).hint(format!("classes: {}", classes.join(", ")))
+            Diagnostic::error("unknown-class", format!("resource type `{}` has no class `{}`", key.r#type, key.class))
+                .hint(format!("classes: {}", classes.join(", ")))
         } else {
-            let mut types: Vec<&str> = self.input.layers.iter().flat_map(|(_, platform)| platform.definitions.values()).map(|definition| definition.spec.r#type.as_str()).chain(["environment", "service", "service-port"]).collect();
+            let mut types: Vec<&str> = self
+                .input
+                .layers
+                .iter()
+                .flat_map(|(_, platform)| platform.definitions.values())
+                .map(|definition| definition.spec.r#type.as_str())
+                .chain(["environment", "service", "service-port"])
+                .collect();
             types.sort_unstable();
             types.dedup();
             let problem = Diagnostic::error("unknown-type", format!("unknown resource type `{}`", key.r#type));
@@ -424,17 +562,33 @@ impl<'a> Builder<'a> {
             let NodeKind::Resource { maker: Maker::Definition { definition, aliases, provisioner, .. }, .. } = &node.kind else { continue };
             for (alias, query) in &definition.spec.collect {
                 let fits = |candidate: &NodeKey| match candidate {
-                    NodeKey::Resource(resource) if resource.r#type == query.r#type && query.class.as_ref().is_none_or(|class| *class == resource.class) && candidate != key => Some(resource.clone()),
+                    NodeKey::Resource(resource)
+                        if resource.r#type == query.r#type
+                            && query.class.as_ref().is_none_or(|class| *class == resource.class)
+                            && candidate != key =>
+                    {
+                        Some(resource.clone())
+                    }
                     _ => None,
                 };
                 let mut keys: Vec<ResourceKey> = match query {
                     Collect { using: Some(using), .. } => {
                         let target = aliases.get(using).or(provisioner.as_ref().filter(|_| using == "provisioner"));
-                        target.and_then(|target| users.get(&NodeKey::Resource(target.clone()))).into_iter().flatten().filter_map(fits).collect()
+                        target
+                            .and_then(|target| users.get(&NodeKey::Resource(target.clone())))
+                            .into_iter()
+                            .flatten()
+                            .filter_map(fits)
+                            .collect()
                     }
-                    Collect { used_by: Some(UsedBy::Consumers), .. } => {
-                        users.get(key).into_iter().flatten().filter_map(|consumer| self.nodes.get(consumer)).flat_map(|consumer| &consumer.edges).filter_map(fits).collect()
-                    }
+                    Collect { used_by: Some(UsedBy::Consumers), .. } => users
+                        .get(key)
+                        .into_iter()
+                        .flatten()
+                        .filter_map(|consumer| self.nodes.get(consumer))
+                        .flat_map(|consumer| &consumer.edges)
+                        .filter_map(fits)
+                        .collect(),
                     Collect { .. } => Vec::new(),
                 };
                 keys.sort();
@@ -443,7 +597,9 @@ impl<'a> Builder<'a> {
             }
         }
         for (key, alias, keys) in found {
-            if let Some(GraphNode { kind: NodeKind::Resource { maker: Maker::Definition { collected, .. }, .. }, edges, .. }) = self.nodes.get_mut(&key) {
+            if let Some(GraphNode { kind: NodeKind::Resource { maker: Maker::Definition { collected, .. }, .. }, edges, .. }) =
+                self.nodes.get_mut(&key)
+            {
                 edges.extend(keys.iter().cloned().map(NodeKey::Resource));
                 collected.insert(alias, keys);
             }
@@ -512,7 +668,10 @@ impl<'a> Builder<'a> {
         if order.len() < self.nodes.len() {
             let left: BTreeSet<&NodeKey> = waiting.iter().filter(|(_, count)| **count > 0).map(|(key, _)| *key).collect();
             let path = cycle_path(&self.nodes, &left);
-            self.problems.push(Diagnostic::error("cycle", format!("resources need each other: {}", path.join(" -> "))).hint("break the loop with a third resource that both need"));
+            self.problems.push(
+                Diagnostic::error("cycle", format!("resources need each other: {}", path.join(" -> ")))
+                    .hint("break the loop with a third resource that both need"),
+            );
         }
         order
     }
@@ -521,7 +680,8 @@ impl<'a> Builder<'a> {
 /// Walks along edges among unordered nodes until one comes again.
 fn cycle_path(nodes: &BTreeMap<NodeKey, GraphNode<'_>>, left: &BTreeSet<&NodeKey>) -> Vec<String> {
     let mut path: Vec<&NodeKey> = left.first().copied().into_iter().collect();
-    while let Some(next) = path.last().and_then(|last| nodes.get(*last)).and_then(|node| node.edges.iter().find(|edge| left.contains(edge))) {
+    while let Some(next) = path.last().and_then(|last| nodes.get(*last)).and_then(|node| node.edges.iter().find(|edge| left.contains(edge)))
+    {
         if let Some(start) = path.iter().position(|key| *key == next) {
             let cycle = path.get(start..).unwrap_or_default();
             let turn = cycle.iter().enumerate().min_by_key(|(_, key)| **key).map_or(0, |(index, _)| index);
@@ -543,9 +703,16 @@ fn namespace_key() -> ResourceKey {
     }
 }
 
-fn tie(what: &str, first: &DocumentName, first_rule: Option<&MatchRule>, second: &DocumentName, second_rule: Option<&MatchRule>) -> Diagnostic {
+fn tie(
+    what: &str,
+    first: &DocumentName,
+    first_rule: Option<&MatchRule>,
+    second: &DocumentName,
+    second_rule: Option<&MatchRule>,
+) -> Diagnostic {
     let show = |rule: Option<&MatchRule>| rule.and_then(|rule| serde_json::to_string(rule).ok()).unwrap_or_else(|| "everywhere".to_owned());
-    Diagnostic::error("tie", format!("two {what} apply equally: `{first}` ({}) and `{second}` ({})", show(first_rule), show(second_rule))).hint("make one of the rules more specific: resourceId > environment > application > environmentType")
+    Diagnostic::error("tie", format!("two {what} apply equally: `{first}` ({}) and `{second}` ({})", show(first_rule), show(second_rule)))
+        .hint("make one of the rules more specific: resourceId > environment > application > environmentType")
 }
 
 fn need_key(need: &Need, by: &ResourceKey, alias: &str) -> ResourceKey {
@@ -561,8 +728,24 @@ fn fixed_id(text: &str, fallback: &ResourceKey) -> ResourceId {
     ResourceId::try_from(text.to_owned()).unwrap_or_else(|_| fallback.id.clone())
 }
 
-fn need_of<'a>(key: ResourceKey, need: &'a Need, owner: &ResourceKey, by: Option<NodeKey>, provisioner: Option<ResourceKey>, subject: &str, pointer: String) -> Wanted<'a> {
-    Wanted { key, params: need.params.as_ref().map(|params| (params, Scope::Definition(owner.clone()))), by, workload: None, provisioner, subject: subject.to_owned(), pointer }
+fn need_of<'a>(
+    key: ResourceKey,
+    need: &'a Need,
+    owner: &ResourceKey,
+    by: Option<NodeKey>,
+    provisioner: Option<ResourceKey>,
+    subject: &str,
+    pointer: String,
+) -> Wanted<'a> {
+    Wanted {
+        key,
+        params: need.params.as_ref().map(|params| (params, Scope::Definition(owner.clone()))),
+        by,
+        workload: None,
+        provisioner,
+        subject: subject.to_owned(),
+        pointer,
+    }
 }
 
 /// Returns the resource behind an alias of a scope.
@@ -578,7 +761,9 @@ pub fn alias<'n>(nodes: &'n BTreeMap<NodeKey, GraphNode<'_>>, scope: &Scope, ali
             NodeKind::Resource { .. } => None,
         },
         Scope::Definition(key) => match &nodes.get(&NodeKey::Resource(key.clone()))?.kind {
-            NodeKind::Resource { maker: Maker::Definition { aliases, provisioner, .. }, .. } => aliases.get(alias).or(provisioner.as_ref().filter(|_| alias == "provisioner")),
+            NodeKind::Resource { maker: Maker::Definition { aliases, provisioner, .. }, .. } => {
+                aliases.get(alias).or(provisioner.as_ref().filter(|_| alias == "provisioner"))
+            }
             _ => None,
         },
     }
@@ -591,7 +776,9 @@ fn params_edges(nodes: &BTreeMap<NodeKey, GraphNode<'_>>, params: &Map<String, V
         windlass_model::pointer::visit_strings(value, &mut |_, _, text| {
             for reference in references(text) {
                 match reference.first().map(String::as_str) {
-                    Some("resources") => edges.extend(reference.get(1).and_then(|name| alias(nodes, scope, name)).cloned().map(NodeKey::Resource)),
+                    Some("resources") => {
+                        edges.extend(reference.get(1).and_then(|name| alias(nodes, scope, name)).cloned().map(NodeKey::Resource))
+                    }
                     Some("outputs") => {
                         if let Scope::Definition(owner) = scope {
                             edges.insert(NodeKey::Resource(owner.clone()));
@@ -651,11 +838,25 @@ fn canonical_params(nodes: &BTreeMap<NodeKey, GraphNode<'_>>, (params, scope): &
 
 /// Tells, for every definition of an address, whether it won and if not, why.
 #[must_use]
-pub fn candidates<'a>(input: &GraphInput<'a>, key: &ResourceKey, winner: Option<(&LayerName, &DocumentName, Option<&MatchRule>)>) -> Vec<(LayerName, &'a ResourceDefinition, Option<Lost>)> {
-    let subject = MatchSubject { application: input.application, environment: input.environment, environment_type: input.environment_type, resource: Some(key), workload: None };
+pub fn candidates<'a>(
+    input: &GraphInput<'a>,
+    key: &ResourceKey,
+    winner: Option<(&LayerName, &DocumentName, Option<&MatchRule>)>,
+) -> Vec<(LayerName, &'a ResourceDefinition, Option<Lost>)> {
+    let subject = MatchSubject {
+        application: input.application,
+        environment: input.environment,
+        environment_type: input.environment_type,
+        resource: Some(key),
+        workload: None,
+    };
     let mut out = Vec::new();
     for (layer, platform) in &input.layers.0 {
-        for definition in platform.definitions.values().filter(|definition| definition.spec.r#type == key.r#type && definition.spec.classes().contains(&key.class)) {
+        for definition in platform
+            .definitions
+            .values()
+            .filter(|definition| definition.spec.r#type == key.r#type && definition.spec.classes().contains(&key.class))
+        {
             let lost = match winner {
                 Some((won_layer, won, _)) if won_layer == layer && won == definition.name() => None,
                 Some((won_layer, _, _)) if won_layer < layer => Some(Lost::Hidden { by: won_layer.label() }),

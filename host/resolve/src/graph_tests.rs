@@ -16,7 +16,10 @@ use super::*;
 fn definition(name: &str, spec: Value) -> ResourceDefinition {
     let mut spec = spec;
     spec["driver"] = json!({ "builtin": "x" });
-    serde_json::from_value(json!({ "apiVersion": "windlass.dev/v1alpha1", "kind": "ResourceDefinition", "metadata": { "name": name }, "spec": spec })).unwrap()
+    serde_json::from_value(
+        json!({ "apiVersion": "windlass.dev/v1alpha1", "kind": "ResourceDefinition", "metadata": { "name": name }, "spec": spec }),
+    )
+    .unwrap()
 }
 
 fn platform(definitions: &[ResourceDefinition]) -> Platform {
@@ -39,8 +42,28 @@ fn shown(effective: &Effective, layers: &Layers) -> Vec<String> {
     let (application, environment, environment_type) = ("shop".parse().unwrap(), "dev".parse().unwrap(), "development".parse().unwrap());
     let input = GraphInput { application: &application, environment: &environment, environment_type: &environment_type, effective, layers };
     match resolve(&input) {
-        Ok(graph) => graph.order.iter().map(|key| format!("{key} -> {}", graph.nodes[key].edges.iter().filter(|edge| **edge != graph.namespace).map(ToString::to_string).collect::<Vec<_>>().join(", "))).collect(),
-        Err(problems) => problems.iter().map(|problem| format!("{}: {problem}{}", problem.code, problem.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default())).collect(),
+        Ok(graph) => graph
+            .order
+            .iter()
+            .map(|key| {
+                format!(
+                    "{key} -> {}",
+                    graph.nodes[key]
+                        .edges
+                        .iter()
+                        .filter(|edge| **edge != graph.namespace)
+                        .map(ToString::to_string)
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                )
+            })
+            .collect(),
+        Err(problems) => problems
+            .iter()
+            .map(|problem| {
+                format!("{}: {problem}{}", problem.code, problem.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default())
+            })
+            .collect(),
     }
 }
 
@@ -53,14 +76,20 @@ fn resolved(workloads: Vec<(WorkloadName, Workload)>, shared: Value, definitions
 #[test]
 fn private_shared_needed_and_co_provisioned() {
     let definitions = [
-        definition("pg", json!({ "type": "postgres", "resources": { "defaults": { "type": "environment" } }, "inputs": { "size": "${resources.defaults.SIZE}" }, "provisions": { "backup": { "type": "bucket", "params": { "of": "${outputs.host}" } } } })),
+        definition(
+            "pg",
+            json!({ "type": "postgres", "resources": { "defaults": { "type": "environment" } }, "inputs": { "size": "${resources.defaults.SIZE}" }, "provisions": { "backup": { "type": "bucket", "params": { "of": "${outputs.host}" } } } }),
+        ),
         definition("bucket", json!({ "type": "bucket" })),
         definition("dns", json!({ "type": "dns" })),
         definition("route", json!({ "type": "route" })),
     ];
     insta::assert_debug_snapshot!(resolved(
         vec![
-            workload("web", json!({ "db": { "type": "postgres", "id": "main" }, "dns": { "type": "dns" }, "route": { "type": "route", "params": { "host": "${resources.dns.host}" } } })),
+            workload(
+                "web",
+                json!({ "db": { "type": "postgres", "id": "main" }, "dns": { "type": "dns" }, "route": { "type": "route", "params": { "host": "${resources.dns.host}" } } })
+            ),
             workload("api", json!({ "db": { "type": "postgres", "id": "main" }, "own": { "type": "postgres" } })),
         ],
         json!({ "files": { "type": "bucket" } }),
@@ -79,7 +108,11 @@ fn reverse_queries_add_edges() {
     ];
     let route = |alias: &str| json!({ "dns": { "type": "dns", "id": "public" }, (alias): { "type": "route", "params": { "host": "${resources.dns.host}" } } });
     insta::assert_debug_snapshot!(resolved(
-        vec![workload("a", route("x")), workload("b", route("y")), workload("c", json!({ "role": { "type": "role" }, "p1": { "type": "policy" }, "p2": { "type": "policy" } }))],
+        vec![
+            workload("a", route("x")),
+            workload("b", route("y")),
+            workload("c", json!({ "role": { "type": "role" }, "p1": { "type": "policy" }, "p2": { "type": "policy" } }))
+        ],
         json!({}),
         &definitions
     ));
@@ -99,12 +132,19 @@ fn errors_name_what_and_how_to_mend() {
     insta::assert_debug_snapshot!([
         resolved(vec![workload("web", json!({ "a": { "type": "a", "id": "x" } }))], json!({}), &definitions),
         resolved(
-            vec![workload("web", json!({ "db": { "type": "postgres" }, "dns": { "type": "dns" }, "cache": { "type": "redis" }, "typo": { "type": "bukket" } }))],
+            vec![workload(
+                "web",
+                json!({ "db": { "type": "postgres" }, "dns": { "type": "dns" }, "cache": { "type": "redis" }, "typo": { "type": "bukket" } })
+            )],
             json!({}),
             &definitions
         ),
         resolved(
-            vec![workload("a", json!({ "s": { "type": "bucket", "id": "same", "params": { "size": 1 } } })), workload("b", json!({ "s": { "type": "bucket", "id": "same", "params": { "size": 2 } } })), workload("c", json!({ "s": { "type": "bucket", "id": "same" } }))],
+            vec![
+                workload("a", json!({ "s": { "type": "bucket", "id": "same", "params": { "size": 1 } } })),
+                workload("b", json!({ "s": { "type": "bucket", "id": "same", "params": { "size": 2 } } })),
+                workload("c", json!({ "s": { "type": "bucket", "id": "same" } }))
+            ],
             json!({}),
             &definitions
         ),

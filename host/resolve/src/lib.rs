@@ -1,11 +1,10 @@
 //! Resolution: which definition applies, what depends on what, what placeholders stand for. Pure.
 
 pub mod effective;
+pub mod expand;
 pub mod graph;
 pub mod matching;
-pub mod expand;
 pub mod placeholder;
-
 
 mod nearest;
 

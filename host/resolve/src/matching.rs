@@ -127,7 +127,10 @@ fn best<'r>(rules: &'r [MatchRule], subject: &MatchSubject<'_>) -> Option<(Speci
     if rules.is_empty() {
         return Some((Specificity::default(), None));
     }
-    rules.iter().filter_map(|rule| specificity(rule, subject).map(|specificity| (specificity, Some(rule)))).max_by_key(|(specificity, _)| *specificity)
+    rules
+        .iter()
+        .filter_map(|rule| specificity(rule, subject).map(|specificity| (specificity, Some(rule))))
+        .max_by_key(|(specificity, _)| *specificity)
 }
 
 /// Chooses among the documents of one layer. The order of documents never matters.
@@ -161,7 +164,11 @@ pub fn why_lost(rules: &[MatchRule], subject: &MatchSubject<'_>, winner: Option<
     match best(rules, subject) {
         Some((own, _)) => {
             let won = winner.and_then(|rule| specificity(rule, subject)).unwrap_or_default();
-            FIELDS.iter().zip(won.0.iter().zip(own.0)).find(|(_, (winner, own))| **winner && !own).map_or(Lost::Tied, |(field, _)| Lost::LessSpecific { field })
+            FIELDS
+                .iter()
+                .zip(won.0.iter().zip(own.0))
+                .find(|(_, (winner, own))| **winner && !own)
+                .map_or(Lost::Tied, |(field, _)| Lost::LessSpecific { field })
         }
         None => rules
             .iter()
@@ -169,7 +176,15 @@ pub fn why_lost(rules: &[MatchRule], subject: &MatchSubject<'_>, winner: Option<
             .find_map(|(name, field)| {
                 let wants = field.wants?;
                 let is = field.is.unwrap_or_default();
-                if wants.contains(&is.as_str()) { None } else { Some(Lost::Unfit { field: name, wants: wants.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or "), is }) }
+                if wants.contains(&is.as_str()) {
+                    None
+                } else {
+                    Some(Lost::Unfit {
+                        field: name,
+                        wants: wants.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or "),
+                        is,
+                    })
+                }
             })
             .unwrap_or(Lost::Tied),
     }
@@ -178,7 +193,8 @@ pub fn why_lost(rules: &[MatchRule], subject: &MatchSubject<'_>, winner: Option<
 /// Tells whether a variation of an Application document applies.
 #[must_use]
 pub fn applies(rule: &MatchRule, environment: &str, environment_type: &str) -> bool {
-    fits(rule.environment.as_ref().map(names).as_ref(), Some(environment)) && fits(rule.environment_type.as_ref().map(names).as_ref(), Some(environment_type))
+    fits(rule.environment.as_ref().map(names).as_ref(), Some(environment))
+        && fits(rule.environment_type.as_ref().map(names).as_ref(), Some(environment_type))
 }
 
 fn names<T: Borrowed>(values: &OneOrMany<T>) -> OneOrMany<String> {
@@ -197,11 +213,19 @@ mod tests {
         serde_json::from_value(value).unwrap()
     }
 
-    fn subject_of<'a>(key: &'a ResourceKey, names: &'a (windlass_model::name::ApplicationName, windlass_model::name::EnvironmentName, windlass_model::name::EnvironmentTypeName)) -> MatchSubject<'a> {
+    fn subject_of<'a>(
+        key: &'a ResourceKey,
+        names: &'a (
+            windlass_model::name::ApplicationName,
+            windlass_model::name::EnvironmentName,
+            windlass_model::name::EnvironmentTypeName,
+        ),
+    ) -> MatchSubject<'a> {
         MatchSubject { application: &names.0, environment: &names.1, environment_type: &names.2, resource: Some(key), workload: None }
     }
 
-    fn names() -> (windlass_model::name::ApplicationName, windlass_model::name::EnvironmentName, windlass_model::name::EnvironmentTypeName) {
+    fn names() -> (windlass_model::name::ApplicationName, windlass_model::name::EnvironmentName, windlass_model::name::EnvironmentTypeName)
+    {
         ("shop".parse().unwrap(), "dev".parse().unwrap(), "development".parse().unwrap())
     }
 
@@ -216,20 +240,27 @@ mod tests {
         assert_eq!(won.document, "strong");
         assert_eq!(why_lost(&weak, &subject, won.rule.as_ref()).to_string(), "less specific: the winner's rule names resourceId");
         let unfit = [rule(json!({"environmentType": ["staging", "production"]}))];
-        assert_eq!(why_lost(&unfit, &subject, won.rule.as_ref()).to_string(), "environmentType is `development`, the rule wants `staging` or `production`");
+        assert_eq!(
+            why_lost(&unfit, &subject, won.rule.as_ref()).to_string(),
+            "environmentType is `development`, the rule wants `staging` or `production`"
+        );
     }
 
     fn any_rule() -> impl Strategy<Value = MatchRule> {
         let field = |values: [&'static str; 2]| prop_oneof![2 => Just(None), 2 => Just(Some(values[0])), 1 => Just(Some(values[1]))];
-        (field(["web.db", "other"]), field(["dev", "prod"]), field(["shop", "bank"]), field(["development", "production"])).prop_map(|(id, environment, application, kind)| {
-            let mut object = serde_json::Map::new();
-            for (name, value) in [("resourceId", id), ("environment", environment), ("application", application), ("environmentType", kind)] {
-                if let Some(value) = value {
-                    object.insert(name.into(), value.into());
+        (field(["web.db", "other"]), field(["dev", "prod"]), field(["shop", "bank"]), field(["development", "production"])).prop_map(
+            |(id, environment, application, kind)| {
+                let mut object = serde_json::Map::new();
+                for (name, value) in
+                    [("resourceId", id), ("environment", environment), ("application", application), ("environmentType", kind)]
+                {
+                    if let Some(value) = value {
+                        object.insert(name.into(), value.into());
+                    }
                 }
-            }
-            rule(serde_json::Value::Object(object))
-        })
+                rule(serde_json::Value::Object(object))
+            },
+        )
     }
 
     proptest! {

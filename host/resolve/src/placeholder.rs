@@ -31,7 +31,9 @@ pub fn parse(text: &str) -> Vec<Segment<'_>> {
     while let Some(start) = rest.find('$') {
         let (before, at) = rest.split_at(start);
         push_text(&mut segments, before);
-        let braced = |offset: usize| at.get(offset..).filter(|tail| tail.starts_with('{')).and_then(|tail| tail.find('}')).map(|end| offset + end + 1);
+        let braced = |offset: usize| {
+            at.get(offset..).filter(|tail| tail.starts_with('{')).and_then(|tail| tail.find('}')).map(|end| offset + end + 1)
+        };
         if let Some(end) = braced(1) {
             segments.push(Segment::Reference(at.get(2..end - 1).unwrap_or_default()));
             rest = at.get(end..).unwrap_or_default();

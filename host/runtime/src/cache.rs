@@ -149,7 +149,8 @@ mod tests {
         let path = cache.path(&digest, &engine);
         let good = fs::read(&path).unwrap();
         // Twelve ways to poison it, twelve times nothing.
-        let mut poisons: Vec<Vec<u8>> = vec![vec![], good[..20].to_vec(), good[..good.len() - 1].to_vec(), [good.clone(), vec![0]].concat()];
+        let mut poisons: Vec<Vec<u8>> =
+            vec![vec![], good[..20].to_vec(), good[..good.len() - 1].to_vec(), [good.clone(), vec![0]].concat()];
         for index in [0, 8, 39, 40, 41, good.len() / 2, good.len() - 2] {
             let mut bad = good.clone();
             bad[index] ^= 1;

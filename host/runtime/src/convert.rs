@@ -20,7 +20,12 @@ macro_rules! conversions {
     ($world:ident, $context:ident, $description:ident, $diagnostics:ident) => {
         pub(crate) fn $context(context: &DriverContext) -> $world::windlass::driver::types::Context {
             let DriverContext { application, environment, environment_type, namespace } = context;
-            $world::windlass::driver::types::Context { application: application.clone(), environment: environment.clone(), environment_type: environment_type.clone(), namespace: namespace.clone() }
+            $world::windlass::driver::types::Context {
+                application: application.clone(),
+                environment: environment.clone(),
+                environment_type: environment_type.clone(),
+                namespace: namespace.clone(),
+            }
         }
 
         pub(crate) fn $description(description: $world::windlass::driver::types::Description) -> Description {

@@ -66,7 +66,16 @@ impl WasmHost {
         link::link(&mut linker, planners).map_err(load)?;
         tick(&engine);
         let cache = settings.cache.as_deref().and_then(|folder| CodeCache::open(folder).ok());
-        Ok(Self { engine, linker, wasi_linker: OnceLock::new(), planners: planners.clone(), source, cache, infos: Mutex::default(), drivers: Mutex::default() })
+        Ok(Self {
+            engine,
+            linker,
+            wasi_linker: OnceLock::new(),
+            planners: planners.clone(),
+            source,
+            cache,
+            infos: Mutex::default(),
+            drivers: Mutex::default(),
+        })
     }
 
     fn fault(&self, component: &Digest, fault: Fault) -> DriverFault {
@@ -134,10 +143,17 @@ impl WasmHost {
     }
 
     fn describe_driver(&self, driver: &Driver) -> Result<Arc<Description>, Fault> {
-        let mut store = call::store(&self.engine, CallState { wasi: driver.uses_wasi.then(|| wasi::context(&[0])), ..CallState::default() });
+        let mut store =
+            call::store(&self.engine, CallState { wasi: driver.uses_wasi.then(|| wasi::context(&[0])), ..CallState::default() });
         let description = match &driver.pre {
-            Pre::Resource(pre) => pre.instantiate(&mut store).and_then(|instance| instance.windlass_driver_resource_definition().call_describe(&mut store)).map(convert::resource_description),
-            Pre::Workload(pre) => pre.instantiate(&mut store).and_then(|instance| instance.windlass_driver_workload_profile().call_describe(&mut store)).map(convert::workload_description),
+            Pre::Resource(pre) => pre
+                .instantiate(&mut store)
+                .and_then(|instance| instance.windlass_driver_resource_definition().call_describe(&mut store))
+                .map(convert::resource_description),
+            Pre::Workload(pre) => pre
+                .instantiate(&mut store)
+                .and_then(|instance| instance.windlass_driver_workload_profile().call_describe(&mut store))
+                .map(convert::workload_description),
         };
         description.map(Arc::new).map_err(|error| call::fault(&error))
     }
@@ -154,9 +170,15 @@ impl WasmHost {
         let result = match result {
             Ok(result) => result.and_then(|answer| match recorder.count(answer_bytes(&answer)) {
                 Ok(()) => Ok(answer),
-                Err(limit) => Err(CallError::Fault(DriverFault { driver: String::new(), component: Digest::of_bytes(&[]), fault: Fault::Limit { limit: limit.limit, value: limit.value } })),
+                Err(limit) => Err(CallError::Fault(DriverFault {
+                    driver: String::new(),
+                    component: Digest::of_bytes(&[]),
+                    fault: Fault::Limit { limit: limit.limit, value: limit.value },
+                })),
             }),
-            Err(error) => Err(CallError::Fault(DriverFault { driver: String::new(), component: Digest::of_bytes(&[]), fault: call::fault(&error) })),
+            Err(error) => {
+                Err(CallError::Fault(DriverFault { driver: String::new(), component: Digest::of_bytes(&[]), fault: call::fault(&error) }))
+            }
         };
         (result, recorder)
     }
@@ -166,7 +188,9 @@ impl WasmHost {
 fn recorder_like(planners: &Planners) -> Recorder {
     Recorder::new(windlass_engine::recorder::RecorderInput {
         planners: planners.clone(),
-        node: windlass_model::NodeKey::Workload(windlass_model::name::WorkloadName::try_from("lost".to_owned()).unwrap_or_else(|_| unreachable!("`lost` is a label"))),
+        node: windlass_model::NodeKey::Workload(
+            windlass_model::name::WorkloadName::try_from("lost".to_owned()).unwrap_or_else(|_| unreachable!("`lost` is a label")),
+        ),
         authorities: std::collections::BTreeMap::new(),
         contexts: std::collections::BTreeMap::new(),
         secret_versions: std::collections::BTreeMap::new(),
@@ -181,7 +205,11 @@ fn answer_bytes(answer: &DriverAnswer) -> usize {
     }
 }
 
-fn call(driver: &Driver, store: &mut wasmtime::Store<CallState>, request: &DriverRequest) -> wasmtime::Result<Result<DriverAnswer, CallError>> {
+fn call(
+    driver: &Driver,
+    store: &mut wasmtime::Store<CallState>,
+    request: &DriverRequest,
+) -> wasmtime::Result<Result<DriverAnswer, CallError>> {
     match (&driver.pre, request) {
         (Pre::Resource(pre), DriverRequest::Define { context, key: (r#type, class, id), workloads, params, inputs }) => {
             use resource::exports::windlass::driver::resource_definition as wit;
@@ -199,11 +227,19 @@ fn call(driver: &Driver, store: &mut wasmtime::Store<CallState>, request: &Drive
         (Pre::Workload(pre), DriverRequest::Render { context, name, workload, inputs, manifests }) => {
             use workload::exports::windlass::driver::workload_profile as wit;
             let instance = pre.instantiate(&mut *store)?;
-            let request = wit::Request { context: convert::workload_context(context), name: name.clone(), workload: workload.clone(), inputs: inputs.clone(), manifests: manifests.clone() };
+            let request = wit::Request {
+                context: convert::workload_context(context),
+                name: name.clone(),
+                workload: workload.clone(),
+                inputs: inputs.clone(),
+                manifests: manifests.clone(),
+            };
             let answer = instance.windlass_driver_workload_profile().call_render(store, &request)?;
             Ok(answer.map(convert::workload_answer).map_err(|diagnostics| CallError::Refused(convert::workload_diagnostics(diagnostics))))
         }
-        (Pre::Resource(_), DriverRequest::Render { .. }) | (Pre::Workload(_), DriverRequest::Define { .. }) => Err(wasmtime::Error::msg("the component implements the other world")),
+        (Pre::Resource(_), DriverRequest::Render { .. }) | (Pre::Workload(_), DriverRequest::Define { .. }) => {
+            Err(wasmtime::Error::msg("the component implements the other world"))
+        }
     }
 }
 
@@ -215,7 +251,9 @@ impl DriverHost for WasmHost {
     fn describe(&self, component: &Digest) -> Result<Arc<Description>, DriverFault> {
         let slot = self.driver(component).map_err(|fault| self.fault(component, fault))?;
         match slot.get() {
-            Some(Ok(driver)) => driver.description.get_or_init(|| self.describe_driver(driver)).clone().map_err(|fault| self.fault(component, fault)),
+            Some(Ok(driver)) => {
+                driver.description.get_or_init(|| self.describe_driver(driver)).clone().map_err(|fault| self.fault(component, fault))
+            }
             Some(Err(fault)) => Err(self.fault(component, fault.clone())),
             None => Err(self.fault(component, Fault::Load("it was not loaded".to_owned()))),
         }
@@ -226,7 +264,9 @@ impl DriverHost for WasmHost {
             Ok(slot) => slot,
             Err(fault) => return (Err(CallError::Fault(self.fault(component, fault))), recorder),
         };
-        let Some(Ok(driver)) = slot.get() else { return (Err(CallError::Fault(self.fault(component, Fault::Load("it was not loaded".to_owned())))), recorder) };
+        let Some(Ok(driver)) = slot.get() else {
+            return (Err(CallError::Fault(self.fault(component, Fault::Load("it was not loaded".to_owned())))), recorder);
+        };
         let (result, recorder) = self.run(driver, request, recorder);
         let result = result.map_err(|error| match error {
             CallError::Fault(fault) => CallError::Fault(self.fault(component, fault.fault)),

@@ -1,9 +1,6 @@
 //! What a component is and asks for, read from its bytes before anything is compiled.
 
-use wasmparser::{
-    Parser, Payload, Validator, WasmFeatures,
-    component_types::ComponentEntityType,
-};
+use wasmparser::{Parser, Payload, Validator, WasmFeatures, component_types::ComponentEntityType};
 use windlass_engine::driver::{ComponentInfo, Fault, World};
 use windlass_model::limits;
 
@@ -49,7 +46,9 @@ pub fn inspect(bytes: &[u8]) -> Result<ComponentInfo, Fault> {
                 for import in section {
                     let name = import.map_err(|error| Fault::Load(error.message().to_owned()))?.name.name.to_owned();
                     let acts = match types.component_item_for_import(&name).map(|item| item.ty) {
-                        Some(ComponentEntityType::Instance(id)) => types.get(id).is_some_and(|instance| instance.exports.values().any(|export| matches!(export.ty, ComponentEntityType::Func(_)))),
+                        Some(ComponentEntityType::Instance(id)) => types.get(id).is_some_and(|instance| {
+                            instance.exports.values().any(|export| matches!(export.ty, ComponentEntityType::Func(_)))
+                        }),
                         Some(ComponentEntityType::Type { .. }) => false,
                         _ => true,
                     };
@@ -77,7 +76,9 @@ pub fn inspect(bytes: &[u8]) -> Result<ComponentInfo, Fault> {
         (true, false) => World::ResourceDriver,
         (false, true) => World::WorkloadDriver,
         (true, true) => return Err(Fault::World("it exports both `resource-definition` and `workload-profile`".to_owned())),
-        (false, false) => return Err(Fault::World(format!("it exports {}", if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") }))),
+        (false, false) => {
+            return Err(Fault::World(format!("it exports {}", if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") })));
+        }
     };
     let metadata = wasm_metadata::Payload::from_binary(bytes).ok();
     let metadata = metadata.as_ref().map(wasm_metadata::Payload::metadata);
@@ -99,5 +100,9 @@ fn count_functions(bytes: &[u8]) -> Result<(), Fault> {
             functions += count as usize;
         }
     }
-    if functions > limits::COMPONENT_FUNCTIONS_MAX { Err(Fault::Limit { limit: "functions", value: limits::COMPONENT_FUNCTIONS_MAX.to_string() }) } else { Ok(()) }
+    if functions > limits::COMPONENT_FUNCTIONS_MAX {
+        Err(Fault::Limit { limit: "functions", value: limits::COMPONENT_FUNCTIONS_MAX.to_string() })
+    } else {
+        Ok(())
+    }
 }

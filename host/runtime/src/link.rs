@@ -4,7 +4,11 @@ use wasmtime::{
     StoreContextMut,
     component::{Linker, LinkerInstance, ResourceDynamic, ResourceType},
 };
-use windlass_engine::{Planners, planner::CapabilityDescriptor, recorder::{LimitReached, Recorder}};
+use windlass_engine::{
+    Planners,
+    planner::CapabilityDescriptor,
+    recorder::{LimitReached, Recorder},
+};
 
 use crate::{call::CallState, limiter::Limit};
 
@@ -20,7 +24,10 @@ pub(crate) fn link(linker: &mut Linker<CallState>, planners: &Planners) -> wasmt
 }
 
 /// Runs a function of the recorder; a limit becomes a trap.
-fn record<R>(store: &mut StoreContextMut<'_, CallState>, run: impl FnOnce(&mut Recorder) -> Result<R, LimitReached>) -> wasmtime::Result<R> {
+fn record<R>(
+    store: &mut StoreContextMut<'_, CallState>,
+    run: impl FnOnce(&mut Recorder) -> Result<R, LimitReached>,
+) -> wasmtime::Result<R> {
     match store.data_mut().recorder.as_mut() {
         Some(recorder) => run(recorder).map_err(|limit| Limit(limit).into()),
         None => Err(wasmtime::Error::msg("capabilities can't be used in `describe`")),
@@ -29,16 +36,24 @@ fn record<R>(store: &mut StoreContextMut<'_, CallState>, run: impl FnOnce(&mut R
 
 fn sealed(instance: &mut LinkerInstance<'_, CallState>) -> wasmtime::Result<()> {
     for name in ["to-text", "to-base64", "to-url-component", "to-json-string", "to-yaml-string", "scram-sha256"] {
-        instance.func_wrap(name, move |mut store, (value,): (String,)| record(&mut store, |recorder| recorder.sealed(name, &[&value], None)).map(|text| (text,)))?;
+        instance.func_wrap(name, move |mut store, (value,): (String,)| {
+            record(&mut store, |recorder| recorder.sealed(name, &[&value], None)).map(|text| (text,))
+        })?;
     }
-    instance.func_wrap("bcrypt", |mut store, (value, cost): (String, u8)| record(&mut store, |recorder| recorder.sealed("bcrypt", &[&value], Some(cost))).map(|text| (text,)))?;
+    instance.func_wrap("bcrypt", |mut store, (value, cost): (String, u8)| {
+        record(&mut store, |recorder| recorder.sealed("bcrypt", &[&value], Some(cost))).map(|text| (text,))
+    })?;
     instance.func_wrap("fingerprint", |mut store, (values,): (Vec<String>,)| {
         let values: Vec<&str> = values.iter().map(String::as_str).collect();
         record(&mut store, |recorder| recorder.sealed("fingerprint", &values, None)).map(|text| (text,))
     })
 }
 
-fn capability(instance: &mut LinkerInstance<'_, CallState>, descriptor: &'static CapabilityDescriptor, type_index: &mut u32) -> wasmtime::Result<()> {
+fn capability(
+    instance: &mut LinkerInstance<'_, CallState>,
+    descriptor: &'static CapabilityDescriptor,
+    type_index: &mut u32,
+) -> wasmtime::Result<()> {
     for kind in descriptor.kinds {
         let resource = kind.resource;
         let interface = descriptor.interface;
@@ -46,17 +61,26 @@ fn capability(instance: &mut LinkerInstance<'_, CallState>, descriptor: &'static
         *type_index += 1;
         instance.resource(resource, ResourceType::host_dynamic(this), |_, _| Ok(()))?;
         instance.func_wrap(&format!("[constructor]{resource}"), move |mut store, (name, spec): (String, String)| {
-            record(&mut store, |recorder| recorder.construct(interface, resource, &name, &spec)).map(|handle| (ResourceDynamic::new_own(handle, this),))
+            record(&mut store, |recorder| recorder.construct(interface, resource, &name, &spec))
+                .map(|handle| (ResourceDynamic::new_own(handle, this),))
         })?;
-        instance.func_wrap(&format!("[method]{resource}.action"), |mut store, (handle,): (ResourceDynamic,)| record(&mut store, |recorder| recorder.method(handle.rep(), "action", None)).map(|text| (text,)))?;
-        instance.func_wrap(&format!("[method]{resource}.after"), |mut store, (handle, action): (ResourceDynamic, String)| record(&mut store, |recorder| recorder.after(handle.rep(), &action)))?;
+        instance.func_wrap(&format!("[method]{resource}.action"), |mut store, (handle,): (ResourceDynamic,)| {
+            record(&mut store, |recorder| recorder.method(handle.rep(), "action", None)).map(|text| (text,))
+        })?;
+        instance.func_wrap(&format!("[method]{resource}.after"), |mut store, (handle, action): (ResourceDynamic, String)| {
+            record(&mut store, |recorder| recorder.after(handle.rep(), &action))
+        })?;
         for method in kind.methods {
             let name = method.name;
             let full = format!("[method]{resource}.{name}");
             if method.argument {
-                instance.func_wrap(&full, move |mut store, (handle, argument): (ResourceDynamic, String)| record(&mut store, |recorder| recorder.method(handle.rep(), name, Some(&argument))).map(|text| (text,)))?;
+                instance.func_wrap(&full, move |mut store, (handle, argument): (ResourceDynamic, String)| {
+                    record(&mut store, |recorder| recorder.method(handle.rep(), name, Some(&argument))).map(|text| (text,))
+                })?;
             } else {
-                instance.func_wrap(&full, move |mut store, (handle,): (ResourceDynamic,)| record(&mut store, |recorder| recorder.method(handle.rep(), name, None)).map(|text| (text,)))?;
+                instance.func_wrap(&full, move |mut store, (handle,): (ResourceDynamic,)| {
+                    record(&mut store, |recorder| recorder.method(handle.rep(), name, None)).map(|text| (text,))
+                })?;
             }
         }
     }

@@ -45,7 +45,17 @@ impl HostMonotonicClock for Still {
 pub(crate) fn context(seed: &[u8]) -> Wasi {
     let mut builder = WasiCtx::builder();
     let pipe = MemoryOutputPipe::new(limits::DRIVER_LOG_BYTES_MAX);
-    builder.stdout(pipe.clone()).stderr(pipe).wall_clock(Still).monotonic_clock(Still).secure_random(Deterministic::new(seed.to_vec())).insecure_random(Deterministic::new(seed.to_vec())).insecure_random_seed(seed.iter().take(8).fold(0, |number, byte| number << 8 | u128::from(*byte))).allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
+    builder
+        .stdout(pipe.clone())
+        .stderr(pipe)
+        .wall_clock(Still)
+        .monotonic_clock(Still)
+        .secure_random(Deterministic::new(seed.to_vec()))
+        .insecure_random(Deterministic::new(seed.to_vec()))
+        .insecure_random_seed(seed.iter().take(8).fold(0, |number, byte| number << 8 | u128::from(*byte)))
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false);
     Wasi { ctx: builder.build(), table: ResourceTable::new() }
 }
 

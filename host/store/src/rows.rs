@@ -61,5 +61,10 @@ pub(crate) fn deployment(row: &SqliteRow) -> Result<Deployment, StoreError> {
 }
 
 pub(crate) fn event(row: &SqliteRow) -> Result<LoggedEvent, StoreError> {
-    Ok(LoggedEvent { sequence: number(row, "sequence")?, deployment: DeploymentNumber(number(row, "deployment")?), at: text(row, "at")?, event: decode("event", &text(row, "event")?)? })
+    Ok(LoggedEvent {
+        sequence: number(row, "sequence")?,
+        deployment: DeploymentNumber(number(row, "deployment")?),
+        at: text(row, "at")?,
+        event: decode("event", &text(row, "event")?)?,
+    })
 }

@@ -9,7 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use sqlx::{
-    Row, Sqlite, SqlSafeStr, SqlitePool, Transaction,
+    Row, SqlSafeStr, Sqlite, SqlitePool, Transaction,
     migrate::{Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -47,7 +47,8 @@ pub struct SqliteStore {
 impl SqliteStore {
     /// Opens the store of a data folder; makes it if there is none, migrates it if it is older.
     pub async fn open(folder: &Path) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(folder).map_err(|error| StoreError::Failed { doing: "making the data folder", reason: format!("{}: {error}", folder.display()) })?;
+        std::fs::create_dir_all(folder)
+            .map_err(|error| StoreError::Failed { doing: "making the data folder", reason: format!("{}: {error}", folder.display()) })?;
         let options = SqliteConnectOptions::new()
             .filename(folder.join("state.db"))
             .create_if_missing(true)
@@ -56,10 +57,18 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT);
-        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS_MAX).connect_with(options).await.map_err(failed("opening the database"))?;
+        let pool = SqlitePoolOptions::new()
+            .max_connections(CONNECTIONS_MAX)
+            .connect_with(options)
+            .await
+            .map_err(failed("opening the database"))?;
         migrations().run(&pool).await.map_err(|error| StoreError::Failed { doing: "migrating the database", reason: error.to_string() })?;
         let uuid = uuid::Uuid::new_v4().to_string();
-        sqlx::query("INSERT INTO installation (id, uuid) VALUES (1, ?) ON CONFLICT DO NOTHING").bind(&uuid).execute(&pool).await.map_err(failed("naming the installation"))?;
+        sqlx::query("INSERT INTO installation (id, uuid) VALUES (1, ?) ON CONFLICT DO NOTHING")
+            .bind(&uuid)
+            .execute(&pool)
+            .await
+            .map_err(failed("naming the installation"))?;
         let row = sqlx::query("SELECT uuid FROM installation").fetch_one(&pool).await.map_err(failed("reading the installation"))?;
         Ok(Self { installation: rows::text(&row, "uuid")?, pool, locks: folder.join("locks") })
     }
@@ -86,18 +95,34 @@ fn now() -> String {
 
 /// The schema's history; a released step never changes.
 fn migrations() -> Migrator {
-    let core = Migration::new(1, "core".into(), MigrationType::Simple, sqlx::AssertSqlSafe(include_str!("../migrations/0001_core.sql")).into_sql_str(), false);
+    let core = Migration::new(
+        1,
+        "core".into(),
+        MigrationType::Simple,
+        sqlx::AssertSqlSafe(include_str!("../migrations/0001_core.sql")).into_sql_str(),
+        false,
+    );
     Migrator { migrations: vec![core].into(), ..Migrator::DEFAULT }
 }
 
 async fn put_documents(transaction: &mut Transaction<'_, Sqlite>, documents: &BTreeMap<Digest, Arc<Vec<u8>>>) -> Result<(), StoreError> {
     for (digest, content) in documents {
-        sqlx::query("INSERT INTO documents (digest, content) VALUES (?, ?) ON CONFLICT DO NOTHING").bind(digest.to_string()).bind(content.as_slice()).execute(&mut **transaction).await.map_err(failed("keeping a document"))?;
+        sqlx::query("INSERT INTO documents (digest, content) VALUES (?, ?) ON CONFLICT DO NOTHING")
+            .bind(digest.to_string())
+            .bind(content.as_slice())
+            .execute(&mut **transaction)
+            .await
+            .map_err(failed("keeping a document"))?;
     }
     Ok(())
 }
 
-async fn put_event(transaction: &mut Transaction<'_, Sqlite>, environment: &EnvironmentKey, deployment: DeploymentNumber, event: &Event) -> Result<u64, StoreError> {
+async fn put_event(
+    transaction: &mut Transaction<'_, Sqlite>,
+    environment: &EnvironmentKey,
+    deployment: DeploymentNumber,
+    event: &Event,
+) -> Result<u64, StoreError> {
     let row = sqlx::query("UPDATE environments SET sequence = sequence + 1 WHERE application = ? AND environment = ? RETURNING sequence")
         .bind(environment.application.as_str())
         .bind(environment.environment.as_str())
@@ -122,7 +147,15 @@ async fn put_event(transaction: &mut Transaction<'_, Sqlite>, environment: &Envi
 /// The log names actions; their records stand in their own table, written in the same commit.
 fn slim(event: &Event) -> Event {
     let strip = |actions: &[RecordedAction]| -> Vec<RecordedAction> {
-        actions.iter().map(|action| RecordedAction { spec: serde_json::Value::Null, resolved: None, handle: serde_json::Value::Null, ..action.clone() }).collect()
+        actions
+            .iter()
+            .map(|action| RecordedAction {
+                spec: serde_json::Value::Null,
+                resolved: None,
+                handle: serde_json::Value::Null,
+                ..action.clone()
+            })
+            .collect()
     };
     match event {
         Event::Started { intended } => Event::Started { intended: strip(intended) },
@@ -134,7 +167,12 @@ fn slim(event: &Event) -> Event {
 }
 
 /// Folds an event into the recorded state.
-async fn fold(transaction: &mut Transaction<'_, Sqlite>, environment: &EnvironmentKey, deployment: DeploymentNumber, event: &Event) -> Result<(), StoreError> {
+async fn fold(
+    transaction: &mut Transaction<'_, Sqlite>,
+    environment: &EnvironmentKey,
+    deployment: DeploymentNumber,
+    event: &Event,
+) -> Result<(), StoreError> {
     match event {
         Event::Started { intended: actions } | Event::Sending { actions } | Event::Unchanged { actions } | Event::Done { actions } => {
             for action in actions {
@@ -162,7 +200,12 @@ async fn fold(transaction: &mut Transaction<'_, Sqlite>, environment: &Environme
     Ok(())
 }
 
-async fn set_deployment_status(transaction: &mut Transaction<'_, Sqlite>, environment: &EnvironmentKey, deployment: DeploymentNumber, status: &DeploymentStatus) -> Result<(), StoreError> {
+async fn set_deployment_status(
+    transaction: &mut Transaction<'_, Sqlite>,
+    environment: &EnvironmentKey,
+    deployment: DeploymentNumber,
+    status: &DeploymentStatus,
+) -> Result<(), StoreError> {
     sqlx::query("UPDATE deployments SET status = ?, ended_at = ? WHERE application = ? AND environment = ? AND number = ?")
         .bind(encode("status", status)?)
         .bind(now())
@@ -175,7 +218,11 @@ async fn set_deployment_status(transaction: &mut Transaction<'_, Sqlite>, enviro
     Ok(())
 }
 
-async fn put_action(transaction: &mut Transaction<'_, Sqlite>, environment: &EnvironmentKey, action: &RecordedAction) -> Result<(), StoreError> {
+async fn put_action(
+    transaction: &mut Transaction<'_, Sqlite>,
+    environment: &EnvironmentKey,
+    action: &RecordedAction,
+) -> Result<(), StoreError> {
     sqlx::query("INSERT INTO actions (application, environment, id, claim, record) VALUES (?, ?, ?, ?, ?) ON CONFLICT (application, environment, id) DO UPDATE SET claim = excluded.claim, record = excluded.record")
         .bind(environment.application.as_str())
         .bind(environment.environment.as_str())
@@ -188,7 +235,12 @@ async fn put_action(transaction: &mut Transaction<'_, Sqlite>, environment: &Env
     Ok(())
 }
 
-async fn set_status(transaction: &mut Transaction<'_, Sqlite>, environment: &EnvironmentKey, ids: &[ActionId], status: Status) -> Result<(), StoreError> {
+async fn set_status(
+    transaction: &mut Transaction<'_, Sqlite>,
+    environment: &EnvironmentKey,
+    ids: &[ActionId],
+    status: Status,
+) -> Result<(), StoreError> {
     for id in ids {
         let row = sqlx::query("SELECT record FROM actions WHERE application = ? AND environment = ? AND id = ?")
             .bind(environment.application.as_str())
@@ -212,30 +264,35 @@ impl Store for SqliteStore {
     }
 
     async fn environments(&self) -> Result<Vec<EnvironmentRecord>, StoreError> {
-        let found = sqlx::query("SELECT application, environment, environment_type FROM environments ORDER BY application, environment").fetch_all(&self.pool).await.map_err(failed("listing environments"))?;
+        let found = sqlx::query("SELECT application, environment, environment_type FROM environments ORDER BY application, environment")
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed("listing environments"))?;
         found.iter().map(environment_record).collect()
     }
 
     async fn create_environment(&self, record: &EnvironmentRecord) -> Result<bool, StoreError> {
-        let result = sqlx::query("INSERT INTO environments (application, environment, environment_type) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
-            .bind(record.key.application.as_str())
-            .bind(record.key.environment.as_str())
-            .bind(record.environment_type.as_str())
-            .execute(&self.pool)
-            .await
-            .map_err(failed("making an environment"))?;
+        let result =
+            sqlx::query("INSERT INTO environments (application, environment, environment_type) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+                .bind(record.key.application.as_str())
+                .bind(record.key.environment.as_str())
+                .bind(record.environment_type.as_str())
+                .execute(&self.pool)
+                .await
+                .map_err(failed("making an environment"))?;
         Ok(result.rows_affected() > 0)
     }
 
     async fn load(&self, environment: &EnvironmentKey) -> Result<Option<EnvironmentState>, StoreError> {
         // One read transaction: what is seen belongs together.
         let mut transaction = self.pool.begin().await.map_err(failed("beginning to read"))?;
-        let row = sqlx::query("SELECT application, environment, environment_type FROM environments WHERE application = ? AND environment = ?")
-            .bind(environment.application.as_str())
-            .bind(environment.environment.as_str())
-            .fetch_optional(&mut *transaction)
-            .await
-            .map_err(failed("reading an environment"))?;
+        let row =
+            sqlx::query("SELECT application, environment, environment_type FROM environments WHERE application = ? AND environment = ?")
+                .bind(environment.application.as_str())
+                .bind(environment.environment.as_str())
+                .fetch_optional(&mut *transaction)
+                .await
+                .map_err(failed("reading an environment"))?;
         let Some(row) = row else { return Ok(None) };
         let record = environment_record(&row)?;
         let found = sqlx::query("SELECT id, record FROM actions WHERE application = ? AND environment = ?")
@@ -249,7 +306,9 @@ impl Store for SqliteStore {
             let action: RecordedAction = decode("action", &rows::text(row, "record")?)?;
             actions.insert(action.id.clone(), action);
         }
-        let newest = |filter: &'static str| format!("SELECT * FROM deployments WHERE application = ? AND environment = ? {filter} ORDER BY number DESC LIMIT 1");
+        let newest = |filter: &'static str| {
+            format!("SELECT * FROM deployments WHERE application = ? AND environment = ? {filter} ORDER BY number DESC LIMIT 1")
+        };
         let mut last = [None, None];
         for (slot, filter) in last.iter_mut().zip(["", "AND status = '\"succeeded\"'"]) {
             let row = sqlx::query(sqlx::AssertSqlSafe(newest(filter)))
@@ -265,8 +324,14 @@ impl Store for SqliteStore {
     }
 
     async fn claims(&self) -> Result<BTreeMap<String, String>, StoreError> {
-        let found = sqlx::query("SELECT claim, application, environment FROM actions").fetch_all(&self.pool).await.map_err(failed("reading claims"))?;
-        found.iter().map(|row| Ok((rows::text(row, "claim")?, format!("{}/{}", rows::text(row, "application")?, rows::text(row, "environment")?)))).collect()
+        let found = sqlx::query("SELECT claim, application, environment FROM actions")
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed("reading claims"))?;
+        found
+            .iter()
+            .map(|row| Ok((rows::text(row, "claim")?, format!("{}/{}", rows::text(row, "application")?, rows::text(row, "environment")?))))
+            .collect()
     }
 
     async fn lock(&self, environment: &EnvironmentKey) -> Result<Box<dyn Lease>, StoreError> {
@@ -274,18 +339,25 @@ impl Store for SqliteStore {
             LockFailure::Held(holder) => StoreError::Locked { environment: environment.clone(), holder },
             LockFailure::Io(error) => StoreError::Failed { doing: "locking the environment", reason: error.to_string() },
         })?;
-        let row = sqlx::query("UPDATE environments SET fence = fence + 1, holder = ? WHERE application = ? AND environment = ? RETURNING fence")
-            .bind(std::process::id().to_string())
-            .bind(environment.application.as_str())
-            .bind(environment.environment.as_str())
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(failed("taking the lease"))?;
+        let row =
+            sqlx::query("UPDATE environments SET fence = fence + 1, holder = ? WHERE application = ? AND environment = ? RETURNING fence")
+                .bind(std::process::id().to_string())
+                .bind(environment.application.as_str())
+                .bind(environment.environment.as_str())
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(failed("taking the lease"))?;
         let row = row.ok_or_else(|| StoreError::Missing(format!("the environment `{environment}`")))?;
         Ok(Box::new(FileLease { file, fence: Fence(rows::number(&row, "fence")?) }))
     }
 
-    async fn begin(&self, environment: &EnvironmentKey, fence: Fence, deployment: &NewDeployment, started: &Event) -> Result<DeploymentNumber, StoreError> {
+    async fn begin(
+        &self,
+        environment: &EnvironmentKey,
+        fence: Fence,
+        deployment: &NewDeployment,
+        started: &Event,
+    ) -> Result<DeploymentNumber, StoreError> {
         let mut transaction = self.fenced(environment, fence).await?;
         put_documents(&mut transaction, &deployment.documents).await?;
         let row = sqlx::query("SELECT COALESCE(MAX(number), 0) + 1 AS number FROM deployments WHERE application = ? AND environment = ?")
@@ -321,7 +393,13 @@ impl Store for SqliteStore {
         Ok(number)
     }
 
-    async fn append(&self, environment: &EnvironmentKey, fence: Fence, deployment: DeploymentNumber, events: &[Event]) -> Result<u64, StoreError> {
+    async fn append(
+        &self,
+        environment: &EnvironmentKey,
+        fence: Fence,
+        deployment: DeploymentNumber,
+        events: &[Event],
+    ) -> Result<u64, StoreError> {
         let mut transaction = self.fenced(environment, fence).await?;
         let mut sequence = 0;
         for event in events {
@@ -342,26 +420,34 @@ impl Store for SqliteStore {
     }
 
     async fn documents_of(&self, environment: &EnvironmentKey, deployment: DeploymentNumber) -> Result<DeploymentDocuments, StoreError> {
-        let row = sqlx::query("SELECT plan, model, layers, provenance FROM deployments WHERE application = ? AND environment = ? AND number = ?")
-            .bind(environment.application.as_str())
-            .bind(environment.environment.as_str())
-            .bind(integer(deployment.0))
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(failed("reading a deployment"))?
-            .ok_or_else(|| StoreError::Missing(format!("deployment {deployment} of `{environment}`")))?;
-        Ok(DeploymentDocuments { plan: rows::digest(&row, "plan")?, model: rows::digest(&row, "model")?, layers: rows::digest(&row, "layers")?, provenance: rows::digest(&row, "provenance")? })
+        let row =
+            sqlx::query("SELECT plan, model, layers, provenance FROM deployments WHERE application = ? AND environment = ? AND number = ?")
+                .bind(environment.application.as_str())
+                .bind(environment.environment.as_str())
+                .bind(integer(deployment.0))
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(failed("reading a deployment"))?
+                .ok_or_else(|| StoreError::Missing(format!("deployment {deployment} of `{environment}`")))?;
+        Ok(DeploymentDocuments {
+            plan: rows::digest(&row, "plan")?,
+            model: rows::digest(&row, "model")?,
+            layers: rows::digest(&row, "layers")?,
+            provenance: rows::digest(&row, "provenance")?,
+        })
     }
 
     async fn events(&self, environment: &EnvironmentKey, deployment: DeploymentNumber, after: u64) -> Result<Vec<LoggedEvent>, StoreError> {
-        let found = sqlx::query("SELECT * FROM events WHERE application = ? AND environment = ? AND deployment = ? AND sequence > ? ORDER BY sequence")
-            .bind(environment.application.as_str())
-            .bind(environment.environment.as_str())
-            .bind(integer(deployment.0))
-            .bind(integer(after))
-            .fetch_all(&self.pool)
-            .await
-            .map_err(failed("reading events"))?;
+        let found = sqlx::query(
+            "SELECT * FROM events WHERE application = ? AND environment = ? AND deployment = ? AND sequence > ? ORDER BY sequence",
+        )
+        .bind(environment.application.as_str())
+        .bind(environment.environment.as_str())
+        .bind(integer(deployment.0))
+        .bind(integer(after))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed("reading events"))?;
         found.iter().map(rows::event).collect()
     }
 
@@ -372,7 +458,11 @@ impl Store for SqliteStore {
     }
 
     async fn document(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
-        let row = sqlx::query("SELECT content FROM documents WHERE digest = ?").bind(digest.to_string()).fetch_optional(&self.pool).await.map_err(failed("reading a document"))?;
+        let row = sqlx::query("SELECT content FROM documents WHERE digest = ?")
+            .bind(digest.to_string())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(failed("reading a document"))?;
         let Some(row) = row else { return Ok(None) };
         let content: Vec<u8> = row.try_get("content").map_err(|error| corrupt("document", error))?;
         if Digest::of_bytes(&content) != *digest {
@@ -382,7 +472,10 @@ impl Store for SqliteStore {
     }
 
     async fn platform(&self) -> Result<(Platform, Provenance), StoreError> {
-        let row = sqlx::query("SELECT document, provenance FROM platform").fetch_optional(&self.pool).await.map_err(failed("reading the platform"))?;
+        let row = sqlx::query("SELECT document, provenance FROM platform")
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(failed("reading the platform"))?;
         match row {
             Some(row) => Ok((decode("platform", &rows::text(&row, "document")?)?, decode("provenance", &rows::text(&row, "provenance")?)?)),
             None => Ok((Platform::default(), Provenance::default())),
@@ -413,25 +506,28 @@ impl Store for SqliteStore {
     }
 
     async fn put_secret(&self, environment: &EnvironmentKey, name: &str, version: u64, ciphertext: &str) -> Result<bool, StoreError> {
-        let result = sqlx::query("INSERT INTO secrets (application, environment, name, version, ciphertext) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING")
-            .bind(environment.application.as_str())
-            .bind(environment.environment.as_str())
-            .bind(name)
-            .bind(integer(version))
-            .bind(ciphertext)
-            .execute(&self.pool)
-            .await
-            .map_err(failed("storing a secret"))?;
+        let result = sqlx::query(
+            "INSERT INTO secrets (application, environment, name, version, ciphertext) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        )
+        .bind(environment.application.as_str())
+        .bind(environment.environment.as_str())
+        .bind(name)
+        .bind(integer(version))
+        .bind(ciphertext)
+        .execute(&self.pool)
+        .await
+        .map_err(failed("storing a secret"))?;
         Ok(result.rows_affected() > 0)
     }
 
     async fn secrets(&self, environment: &EnvironmentKey) -> Result<BTreeMap<String, u64>, StoreError> {
-        let found = sqlx::query("SELECT name, MAX(version) AS version FROM secrets WHERE application = ? AND environment = ? GROUP BY name")
-            .bind(environment.application.as_str())
-            .bind(environment.environment.as_str())
-            .fetch_all(&self.pool)
-            .await
-            .map_err(failed("listing secrets"))?;
+        let found =
+            sqlx::query("SELECT name, MAX(version) AS version FROM secrets WHERE application = ? AND environment = ? GROUP BY name")
+                .bind(environment.application.as_str())
+                .bind(environment.environment.as_str())
+                .fetch_all(&self.pool)
+                .await
+                .map_err(failed("listing secrets"))?;
         found.iter().map(|row| Ok((rows::text(row, "name")?, rows::number(row, "version")?))).collect()
     }
 

@@ -67,10 +67,13 @@ impl From<Diagnostic> for Diagnostics {
 
 /// Reads JSON by a driver's types; the place of an error becomes its pointer.
 pub(crate) fn read<T: serde::de::DeserializeOwned>(part: &str, text: &str) -> Result<T, Diagnostics> {
-    serde_json::from_str(text).map_err(|error| Diagnostic::error("invalid-request", format!("`{part}` does not fit the driver's types: {error}")).at(format!("/{part}")).into())
+    serde_json::from_str(text).map_err(|error| {
+        Diagnostic::error("invalid-request", format!("`{part}` does not fit the driver's types: {error}")).at(format!("/{part}")).into()
+    })
 }
 
 /// Writes JSON.
 pub(crate) fn write<T: serde::Serialize>(value: &T) -> Result<String, Diagnostics> {
-    serde_json::to_string(value).map_err(|error| Diagnostic::error("invalid-answer", format!("the answer can't be written as JSON: {error}")).into())
+    serde_json::to_string(value)
+        .map_err(|error| Diagnostic::error("invalid-answer", format!("the answer can't be written as JSON: {error}")).into())
 }

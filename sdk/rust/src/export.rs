@@ -23,7 +23,7 @@ macro_rules! export_resource {
                 }
             }
 
-            $crate::export::resource::export_resource_component!(Component with_types_in $crate::export::resource);
+    $crate::export::resource::export_resource_component!(Component with_types_in $crate::export::resource);
         };
     };
 }
@@ -48,7 +48,7 @@ macro_rules! export_workload {
                 }
             }
 
-            $crate::export::workload::export_workload_component!(Component with_types_in $crate::export::workload);
+    $crate::export::workload::export_workload_component!(Component with_types_in $crate::export::workload);
         };
     };
 }
@@ -57,7 +57,8 @@ macro_rules! export_workload {
 mod glue {
     use crate::{
         bindings::{
-            resource::exports::windlass::driver::resource_definition as resource, workload::exports::windlass::driver::workload_profile as workload,
+            resource::exports::windlass::driver::resource_definition as resource,
+            workload::exports::windlass::driver::workload_profile as workload,
         },
         diagnostic::{Diagnostic, Severity},
         resource::{self as driver, Context, ResourceDefinition, ResourceKey},
@@ -96,7 +97,12 @@ mod glue {
 
     pub fn define<D: ResourceDefinition>(request: resource::Request) -> Result<resource::Answer, Vec<resource::Diagnostic>> {
         let resource::Request { context, key, workloads, params, inputs } = request;
-        let context = Context { application: context.application, environment: context.environment, environment_type: context.environment_type, namespace: context.namespace };
+        let context = Context {
+            application: context.application,
+            environment: context.environment,
+            environment_type: context.environment_type,
+            namespace: context.namespace,
+        };
         let key = ResourceKey { r#type: key.type_, class: key.class, id: key.id };
         driver::define::<D>(context, key, workloads, &params, &inputs)
             .map(|(outputs, warnings)| resource::Answer { outputs, warnings: resource_diagnostics(warnings) })
@@ -110,7 +116,12 @@ mod glue {
 
     pub fn render<D: WorkloadProfile>(request: workload::Request) -> Result<workload::Answer, Vec<workload::Diagnostic>> {
         let workload::Request { context, name, workload, inputs, manifests } = request;
-        let context = Context { application: context.application, environment: context.environment, environment_type: context.environment_type, namespace: context.namespace };
+        let context = Context {
+            application: context.application,
+            environment: context.environment,
+            environment_type: context.environment_type,
+            namespace: context.namespace,
+        };
         profile::render::<D>(context, name, &workload, &inputs, &manifests)
             .map(|(manifests, warnings)| workload::Answer { manifests, warnings: workload_diagnostics(warnings) })
             .map_err(|diagnostics| workload_diagnostics(diagnostics.0))

@@ -52,8 +52,11 @@ pub fn define<D: ResourceDefinition>(request: Value) -> Outcome {
     let log = Rc::new(RefCell::new(Log::default()));
     let params = log.borrow_mut().seal(request.get("params").cloned().unwrap_or_else(|| json!({})));
     let inputs = log.borrow_mut().seal(request.get("inputs").cloned().unwrap_or_else(|| json!({})));
-    let workloads = request.get("workloads").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
-    let (result, _) = scope(Box::new(MemoryRecorder(Rc::clone(&log))), || resource::define::<D>(context(&request), key(&request), workloads, &params.to_string(), &inputs.to_string()));
+    let workloads =
+        request.get("workloads").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+    let (result, _) = scope(Box::new(MemoryRecorder(Rc::clone(&log))), || {
+        resource::define::<D>(context(&request), key(&request), workloads, &params.to_string(), &inputs.to_string())
+    });
     let log = log.borrow();
     match result {
         Ok((outputs, diagnostics)) => Outcome { outputs: log.show_json(&outputs), actions: log.shown(), diagnostics, ..Outcome::default() },
@@ -66,12 +69,20 @@ pub fn render<D: WorkloadProfile>(request: Value) -> Outcome {
     let log = Rc::new(RefCell::new(Log::default()));
     let workload = log.borrow_mut().seal(request.get("workload").cloned().unwrap_or_default());
     let inputs = log.borrow_mut().seal(request.get("inputs").cloned().unwrap_or_else(|| json!({})));
-    let manifests: Vec<String> = request.get("manifests").and_then(Value::as_array).into_iter().flatten().map(ToString::to_string).collect();
+    let manifests: Vec<String> =
+        request.get("manifests").and_then(Value::as_array).into_iter().flatten().map(ToString::to_string).collect();
     let name = workload.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("web").to_owned();
-    let (result, _) = scope(Box::new(MemoryRecorder(Rc::clone(&log))), || workload::render::<D>(context(&request), name, &workload.to_string(), &inputs.to_string(), &manifests));
+    let (result, _) = scope(Box::new(MemoryRecorder(Rc::clone(&log))), || {
+        workload::render::<D>(context(&request), name, &workload.to_string(), &inputs.to_string(), &manifests)
+    });
     let log = log.borrow();
     match result {
-        Ok((manifests, diagnostics)) => Outcome { manifests: manifests.iter().map(|manifest| log.show_json(manifest)).collect(), actions: log.shown(), diagnostics, ..Outcome::default() },
+        Ok((manifests, diagnostics)) => Outcome {
+            manifests: manifests.iter().map(|manifest| log.show_json(manifest)).collect(),
+            actions: log.shown(),
+            diagnostics,
+            ..Outcome::default()
+        },
         Err(Diagnostics(diagnostics)) => Outcome { actions: log.shown(), diagnostics, ..Outcome::default() },
     }
 }
@@ -94,7 +105,11 @@ fn context(request: &Value) -> Context {
 }
 
 fn key(request: &Value) -> ResourceKey {
-    ResourceKey { r#type: text(request, "/key/type", "test"), class: text(request, "/key/class", "default"), id: text(request, "/key/id", "web.res") }
+    ResourceKey {
+        r#type: text(request, "/key/type", "test"),
+        class: text(request, "/key/class", "default"),
+        id: text(request, "/key/id", "web.res"),
+    }
 }
 
 /// What was recorded, and what each token stands for.
@@ -149,7 +164,10 @@ impl Log {
 
     /// Shows tokens inside JSON: labels may hold what JSON must escape.
     fn show_json(&self, text: &str) -> Value {
-        let shown = self.tokens.iter().fold(text.to_owned(), |text, (token, label)| text.replace(token, Value::String(label.clone()).to_string().trim_matches('"')));
+        let shown = self
+            .tokens
+            .iter()
+            .fold(text.to_owned(), |text, (token, label)| text.replace(token, Value::String(label.clone()).to_string().trim_matches('"')));
         serde_json::from_str(&shown).unwrap_or(Value::Null)
     }
 
@@ -163,7 +181,12 @@ struct MemoryRecorder(Rc<RefCell<Log>>);
 impl Recorder for MemoryRecorder {
     fn construct(&mut self, interface: &str, resource: &str, name: &str, spec: &str) -> u32 {
         let mut log = self.0.borrow_mut();
-        log.actions.push(Action { interface: interface.to_owned(), id: format!("{resource}/{name}"), spec: serde_json::from_str(spec).unwrap_or(Value::Null), after: Vec::new() });
+        log.actions.push(Action {
+            interface: interface.to_owned(),
+            id: format!("{resource}/{name}"),
+            spec: serde_json::from_str(spec).unwrap_or(Value::Null),
+            after: Vec::new(),
+        });
         u32::try_from(log.actions.len() - 1).unwrap_or(u32::MAX)
     }
 

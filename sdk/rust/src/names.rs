@@ -16,7 +16,8 @@ pub fn name(parts: &[&str]) -> String {
     let joined = parts.join("-");
     let mut clean: String = joined.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
     // A dot is the ordinary separator of private ids (`web.db`): turning it into `-` alone adds no hash.
-    let changed = joined.chars().any(|c| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.')) || joined.matches('.').count() > 1;
+    let changed =
+        joined.chars().any(|c| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.')) || joined.matches('.').count() > 1;
     let trimmed = clean.trim_matches('-').len() != clean.len();
     clean = clean.trim_matches('-').to_owned();
     if changed || trimmed || clean.len() > NAME_CHARS_MAX || clean.is_empty() {

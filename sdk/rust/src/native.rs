@@ -6,6 +6,11 @@ use crate::{
     workload::{self, WorkloadProfile},
 };
 
+/// `define` with JSON texts: outputs and warnings, or why it refuses.
+pub type Define = fn(Context, ResourceKey, Vec<String>, &str, &str) -> Result<(String, Vec<Diagnostic>), Diagnostics>;
+/// `render` with JSON texts: manifests and warnings, or why it refuses.
+pub type Render = fn(Context, String, &str, &str, &[String]) -> Result<(Vec<String>, Vec<Diagnostic>), Diagnostics>;
+
 /// The functions of a driver, as plain function pointers.
 #[derive(Clone, Copy, Debug)]
 pub enum Driver {
@@ -14,14 +19,14 @@ pub enum Driver {
         /// `describe`.
         describe: fn() -> Description,
         /// `define`.
-        define: fn(Context, ResourceKey, Vec<String>, &str, &str) -> Result<(String, Vec<Diagnostic>), Diagnostics>,
+        define: Define,
     },
     /// A workload driver.
     Workload {
         /// `describe`.
         describe: fn() -> Description,
         /// `render`.
-        render: fn(Context, String, &str, &str, &[String]) -> Result<(Vec<String>, Vec<Diagnostic>), Diagnostics>,
+        render: Render,
     },
 }
 

@@ -21,7 +21,9 @@ pub struct Context {
 impl Context {
     /// Returns the namespace, or says that there is none.
     pub fn namespace(&self) -> Result<&str, Diagnostics> {
-        self.namespace.as_deref().ok_or_else(|| Diagnostic::error("no-namespace", "this driver needs a namespace and can't make one itself").into())
+        self.namespace
+            .as_deref()
+            .ok_or_else(|| Diagnostic::error("no-namespace", "this driver needs a namespace and can't make one itself").into())
     }
 }
 
@@ -114,11 +116,22 @@ pub fn schema_of<T: JsonSchema>() -> String {
 
 /// Describes a driver by its types.
 pub fn describe<D: ResourceDefinition>() -> Description {
-    Description { summary: D::SUMMARY.to_owned(), inputs_schema: schema_of::<D::Inputs>(), params_schema: schema_of::<D::Params>(), outputs_schema: schema_of::<D::Outputs>() }
+    Description {
+        summary: D::SUMMARY.to_owned(),
+        inputs_schema: schema_of::<D::Inputs>(),
+        params_schema: schema_of::<D::Params>(),
+        outputs_schema: schema_of::<D::Outputs>(),
+    }
 }
 
 /// Calls a driver with JSON.
-pub fn define<D: ResourceDefinition>(context: Context, key: ResourceKey, workloads: Vec<String>, params: &str, inputs: &str) -> Result<(String, Vec<Diagnostic>), Diagnostics> {
+pub fn define<D: ResourceDefinition>(
+    context: Context,
+    key: ResourceKey,
+    workloads: Vec<String>,
+    params: &str,
+    inputs: &str,
+) -> Result<(String, Vec<Diagnostic>), Diagnostics> {
     let params = diagnostic::read("params", params)?;
     let inputs = diagnostic::read("inputs", inputs)?;
     let answer = D::define(Request { context, key, workloads, params, inputs })?;

@@ -204,7 +204,9 @@ impl JsonSchema for SealableJson {
 
 #[cfg(target_arch = "wasm32")]
 mod host {
-    pub(super) use crate::bindings::imports::windlass::driver::sealed::{bcrypt, fingerprint, scram_sha256, to_base64, to_json_string, to_text, to_url_component, to_yaml_string};
+    pub(super) use crate::bindings::imports::windlass::driver::sealed::{
+        bcrypt, fingerprint, scram_sha256, to_base64, to_json_string, to_text, to_url_component, to_yaml_string,
+    };
 }
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -219,7 +221,14 @@ mod host {
         )*};
     }
 
-    forward!(to_text = "to-text", to_base64 = "to-base64", to_url_component = "to-url-component", to_json_string = "to-json-string", to_yaml_string = "to-yaml-string", scram_sha256 = "scram-sha256");
+    forward!(
+        to_text = "to-text",
+        to_base64 = "to-base64",
+        to_url_component = "to-url-component",
+        to_json_string = "to-json-string",
+        to_yaml_string = "to-yaml-string",
+        scram_sha256 = "scram-sha256"
+    );
 
     pub(super) fn bcrypt(value: &str, cost: u8) -> String {
         with(|recorder| recorder.sealed("bcrypt", &[value], Some(cost)))

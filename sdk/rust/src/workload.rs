@@ -219,7 +219,13 @@ pub fn describe<D: WorkloadProfile>() -> Description {
 }
 
 /// Calls a driver with JSON.
-pub fn render<D: WorkloadProfile>(context: Context, name: String, workload: &str, inputs: &str, manifests: &[String]) -> Result<(Vec<String>, Vec<Diagnostic>), Diagnostics> {
+pub fn render<D: WorkloadProfile>(
+    context: Context,
+    name: String,
+    workload: &str,
+    inputs: &str,
+    manifests: &[String],
+) -> Result<(Vec<String>, Vec<Diagnostic>), Diagnostics> {
     let workload = diagnostic::read("workload", workload)?;
     let inputs = diagnostic::read("inputs", inputs)?;
     let manifests = manifests.iter().map(|manifest| diagnostic::read("manifests", manifest)).collect::<Result<_, _>>()?;

@@ -7,7 +7,11 @@ mod workload;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use windlass_engine::{driver::{DriverContext, DriverHost as _, DriverRequest}, recorder::{Recorder, RecorderInput}, tokens::TokenTable};
+use windlass_engine::{
+    driver::{DriverContext, DriverHost as _, DriverRequest},
+    recorder::{Recorder, RecorderInput},
+    tokens::TokenTable,
+};
 use windlass_suite::world::World;
 
 use crate::process::{Usage, run};
@@ -62,8 +66,19 @@ fn call() -> Result<()> {
             secret_versions: std::collections::BTreeMap::new(),
             tokens: TokenTable::default(),
         });
-        let context = DriverContext { application: "shop".into(), environment: "dev".into(), environment_type: "development".into(), namespace: Some("shop-dev".into()) };
-        let request = DriverRequest::Define { context, key: ("dns".into(), "default".into(), "web.dns".into()), workloads: vec!["x".repeat(40); 90], params: "{}".into(), inputs: inputs.to_owned() };
+        let context = DriverContext {
+            application: "shop".into(),
+            environment: "dev".into(),
+            environment_type: "development".into(),
+            namespace: Some("shop-dev".into()),
+        };
+        let request = DriverRequest::Define {
+            context,
+            key: ("dns".into(), "default".into(), "web.dns".into()),
+            workloads: vec!["x".repeat(40); 90],
+            params: "{}".into(),
+            inputs: inputs.to_owned(),
+        };
         let started = Instant::now();
         let (result, _) = world.host.call(component, &request, recorder);
         let elapsed = started.elapsed();
@@ -96,7 +111,12 @@ fn planning() -> Result<()> {
         run(folder.path(), &command)?;
         let samples: Vec<Usage> = (0..repeats).map(|_| run(folder.path(), &command)).collect::<Result<_>>()?;
         row(&format!("W({count}) wall"), samples.iter().map(|usage| usage.wall_ms).collect(), "ms", "");
-        let cpu = row(&format!("W({count}) CPU"), samples.iter().map(|usage| usage.cpu_ms).collect(), "ms", if count == 1_000 { "≤ 400 ms" } else { "" });
+        let cpu = row(
+            &format!("W({count}) CPU"),
+            samples.iter().map(|usage| usage.cpu_ms).collect(),
+            "ms",
+            if count == 1_000 { "≤ 400 ms" } else { "" },
+        );
         row(&format!("W({count}) peak memory"), vec![process::peak_mib(folder.path(), &command)?], "MiB", "");
         medians.push((f64::from(u32::try_from(count)?), cpu));
     }
@@ -176,7 +196,8 @@ fn platform_diff() -> Result<()> {
         run(folder.path(), &["deploy", "app", "-e", &format!("e{index}"), "--create-env", "development", "--yes"])?;
     }
     workload::platform(folder.path(), "2Gi")?;
-    let samples: Vec<f64> = (0..3).map(|_| run(folder.path(), &["platform", "diff", "platform"]).map(|usage| usage.wall_ms)).collect::<Result<_>>()?;
+    let samples: Vec<f64> =
+        (0..3).map(|_| run(folder.path(), &["platform", "diff", "platform"]).map(|usage| usage.wall_ms)).collect::<Result<_>>()?;
     row("platform diff over 1,000 environments", samples, "ms", "");
     Ok(())
 }

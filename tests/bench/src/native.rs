@@ -31,7 +31,10 @@ impl<'w> NativeHost<'w> {
             ("builtin:redis", Driver::resource::<windlass_driver_redis::Redis>()),
             ("builtin:workload-default", Driver::workload::<windlass_driver_workload_default::WorkloadDefault>()),
         ];
-        Ok(Self { drivers: drivers.into_iter().filter_map(|(name, driver)| world.digests.get(name).map(|digest| (*digest, driver))).collect(), world })
+        Ok(Self {
+            drivers: drivers.into_iter().filter_map(|(name, driver)| world.digests.get(name).map(|digest| (*digest, driver))).collect(),
+            world,
+        })
     }
 }
 
@@ -63,7 +66,12 @@ impl GuestRecorder for Bridge {
 }
 
 fn context(context: &DriverContext) -> Context {
-    Context { application: context.application.clone(), environment: context.environment.clone(), environment_type: context.environment_type.clone(), namespace: context.namespace.clone() }
+    Context {
+        application: context.application.clone(),
+        environment: context.environment.clone(),
+        environment_type: context.environment_type.clone(),
+        namespace: context.namespace.clone(),
+    }
 }
 
 fn convert(diagnostics: Vec<diagnostic::Diagnostic>) -> Vec<Diagnostic> {
@@ -99,12 +107,16 @@ impl DriverHost for NativeHost<'_> {
         let (result, bridge) = scope(Box::new(Bridge(Rc::clone(&shared))), || match (driver, request) {
             (Driver::Resource { define, .. }, DriverRequest::Define { context: at, key, workloads, params, inputs }) => {
                 let key = ResourceKey { r#type: key.0.clone(), class: key.1.clone(), id: key.2.clone() };
-                define(context(at), key, workloads.clone(), params, inputs).map(|(outputs, warnings)| DriverAnswer { body: Body::Outputs(outputs), warnings: convert(warnings) })
+                define(context(at), key, workloads.clone(), params, inputs)
+                    .map(|(outputs, warnings)| DriverAnswer { body: Body::Outputs(outputs), warnings: convert(warnings) })
             }
             (Driver::Workload { render, .. }, DriverRequest::Render { context: at, name, workload, inputs, manifests }) => {
-                render(context(at), name.clone(), workload, inputs, manifests).map(|(manifests, warnings)| DriverAnswer { body: Body::Manifests(manifests), warnings: convert(warnings) })
+                render(context(at), name.clone(), workload, inputs, manifests)
+                    .map(|(manifests, warnings)| DriverAnswer { body: Body::Manifests(manifests), warnings: convert(warnings) })
             }
-            (Driver::Resource { .. }, DriverRequest::Render { .. }) | (Driver::Workload { .. }, DriverRequest::Define { .. }) => Err(diagnostic::Diagnostic::error("world", "the other world").into()),
+            (Driver::Resource { .. }, DriverRequest::Render { .. }) | (Driver::Workload { .. }, DriverRequest::Define { .. }) => {
+                Err(diagnostic::Diagnostic::error("world", "the other world").into())
+            }
         });
         drop(bridge);
         let recorder = shared.borrow_mut().take().unwrap_or_else(|| unreachable!("the bridge gives the recorder back"));

@@ -1,6 +1,11 @@
 //! Runs the released binary and reads what it cost.
 
-use std::{fs, path::Path, process::{Command, Stdio}, time::Instant};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::Instant,
+};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -15,7 +20,12 @@ fn command(folder: &Path, arguments: &[&str]) -> Result<Command> {
     let binary = std::env::var_os("WINDLASS_BIN").context("WINDLASS_BIN is not set: run `cargo xtask bench`")?;
     // The shell's `time` reports what the kernel counted; its own cost is the same for every sample.
     let mut command = Command::new("bash");
-    command.arg("-c").arg(r#"exec 3>&2; TIMEFORMAT='%U %S'; { time "$@" 2>&3 3>&- ; } 2>"$USAGE""#).arg("bench").arg(binary).args(arguments);
+    command
+        .arg("-c")
+        .arg(r#"exec 3>&2; TIMEFORMAT='%U %S'; { time "$@" 2>&3 3>&- ; } 2>"$USAGE""#)
+        .arg("bench")
+        .arg(binary)
+        .args(arguments);
     command.current_dir(folder).env("USAGE", folder.join("usage")).env("NO_COLOR", "1");
     Ok(command)
 }
@@ -44,7 +54,13 @@ pub(crate) fn run(folder: &Path, arguments: &[&str]) -> Result<Usage> {
 /// Reads the high-water mark of a process's memory while it runs.
 pub(crate) fn peak_mib(folder: &Path, arguments: &[&str]) -> Result<f64> {
     let binary = std::env::var_os("WINDLASS_BIN").context("WINDLASS_BIN is not set")?;
-    let mut child = Command::new(binary).args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let mut child = Command::new(binary)
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
     let path = format!("/proc/{}/status", child.id());
     let mut peak = 0.0_f64;
     while child.try_wait()?.is_none() {
@@ -79,5 +95,8 @@ pub(crate) fn driver_calls(folder: &Path, arguments: &[&str]) -> Result<u64> {
     let binary = std::env::var_os("WINDLASS_BIN").context("WINDLASS_BIN is not set")?;
     let output = Command::new(binary).args(arguments).current_dir(folder).env("WINDLASS_COUNT_CALLS", "1").output()?;
     let text = String::from_utf8(output.stderr)?;
-    text.lines().find_map(|line| line.strip_prefix("driver calls: ")).and_then(|count| count.parse().ok()).context("the plan did not count its calls")
+    text.lines()
+        .find_map(|line| line.strip_prefix("driver calls: "))
+        .and_then(|count| count.parse().ok())
+        .context("the plan did not count its calls")
 }

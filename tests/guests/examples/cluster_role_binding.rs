@@ -4,7 +4,10 @@
 use windlass_guests::prelude::*;
 
 fn define(request: wit::Request) -> Result<wit::Answer, Vec<wit::Diagnostic>> {
-    Object::new("binding", &json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": { "name": "admin" } }));
+    Object::new(
+        "binding",
+        &json!({ "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": { "name": "admin" } }),
+    );
     outputs("{}")
 }
 

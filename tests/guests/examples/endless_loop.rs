@@ -4,7 +4,9 @@
 use windlass_guests::prelude::*;
 
 fn define(request: wit::Request) -> Result<wit::Answer, Vec<wit::Diagnostic>> {
-    loop { std::hint::black_box(()); }
+    loop {
+        std::hint::black_box(());
+    }
 }
 
 windlass_guests::guest!(define);

@@ -5,7 +5,10 @@ use windlass_guests::prelude::*;
 
 fn define(request: wit::Request) -> Result<wit::Answer, Vec<wit::Diagnostic>> {
     for index in 0..100_000 {
-        Object::new(&format!("config-{index}"), &json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": format!("x-{index}") } }));
+        Object::new(
+            &format!("config-{index}"),
+            &json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": format!("x-{index}") } }),
+        );
     }
     outputs("{}")
 }

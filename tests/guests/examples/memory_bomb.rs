@@ -5,7 +5,9 @@ use windlass_guests::prelude::*;
 
 fn define(request: wit::Request) -> Result<wit::Answer, Vec<wit::Diagnostic>> {
     let mut blocks = Vec::new();
-    loop { blocks.push(std::hint::black_box(vec![1_u8; 1 << 20])); }
+    loop {
+        blocks.push(std::hint::black_box(vec![1_u8; 1 << 20]));
+    }
 }
 
 windlass_guests::guest!(define);

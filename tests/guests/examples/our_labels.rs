@@ -4,7 +4,10 @@
 use windlass_guests::prelude::*;
 
 fn define(request: wit::Request) -> Result<wit::Answer, Vec<wit::Diagnostic>> {
-    Object::new("config", &json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "x", "labels": { "windlass.dev/owner": "me" }, "annotations": { "windlass.dev/mark": "me" }, "finalizers": ["a/b"], "ownerReferences": [] } }));
+    Object::new(
+        "config",
+        &json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "x", "labels": { "windlass.dev/owner": "me" }, "annotations": { "windlass.dev/mark": "me" }, "finalizers": ["a/b"], "ownerReferences": [] } }),
+    );
     outputs("{}")
 }
 

@@ -4,7 +4,10 @@
 use windlass_guests::prelude::*;
 
 fn define(request: wit::Request) -> Result<wit::Answer, Vec<wit::Diagnostic>> {
-    Object::new("pod", &json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "web" }, "spec": { "template": { "spec": { "hostPID": true, "containers": [{ "name": "x", "image": "x", "securityContext": { "privileged": true } }] } } } }));
+    Object::new(
+        "pod",
+        &json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "web" }, "spec": { "template": { "spec": { "hostPID": true, "containers": [{ "name": "x", "image": "x", "securityContext": { "privileged": true } }] } } } }),
+    );
     outputs("{}")
 }
 

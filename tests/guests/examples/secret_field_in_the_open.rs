@@ -5,7 +5,10 @@ use windlass_guests::prelude::*;
 
 fn define(request: wit::Request) -> Result<wit::Answer, Vec<wit::Diagnostic>> {
     let secret = Object::new("secret", &json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "x" } }));
-    Object::new("config", &json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "x" }, "data": { "leak": secret.field("/data/password") } }));
+    Object::new(
+        "config",
+        &json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "x" }, "data": { "leak": secret.field("/data/password") } }),
+    );
     outputs("{}")
 }
 

@@ -5,7 +5,10 @@ use windlass_guests::prelude::*;
 
 fn define(request: wit::Request) -> Result<wit::Answer, Vec<wit::Diagnostic>> {
     let token = input(&request, "secret");
-    Object::new("web", &json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "web" }, "spec": { "template": { "spec": { "containers": [{ "name": "web", "image": "x", "env": [{ "name": "PASSWORD", "value": token }] }] } } } }));
+    Object::new(
+        "web",
+        &json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "web" }, "spec": { "template": { "spec": { "containers": [{ "name": "web", "image": "x", "env": [{ "name": "PASSWORD", "value": token }] }] } } } }),
+    );
     outputs("{}")
 }
 

@@ -4,7 +4,13 @@
 use windlass_guests::prelude::*;
 
 fn define(request: wit::Request) -> Result<wit::Answer, Vec<wit::Diagnostic>> {
-    Err(vec![wit::Diagnostic { severity: Severity::Error, code: "leak".into(), message: format!("the password is {}", input(&request, "secret")), pointer: String::new(), hint: None }])
+    Err(vec![wit::Diagnostic {
+        severity: Severity::Error,
+        code: "leak".into(),
+        message: format!("the password is {}", input(&request, "secret")),
+        pointer: String::new(),
+        hint: None,
+    }])
 }
 
 windlass_guests::guest!(define);

@@ -34,10 +34,15 @@ macro_rules! guest {
             impl wit::Guest for Component {
                 fn describe() -> wit::Description {
                     let any = r#"{"x-windlass-sealed":true}"#.to_owned();
-                    wit::Description { summary: "a guest of the tests".to_owned(), inputs_schema: any.clone(), params_schema: any.clone(), outputs_schema: any }
+                    wit::Description {
+                        summary: "a guest of the tests".to_owned(),
+                        inputs_schema: any.clone(),
+                        params_schema: any.clone(),
+                        outputs_schema: any,
+                    }
                 }
 
-                fn define(request: wit::Request) -> Result<wit::Answer, Vec<wit::Diagnostic>> {
+        fn define(request: wit::Request) -> Result<wit::Answer, Vec<wit::Diagnostic>> {
                     $define(request)
                 }
             }

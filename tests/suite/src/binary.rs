@@ -37,7 +37,9 @@ pub fn root() -> PathBuf {
 /// Outside of `cargo xtask test`, which builds them.
 #[must_use]
 pub fn components() -> PathBuf {
-    PathBuf::from(std::env::var_os("WINDLASS_COMPONENTS").unwrap_or_else(|| unreachable!("WINDLASS_COMPONENTS is not set: run `cargo xtask test`")))
+    PathBuf::from(
+        std::env::var_os("WINDLASS_COMPONENTS").unwrap_or_else(|| unreachable!("WINDLASS_COMPONENTS is not set: run `cargo xtask test`")),
+    )
 }
 
 fn binary() -> PathBuf {
@@ -102,7 +104,13 @@ impl Folder {
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary());
-        command.args(arguments).current_dir(self.path()).env_remove("WINDLASS_DATA_DIR").env_remove("WINDLASS_KEY").env("USER", "tester").env("NO_COLOR", "1");
+        command
+            .args(arguments)
+            .current_dir(self.path())
+            .env_remove("WINDLASS_DATA_DIR")
+            .env_remove("WINDLASS_KEY")
+            .env("USER", "tester")
+            .env("NO_COLOR", "1");
         command
     }
 
@@ -163,5 +171,9 @@ impl Folder {
 }
 
 fn ran(output: Output) -> Ran {
-    Ran { code: output.status.code().unwrap_or(-1), out: String::from_utf8_lossy(&output.stdout).into_owned(), err: String::from_utf8_lossy(&output.stderr).into_owned() }
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
 }

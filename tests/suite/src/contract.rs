@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use windlass_engine::{
-    session::{ActionRef, Cancel, CapabilityError, CapabilityErrorKind, Checkpoint, Depth, EffectCx, Executor, Observed, OpenConnection, Owner, Ownership, Phase, Progress, ResolvedAction, Session, Step, Ticket},
+    session::{
+        ActionRef, Cancel, CapabilityError, CapabilityErrorKind, Checkpoint, Depth, EffectCx, Executor, Observed, OpenConnection, Owner,
+        Ownership, Phase, Progress, ResolvedAction, Session, Step, Ticket,
+    },
     store::Fence,
 };
 use windlass_model::{
@@ -33,7 +36,10 @@ fn owner(installation: &str) -> Owner {
 }
 
 fn environment() -> EnvironmentKey {
-    EnvironmentKey { application: "shop".parse().unwrap_or_else(|_| unreachable!("a label")), environment: "dev".parse().unwrap_or_else(|_| unreachable!("a label")) }
+    EnvironmentKey {
+        application: "shop".parse().unwrap_or_else(|_| unreachable!("a label")),
+        environment: "dev".parse().unwrap_or_else(|_| unreachable!("a label")),
+    }
 }
 
 fn settings() -> ConnectionSettings {
@@ -49,7 +55,14 @@ fn id(name: &str) -> ActionId {
 }
 
 fn action(name: &str, value: &str) -> ResolvedAction {
-    ResolvedAction { id: id(name), identity: format!("/ConfigMap/shop-dev/{name}"), spec: config(name, value), recorded: None, take_ownership: false, replace: false }
+    ResolvedAction {
+        id: id(name),
+        identity: format!("/ConfigMap/shop-dev/{name}"),
+        spec: config(name, value),
+        recorded: None,
+        take_ownership: false,
+        replace: false,
+    }
 }
 
 fn record(name: &str, value: &str, observed: &Observed) -> RecordedAction {
@@ -76,7 +89,14 @@ fn record(name: &str, value: &str, observed: &Observed) -> RecordedAction {
 /// Ensures and waits until everything is done.
 async fn ensure(session: &dyn Session, owner: &Owner, actions: &[ResolvedAction]) -> Vec<Result<Observed, CapabilityError>> {
     let cancel = Cancel::default();
-    let cx = EffectCx { owner, fence: Fence(1), deadline: Instant::now() + Duration::from_secs(30), cancel: &cancel, journal: &Quiet, events: &Quiet };
+    let cx = EffectCx {
+        owner,
+        fence: Fence(1),
+        deadline: Instant::now() + Duration::from_secs(30),
+        cancel: &cancel,
+        journal: &Quiet,
+        events: &Quiet,
+    };
     let mut out = Vec::new();
     for (action, step) in actions.iter().zip(session.ensure(&cx, actions).await) {
         let mut step = step;
@@ -84,7 +104,11 @@ async fn ensure(session: &dyn Session, owner: &Owner, actions: &[ResolvedAction]
             match step {
                 Ok(Step::Done(observed)) => break Ok(observed),
                 Ok(Step::Waiting { ticket, .. }) => {
-                    step = session.poll(&cx, &[Ticket { id: action.id.clone(), state: ticket }]).await.pop().unwrap_or_else(|| unreachable!("one answer for each ticket"));
+                    step = session
+                        .poll(&cx, &[Ticket { id: action.id.clone(), state: ticket }])
+                        .await
+                        .pop()
+                        .unwrap_or_else(|| unreachable!("one answer for each ticket"));
                 }
                 Err(error) => break Err(error),
             }
@@ -96,7 +120,14 @@ async fn ensure(session: &dyn Session, owner: &Owner, actions: &[ResolvedAction]
 
 async fn delete(session: &dyn Session, owner: &Owner, records: &[RecordedAction]) -> Vec<Result<Step, CapabilityError>> {
     let cancel = Cancel::default();
-    let cx = EffectCx { owner, fence: Fence(1), deadline: Instant::now() + Duration::from_secs(30), cancel: &cancel, journal: &Quiet, events: &Quiet };
+    let cx = EffectCx {
+        owner,
+        fence: Fence(1),
+        deadline: Instant::now() + Duration::from_secs(30),
+        cancel: &cancel,
+        journal: &Quiet,
+        events: &Quiet,
+    };
     session.delete(&cx, records).await
 }
 
@@ -106,14 +137,19 @@ async fn delete(session: &dyn Session, owner: &Owner, records: &[RecordedAction]
 ///
 /// Where the capability breaks it.
 pub async fn check(executor: &dyn Executor) {
-    let open = OpenConnection { name: "manifests".parse().unwrap_or_else(|_| unreachable!("a name")), settings: settings(), environment: environment() };
+    let open = OpenConnection {
+        name: "manifests".parse().unwrap_or_else(|_| unreachable!("a name")),
+        settings: settings(),
+        environment: environment(),
+    };
     let session = executor.open(&open).await.unwrap_or_else(|error| unreachable!("{error}"));
     let session = session.as_ref();
     let (us, others) = (owner("ours"), owner("theirs"));
 
     // Absent is created; answers come in order, one for each action.
     let both = [action("a", "1"), action("b", "1")];
-    let made: Vec<Observed> = ensure(session, &us, &both).await.into_iter().map(|made| made.unwrap_or_else(|error| unreachable!("{error}"))).collect();
+    let made: Vec<Observed> =
+        ensure(session, &us, &both).await.into_iter().map(|made| made.unwrap_or_else(|error| unreachable!("{error}"))).collect();
     assert!(made.iter().all(|made| made.changed), "something was made");
 
     // Twice is once.
@@ -123,7 +159,10 @@ pub async fn check(executor: &dyn Executor) {
     // What was made is found again, by another session too.
     let second = executor.open(&open).await.unwrap_or_else(|error| unreachable!("{error}"));
     let records = [record("a", "1", &made[0]), record("b", "1", &made[1])];
-    let refs: Vec<ActionRef<'_>> = records.iter().map(|record| ActionRef { id: &record.id, identity: &record.identity, handle: &record.handle, spec: Some(&record.spec) }).collect();
+    let refs: Vec<ActionRef<'_>> = records
+        .iter()
+        .map(|record| ActionRef { id: &record.id, identity: &record.identity, handle: &record.handle, spec: Some(&record.spec) })
+        .collect();
     for seen in second.observe(&us, &refs, Depth::Presence).await {
         let seen = seen.unwrap_or_else(|error| unreachable!("{error}"));
         assert_eq!((seen.owner, seen.intact, seen.phase), (Ownership::Ours, true, Phase::Present));

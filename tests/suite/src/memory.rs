@@ -7,7 +7,10 @@ use std::{
 
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
-use windlass_engine::session::{ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Executor, Observation, Observed, OpenConnection, Owner, Ownership, Phase, ResolvedAction, Session, Step, Ticket};
+use windlass_engine::session::{
+    ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Executor, Observation, Observed, OpenConnection, Owner,
+    Ownership, Phase, ResolvedAction, Session, Step, Ticket,
+};
 use windlass_model::state::RecordedAction;
 
 /// An object of the sink.
@@ -59,7 +62,10 @@ impl Executor for Memory {
 }
 
 fn conflict(thing: &Thing, identity: &str) -> CapabilityError {
-    CapabilityError::new(Kind::Conflict, format!("`{identity}` exists and belongs to {}", thing.owner.as_deref().unwrap_or("nobody we know")))
+    CapabilityError::new(
+        Kind::Conflict,
+        format!("`{identity}` exists and belongs to {}", thing.owner.as_deref().unwrap_or("nobody we know")),
+    )
 }
 
 #[async_trait]
@@ -104,7 +110,11 @@ impl Session for Memory {
                 let waits = if changed { self.waits } else { known.map_or(0, |thing| thing.waits) };
                 things.insert(action.identity.clone(), Thing { spec: action.spec.clone(), owner: Some(owner), writes, waits });
                 if waits > 0 {
-                    return Ok(Step::Waiting { ticket: json!({ "identity": action.identity }), retry_after_ms: 1, note: "not ready yet".to_owned() });
+                    return Ok(Step::Waiting {
+                        ticket: json!({ "identity": action.identity }),
+                        retry_after_ms: 1,
+                        note: "not ready yet".to_owned(),
+                    });
                 }
                 Ok(Step::Done(Observed { handle: json!({ "identity": action.identity }), changed, ..Observed::default() }))
             })
@@ -117,7 +127,9 @@ impl Session for Memory {
             .iter()
             .map(|ticket| {
                 let identity = ticket.state.get("identity").and_then(Value::as_str).unwrap_or_default();
-                let Some(thing) = things.get_mut(identity) else { return Err(CapabilityError::new(Kind::Failed, format!("`{identity}` is gone"))) };
+                let Some(thing) = things.get_mut(identity) else {
+                    return Err(CapabilityError::new(Kind::Failed, format!("`{identity}` is gone")));
+                };
                 thing.waits = thing.waits.saturating_sub(1);
                 if thing.waits > 0 {
                     return Ok(Step::Waiting { ticket: ticket.state.clone(), retry_after_ms: 1, note: "not ready yet".to_owned() });
@@ -149,7 +161,14 @@ impl Session for Memory {
             .things()
             .iter()
             .filter(|(_, thing)| thing.owner.as_ref() == Some(&owner))
-            .map(|(identity, _)| Observation { identity: identity.clone(), owner: Ownership::Ours, intact: true, phase: Phase::Present, outputs: Map::new(), drift: Vec::new() })
+            .map(|(identity, _)| Observation {
+                identity: identity.clone(),
+                owner: Ownership::Ours,
+                intact: true,
+                phase: Phase::Present,
+                outputs: Map::new(),
+                drift: Vec::new(),
+            })
             .collect())
     }
 }

@@ -60,7 +60,8 @@ impl World {
         }
         assert!(digests.len() > 8, "components were not built: run `cargo xtask test`");
         let cache = tempfile::tempdir().unwrap_or_else(|error| unreachable!("a temporary folder: {error}"));
-        let host = WasmHost::new(&HostSettings { cache: Some(cache.path().to_path_buf()), parallelism: 4 }, &planners, components.clone()).unwrap_or_else(|fault| unreachable!("{fault}"));
+        let host = WasmHost::new(&HostSettings { cache: Some(cache.path().to_path_buf()), parallelism: 4 }, &planners, components.clone())
+            .unwrap_or_else(|fault| unreachable!("{fault}"));
         Self { planners, host, components, digests, cache }
     }
 
@@ -89,14 +90,18 @@ impl World {
     /// If documents are invalid.
     #[must_use]
     pub fn input(&self, folder: &Path) -> PlanInput {
-        let loaded = load_application(&ApplicationInput { paths: vec![folder.join("app")], ..ApplicationInput::default() }).unwrap_or_else(|problems| unreachable!("{problems}"));
+        let loaded = load_application(&ApplicationInput { paths: vec![folder.join("app")], ..ApplicationInput::default() })
+            .unwrap_or_else(|problems| unreachable!("{problems}"));
         let mut layers = Vec::new();
         if folder.join("platform").exists() {
             layers.push((LayerName::Stored, Arc::new(self.platform(&folder.join("platform")))));
         }
         layers.push((LayerName::BuiltIn, Arc::new(self.platform(&binary::root().join("host/cli/platform")))));
         PlanInput {
-            environment: EnvironmentKey { application: loaded.model.application.clone(), environment: "dev".parse().unwrap_or_else(|_| unreachable!("a label")) },
+            environment: EnvironmentKey {
+                application: loaded.model.application.clone(),
+                environment: "dev".parse().unwrap_or_else(|_| unreachable!("a label")),
+            },
             environment_type: "development".parse().unwrap_or_else(|_| unreachable!("a label")),
             model: Arc::new(loaded.model),
             layers: Layers(layers),

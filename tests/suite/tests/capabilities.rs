@@ -17,6 +17,8 @@ async fn slow_memory() {
 async fn directory() {
     let folder = tempfile::tempdir().unwrap();
     contract::check(&DirectoryExecutor::new(folder.path())).await;
-    let left: Vec<_> = std::fs::read_dir(folder.path().join("manifests/shop/dev")).map(|entries| entries.flatten().map(|entry| entry.file_name()).collect()).unwrap_or_default();
+    let left: Vec<_> = std::fs::read_dir(folder.path().join("manifests/shop/dev"))
+        .map(|entries| entries.flatten().map(|entry| entry.file_name()).collect())
+        .unwrap_or_default();
     assert!(left.is_empty(), "nothing is left behind: {left:?}");
 }

@@ -96,7 +96,10 @@ fn what_people_see() {
     insta::assert_snapshot!("platform_list", stable(&folder.run("platform list")));
     // No secret in anything that was printed or kept in the open.
     let files = folder.files(".windlass");
-    assert!(files.iter().filter(|(name, _)| !name.contains("manifests/")).all(|(_, text)| !text.contains("k-2")), "a secret lies in the open");
+    assert!(
+        files.iter().filter(|(name, _)| !name.contains("manifests/")).all(|(_, text)| !text.contains("k-2")),
+        "a secret lies in the open"
+    );
 }
 
 #[test]
@@ -106,7 +109,10 @@ fn manifests_hold_what_was_planned() {
     let files = folder.files(".windlass/manifests/shop/dev");
     let secret = &files["shop-dev/secret-web-secrets.yaml"];
     assert!(secret.contains("main.KEY: k-1"), "{secret}");
-    insta::assert_snapshot!("deployment", files["shop-dev/deployment.apps-web.yaml"].lines().filter(|line| !line.contains("fingerprint")).collect::<Vec<_>>().join("\n"));
+    insta::assert_snapshot!(
+        "deployment",
+        files["shop-dev/deployment.apps-web.yaml"].lines().filter(|line| !line.contains("fingerprint")).collect::<Vec<_>>().join("\n")
+    );
     insta::assert_snapshot!("files", files.keys().cloned().collect::<Vec<_>>().join("\n"));
 }
 
@@ -127,7 +133,8 @@ fn strangers_files_stay() {
     // What vanished is restored; data that vanished is not.
     std::fs::remove_file(folder.path().join(".windlass/manifests/shop/dev/shop-dev/service-web.yaml")).unwrap();
     assert!(folder.ok("deploy shop -e dev --yes").err.contains("restoring"));
-    std::fs::remove_file(folder.path().join(".windlass/manifests/shop/dev/shop-dev/persistentvolumeclaim-postgres-web-db-data.yaml")).unwrap();
+    std::fs::remove_file(folder.path().join(".windlass/manifests/shop/dev/shop-dev/persistentvolumeclaim-postgres-web-db-data.yaml"))
+        .unwrap();
     let stopped = folder.run("deploy shop -e dev --yes");
     assert_eq!(stopped.code, 1);
     assert!(stopped.err.contains("held data and is gone"), "{}", stopped.err);
@@ -137,7 +144,13 @@ fn strangers_files_stay() {
 fn data_is_guarded() {
     let folder = application();
     folder.ok("deploy shop -e dev --image web=web:1 --yes");
-    folder.write("shop/web.score.yaml", &WEB.replace("  db: { type: postgres }\n", "").replace("      DB: postgres://${resources.db.username}:${resources.db.password}@${resources.db.host}/${resources.db.name}\n", ""));
+    folder.write(
+        "shop/web.score.yaml",
+        &WEB.replace("  db: { type: postgres }\n", "").replace(
+            "      DB: postgres://${resources.db.username}:${resources.db.password}@${resources.db.host}/${resources.db.name}\n",
+            "",
+        ),
+    );
     insta::assert_snapshot!("removed", stable(&folder.run("plan shop -e dev")));
     folder.ok("deploy shop -e dev --yes");
     let kept = folder.files(".windlass/manifests/shop/dev");
@@ -191,7 +204,10 @@ fn bad_input_and_usage() {
     insta::assert_snapshot!("missing_environment", stable(&folder.run("plan shop -e prod --image web=x")));
     insta::assert_snapshot!("missing_image", stable(&folder.run("plan shop -e dev")));
     insta::assert_snapshot!("wrong_type", stable(&folder.run("env create x --type developmnt --app shop")));
-    insta::assert_snapshot!("unconfirmed", stable(&folder.run("deploy shop -e dev --image web=web:1")).lines().last().unwrap_or_default().to_owned());
+    insta::assert_snapshot!(
+        "unconfirmed",
+        stable(&folder.run("deploy shop -e dev --image web=web:1")).lines().last().unwrap_or_default().to_owned()
+    );
     assert_eq!(folder.run("deploy").code, 64);
     assert_eq!(folder.run("nonsense").code, 64);
     assert_eq!(folder.run("schema Wrkload").code, 64);
@@ -281,7 +297,10 @@ fn appended_stages_reach_every_workload() {
         "apiVersion: windlass.dev/v1alpha1\nkind: EnvironmentType\nmetadata: { name: labelled }\nspec:\n  dataLoss: allow\n  workloadStages:\n    - name: labels\n      driver: { file: labels.wasm }\n      inputs: { labels: { team: \"${context.application}\" } }\n---\napiVersion: windlass.dev/v1alpha1\nkind: WorkloadProfile\nmetadata: { name: own }\nspec:\n  match: [{ workload: api }]\n  extends: base\n---\napiVersion: windlass.dev/v1alpha1\nkind: WorkloadProfile\nmetadata: { name: base }\nspec:\n  stages: [{ name: render, driver: { builtin: workload-default }, inputs: { replicas: 3 } }]\n",
     );
     for name in ["web", "api"] {
-        folder.write(&format!("app/{name}.yaml"), &format!("apiVersion: score.dev/v1b1\nmetadata: {{ name: {name} }}\ncontainers: {{ main: {{ image: x }} }}\n"));
+        folder.write(
+            &format!("app/{name}.yaml"),
+            &format!("apiVersion: score.dev/v1b1\nmetadata: {{ name: {name} }}\ncontainers: {{ main: {{ image: x }} }}\n"),
+        );
     }
     folder.ok("platform apply platform");
     folder.ok("deploy app -e dev --create-env labelled --yes");

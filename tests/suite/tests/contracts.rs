@@ -1,6 +1,12 @@
 //! What others rely on: frozen WIT, the SDK's copy of it, imports of the first-party drivers, arrows of the crates.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests: a failure here is the test's")]
 
-use std::{collections::{BTreeMap, BTreeSet}, fs, path::Path, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    process::Command,
+};
 
 use sha2::{Digest as _, Sha256};
 use windlass_suite::binary::{components, root};
@@ -9,12 +15,17 @@ use windlass_suite::binary::{components, root};
 fn released_wit_never_changes() {
     let wit = root().join("wit");
     let frozen = fs::read_to_string(wit.join("frozen.sha256")).unwrap();
-    let mut known: BTreeMap<String, String> = frozen.lines().filter_map(|line| line.split_once("  ")).map(|(hash, file)| (file.to_owned(), hash.to_owned())).collect();
+    let mut known: BTreeMap<String, String> =
+        frozen.lines().filter_map(|line| line.split_once("  ")).map(|(hash, file)| (file.to_owned(), hash.to_owned())).collect();
     for package in fs::read_dir(&wit).unwrap().flatten().filter(|entry| entry.path().is_dir()) {
         for file in fs::read_dir(package.path()).unwrap().flatten() {
             let name = file.path().strip_prefix(&wit).unwrap().display().to_string();
             let hash: String = Sha256::digest(fs::read(file.path()).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect();
-            assert_eq!(known.remove(&name), Some(hash), "{name} changed; a released package is frozen: make a new version, and `cargo xtask wit --freeze`");
+            assert_eq!(
+                known.remove(&name),
+                Some(hash),
+                "{name} changed; a released package is frozen: make a new version, and `cargo xtask wit --freeze`"
+            );
         }
     }
     assert!(known.is_empty(), "frozen files are gone: {known:?}");
@@ -47,7 +58,12 @@ fn allowed_edges() -> BTreeMap<String, BTreeSet<String>> {
         .filter(|line| line.starts_with("| `windlass-") || line.starts_with("| `xtask"))
         .map(|line| {
             let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-            let names = |cell: &str| cell.split(',').map(|name| name.trim().trim_matches('`').to_owned()).filter(|name| !name.is_empty() && name != "–").collect();
+            let names = |cell: &str| {
+                cell.split(',')
+                    .map(|name| name.trim().trim_matches('`').to_owned())
+                    .filter(|name| !name.is_empty() && name != "–")
+                    .collect()
+            };
             (cells[1].trim_matches('`').to_owned(), names(cells[3]))
         })
         .collect()
@@ -55,7 +71,11 @@ fn allowed_edges() -> BTreeMap<String, BTreeSet<String>> {
 
 #[test]
 fn arrows_point_down_the_table() {
-    let output = Command::new(env!("CARGO")).args(["metadata", "--format-version=1", "--no-deps", "--offline"]).current_dir(root()).output().unwrap();
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version=1", "--no-deps", "--offline"])
+        .current_dir(root())
+        .output()
+        .unwrap();
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let allowed = allowed_edges();
     let mut wrong = Vec::new();
@@ -63,7 +83,11 @@ fn arrows_point_down_the_table() {
         let name = package["name"].as_str().unwrap();
         let manifest = Path::new(package["manifest_path"].as_str().unwrap());
         // All drivers have one row, tests may import anything.
-        let row = if manifest.starts_with(root().join("drivers")) || manifest.starts_with(root().join("examples")) { "windlass-driver-*" } else { name };
+        let row = if manifest.starts_with(root().join("drivers")) || manifest.starts_with(root().join("examples")) {
+            "windlass-driver-*"
+        } else {
+            name
+        };
         let Some(edges) = allowed.get(row) else {
             wrong.push(format!("{name} has no row"));
             continue;
@@ -74,7 +98,13 @@ fn arrows_point_down_the_table() {
                 wrong.push(format!("{name} -> {dependency}"));
             }
             // Each of these libraries has one home.
-            for (library, homes) in [("wasmtime", &["windlass-runtime"][..]), ("sqlx", &["windlass-store"]), ("clap", &["windlass-cli"]), ("miette", &["windlass-cli"]), ("aes-gcm-siv", &["windlass-capability-secrets"])] {
+            for (library, homes) in [
+                ("wasmtime", &["windlass-runtime"][..]),
+                ("sqlx", &["windlass-store"]),
+                ("clap", &["windlass-cli"]),
+                ("miette", &["windlass-cli"]),
+                ("aes-gcm-siv", &["windlass-capability-secrets"]),
+            ] {
                 if dependency == library && !homes.contains(&name) {
                     wrong.push(format!("{name} names {library}"));
                 }

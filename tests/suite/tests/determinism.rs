@@ -1,4 +1,5 @@
 //! The same plan, byte for byte: 100 runs, any order, any parallelism, another folder, a child that owns nothing.
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a failure here is the test's")]
 
 use std::{collections::BTreeMap, process::Stdio};
 
@@ -50,7 +51,12 @@ fn one_plan_however_it_is_made() {
     moved.secrets.clone_from(&input.secrets);
     assert_eq!(world.plan(&moved).plan.unwrap().to_canonical().unwrap(), expected);
     // A child process with nothing but the input.
-    let components: BTreeMap<&String, String> = world.digests.iter().filter(|(name, _)| name.starts_with("builtin:")).map(|(name, digest)| (name, STANDARD.encode(world.components.bytes(digest).unwrap().as_slice()))).collect();
+    let components: BTreeMap<&String, String> = world
+        .digests
+        .iter()
+        .filter(|(name, _)| name.starts_with("builtin:"))
+        .map(|(name, digest)| (name, STANDARD.encode(world.components.bytes(digest).unwrap().as_slice())))
+        .collect();
     let request = serde_json::to_vec(&serde_json::json!({ "input": input, "components": components })).unwrap();
     let empty = Folder::new();
     let mut child = empty.command(&["plan-worker"]).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -89,13 +95,21 @@ fn every_well_known_type_can_be_deployed() {
         "service" | "service-port" => ", params: { workload: web }",
         _ => "",
     };
-    let resources: String = platform.resource_types.keys().filter(|name| name.as_str() != "k8s-namespace").map(|name| format!("  r-{name}: {{ type: {name}{} }}\n", params(name.as_str()))).collect();
+    let resources: String = platform
+        .resource_types
+        .keys()
+        .filter(|name| name.as_str() != "k8s-namespace")
+        .map(|name| format!("  r-{name}: {{ type: {name}{} }}\n", params(name.as_str())))
+        .collect();
     std::fs::write(folder.path().join("app/score.yaml"), format!("apiVersion: score.dev/v1b1\nmetadata: {{ name: web }}\nservice: {{ ports: {{ http: {{ port: 80 }} }} }}\ncontainers: {{ main: {{ image: x }} }}\nresources:\n{resources}")).unwrap();
     let output = world.plan(&world.input(folder.path()));
     let plan = output.plan.unwrap_or_else(|| panic!("{:#?}", output.diagnostics));
     // Every output that a type promises is there.
     for (name, kind) in &platform.resource_types {
-        let node = plan.nodes().find(|node| node.key.to_string().starts_with(&format!("{name}.default#"))).unwrap_or_else(|| panic!("no node of type {name}"));
+        let node = plan
+            .nodes()
+            .find(|node| node.key.to_string().starts_with(&format!("{name}.default#")))
+            .unwrap_or_else(|| panic!("no node of type {name}"));
         let promised = kind.spec.outputs["properties"].as_object().cloned().unwrap_or_default();
         for output in promised.keys() {
             assert!(node.outputs.contains_key(output), "{name} has no output {output}: {:?}", node.outputs);

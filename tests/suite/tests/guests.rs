@@ -1,4 +1,5 @@
 //! Hostile components: each contained with a finding that names driver, digest and limit, while others plan on.
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a failure here is the test's")]
 
 use std::{fs, path::Path};
 
@@ -60,7 +61,8 @@ fn findings(world: &World, component: &str, grants: &str) -> Vec<String> {
 #[test]
 fn each_is_contained_and_named() {
     let world = World::new();
-    let guests: Vec<String> = world.digests.keys().filter_map(|name| name.strip_prefix("file:")?.strip_suffix(".wasm")).map(str::to_owned).collect();
+    let guests: Vec<String> =
+        world.digests.keys().filter_map(|name| name.strip_prefix("file:")?.strip_suffix(".wasm")).map(str::to_owned).collect();
     assert!(guests.len() >= 28, "{guests:?}");
     let mut table = std::collections::BTreeMap::new();
     for guest in &guests {
@@ -148,7 +150,12 @@ fn tables_answers_and_files_that_no_compiler_emits() {
     let mut world = World::new();
     for (name, bytes) in [
         ("table_bomb", by_hand("(loop $again (drop (table.grow $table (ref.null func) (i32.const 1000))) (br $again))")),
-        ("huge_pointer", by_hand("(i32.store (i32.const 1024) (i32.const 0)) (i32.store (i32.const 1028) (i32.const 2147483647)) (i32.store (i32.const 1032) (i32.const 2147483647)) (return (i32.const 1024))")),
+        (
+            "huge_pointer",
+            by_hand(
+                "(i32.store (i32.const 1024) (i32.const 0)) (i32.store (i32.const 1028) (i32.const 2147483647)) (i32.store (i32.const 1032) (i32.const 2147483647)) (return (i32.const 1024))",
+            ),
+        ),
         ("grow_memory", by_hand("(loop $again (drop (memory.grow (i32.const 16))) (br $again))")),
         ("bad_discriminant", by_hand("(i32.store (i32.const 1024) (i32.const 77)) (return (i32.const 1024))")),
         ("wrong_world", b"\0asm\x0d\0\x01\0".to_vec()),
@@ -168,24 +175,52 @@ fn a_deferred_value_passes_where_it_may_be_sealed_and_is_refused_where_it_must_b
     let world = World::new();
     let folder = tempfile::tempdir().unwrap();
     documents(folder.path(), "deferred-output", OBJECTS);
-    fs::write(folder.path().join("app/score.yaml"), APPLICATION.replace("containers: { main: { image: x } }", "containers: { main: { image: x, variables: { LB: \"http://${resources.probe.value}\" } } }")).unwrap();
+    fs::write(
+        folder.path().join("app/score.yaml"),
+        APPLICATION.replace(
+            "containers: { main: { image: x } }",
+            "containers: { main: { image: x, variables: { LB: \"http://${resources.probe.value}\" } } }",
+        ),
+    )
+    .unwrap();
     let mut input = world.input(folder.path());
     input.secrets.insert("env/API_KEY".into(), 1);
     let plan = world.plan(&input).plan.unwrap();
     let deployment = plan.actions().find(|action| action.identity.contains("Deployment")).unwrap();
-    assert_eq!(windlass_model::sealed::displayed(&deployment.spec["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"]), "http://«deferred probe.default#web.probe:object/config./status/ip»");
+    assert_eq!(
+        windlass_model::sealed::displayed(&deployment.spec["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"]),
+        "http://«deferred probe.default#web.probe:object/config./status/ip»"
+    );
     assert!(deployment.depends_on.iter().any(|id| id.as_str() == "probe.default#web.probe:object/config"), "data is an edge");
     // `dns-static` must read its host.
     let dns = "---\napiVersion: windlass.dev/v1alpha1\nkind: ResourceDefinition\nmetadata: { name: dns }\nspec:\n  type: dns\n  driver: { builtin: dns-static }\n  resources: { lb: { type: probe } }\n  inputs: { host: \"${resources.lb.value}\" }\n";
     let platform = folder.path().join("platform/platform.yaml");
     fs::write(&platform, fs::read_to_string(&platform).unwrap() + dns).unwrap();
-    fs::write(folder.path().join("app/score.yaml"), APPLICATION.replace("  probe: { type: probe, params: {} }", "  dns: { type: dns }")).unwrap();
+    fs::write(folder.path().join("app/score.yaml"), APPLICATION.replace("  probe: { type: probe, params: {} }", "  dns: { type: dns }"))
+        .unwrap();
     let mut input = world.input(folder.path());
     input.secrets.insert("env/API_KEY".into(), 1);
-    assert_eq!(world.findings(&input), ["staged ResourceDefinition/dns: `dns.default#web.dns` needs `/spec/inputs/host`, known only after `probe.default#dns.web.dns.lb:object/config` is ready (at `/spec/inputs/host`)"]);
+    assert_eq!(
+        world.findings(&input),
+        [
+            "staged ResourceDefinition/dns: `dns.default#web.dns` needs `/spec/inputs/host`, known only after `probe.default#dns.web.dns.lb:object/config` is ready (at `/spec/inputs/host`)"
+        ]
+    );
     // A secret there is an error that names the field.
-    fs::write(&platform, fs::read_to_string(&platform).unwrap().replace("resources: { lb: { type: probe } }", "resources: { env: { type: environment } }").replace("${resources.lb.value}", "${resources.env.API_KEY}")).unwrap();
+    fs::write(
+        &platform,
+        fs::read_to_string(&platform)
+            .unwrap()
+            .replace("resources: { lb: { type: probe } }", "resources: { env: { type: environment } }")
+            .replace("${resources.lb.value}", "${resources.env.API_KEY}"),
+    )
+    .unwrap();
     let mut input = world.input(folder.path());
     input.secrets.insert("env/API_KEY".into(), 1);
-    assert_eq!(world.findings(&input), ["secret-in-open-field ResourceDefinition/dns: a secret can't stand in this field: the driver must read it (at `/spec/inputs/host`)"]);
+    assert_eq!(
+        world.findings(&input),
+        [
+            "secret-in-open-field ResourceDefinition/dns: a secret can't stand in this field: the driver must read it (at `/spec/inputs/host`)"
+        ]
+    );
 }

@@ -1,5 +1,6 @@
 //! `kill -9` at every point of a deployment, and again while resuming: the same end state, each file
 //! written once, nothing half-written left.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests: a failure here is the test's")]
 
 use windlass_suite::binary::Folder;
 
@@ -49,7 +50,12 @@ fn settled(folder: &Folder, expected: &[String], at: &str) {
     assert!(plan.err.contains("everything is as it was left"), "{at}: {}", plan.err);
     // One password, everywhere the same: it was made once.
     let files = folder.files(".windlass/manifests");
-    let passwords: std::collections::BTreeSet<&str> = files.iter().filter(|(name, _)| name.contains("/secret-")).flat_map(|(_, text)| text.lines()).filter_map(|line| line.trim().strip_prefix("password: ").or_else(|| line.trim().strip_prefix("main.PASSWORD: "))).collect();
+    let passwords: std::collections::BTreeSet<&str> = files
+        .iter()
+        .filter(|(name, _)| name.contains("/secret-"))
+        .flat_map(|(_, text)| text.lines())
+        .filter_map(|line| line.trim().strip_prefix("password: ").or_else(|| line.trim().strip_prefix("main.PASSWORD: ")))
+        .collect();
     assert!(passwords.len() <= 1, "{at}: {passwords:?}");
 }
 
@@ -79,7 +85,11 @@ fn kill_everywhere(prepare: &dyn Fn() -> Folder, line: &str, then: &str) {
 
 #[test]
 fn first_deployment() {
-    kill_everywhere(&|| application("1"), "deploy app -e dev --create-env development --yes", "deploy app -e dev --create-env development --yes");
+    kill_everywhere(
+        &|| application("1"),
+        "deploy app -e dev --create-env development --yes",
+        "deploy app -e dev --create-env development --yes",
+    );
 }
 
 #[test]

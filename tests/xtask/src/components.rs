@@ -31,7 +31,8 @@ pub(crate) fn build_all(place: &Place) -> Result<usize> {
     let folder = place.components();
     fs::create_dir_all(&folder)?;
     let mut count = 0;
-    for (modules, folder) in [(toolchain.output(place), folder.clone()), (toolchain.output(place).join("examples"), folder.join("guests"))] {
+    for (modules, folder) in [(toolchain.output(place), folder.clone()), (toolchain.output(place).join("examples"), folder.join("guests"))]
+    {
         fs::create_dir_all(&folder)?;
         for entry in fs::read_dir(&modules)? {
             let path = entry?.path();
@@ -66,7 +67,13 @@ fn members(folder: &Path) -> Result<Vec<String>> {
 
 /// Encodes one module; an unchanged component keeps its file, so that nothing behind it is built again.
 fn encode(module: &Path, folder: &Path) -> Result<()> {
-    let name = module.file_stem().context("no name")?.to_string_lossy().replace("windlass_driver_", "").replace("windlass_example_", "example-").replace('_', "-");
+    let name = module
+        .file_stem()
+        .context("no name")?
+        .to_string_lossy()
+        .replace("windlass_driver_", "")
+        .replace("windlass_example_", "example-")
+        .replace('_', "-");
     let bytes = fs::read(module)?;
     let component = ComponentEncoder::default()
         .validate(true)

@@ -20,15 +20,31 @@ const fn step(title: &'static str, arguments: &'static str) -> Step {
 const STEPS: &[Step] = &[
     step("Everything is checked at once", "validate shop"),
     step("The platform team stores its definitions", "platform apply shop/platform"),
-    step("A plan: what would happen, secret-free, with its digest", "plan shop -e development --create-env development --image web=ghcr.io/windlass-examples/web:1.0.0"),
-    step("The first deployment, into a folder", "deploy shop -e development --create-env development --image web=ghcr.io/windlass-examples/web:1.0.0 --yes"),
-    step("Another environment of another type: the same model", "plan shop -e live --create-env production --image web=ghcr.io/windlass-examples/web:1.0.0"),
+    step(
+        "A plan: what would happen, secret-free, with its digest",
+        "plan shop -e development --create-env development --image web=ghcr.io/windlass-examples/web:1.0.0",
+    ),
+    step(
+        "The first deployment, into a folder",
+        "deploy shop -e development --create-env development --image web=ghcr.io/windlass-examples/web:1.0.0 --yes",
+    ),
+    step(
+        "Another environment of another type: the same model",
+        "plan shop -e live --create-env production --image web=ghcr.io/windlass-examples/web:1.0.0",
+    ),
     step("CI announces a new image", "deploy shop -e development --image web=ghcr.io/windlass-examples/web:1.1.0 --yes"),
-    step("Why is it so?", "explain PersistentVolumeClaim/shop-development/postgres-main-db-data#/spec/resources/requests/storage -e development"),
+    step(
+        "Why is it so?",
+        "explain PersistentVolumeClaim/shop-development/postgres-main-db-data#/spec/resources/requests/storage -e development",
+    ),
     step("Once more: nothing to do, nothing written", "deploy shop -e development --yes"),
     step("Yesterday's model, definitions and components", "rollback -e development --yes"),
     step("The history", "history -e development"),
-    Step { title: "Bad input is refused: all errors, their lines, how to mend them", arguments: "deploy broken -e development --create-env development --yes", refused: true },
+    Step {
+        title: "Bad input is refused: all errors, their lines, how to mend them",
+        arguments: "deploy broken -e development --create-env development --yes",
+        refused: true,
+    },
 ];
 
 const BROKEN: &str = "\
@@ -57,14 +73,23 @@ pub(crate) fn run(place: &Place) -> Result<()> {
     let binary = place.target.join("debug/windlass");
     for step in STEPS {
         println!("\n\x1b[1m── {}\x1b[0m\n$ windlass {}\n", step.title, step.arguments);
-        let status = Command::new(&binary).args(step.arguments.split(' ')).current_dir(&folder).env("USER", "demo").status().context("windlass can't be started")?;
+        let status = Command::new(&binary)
+            .args(step.arguments.split(' '))
+            .current_dir(&folder)
+            .env("USER", "demo")
+            .status()
+            .context("windlass can't be started")?;
         if status.success() == step.refused {
             bail!("`windlass {}` ended with {status}", step.arguments);
         }
     }
     let svg = Command::new(&binary).args(["graph", "-e", "development", "--format", "svg"]).current_dir(&folder).output()?;
     fs::write(folder.join("graph.svg"), &svg.stdout)?;
-    println!("\nThe graph: {}\nThe manifests: {}", folder.join("graph.svg").display(), folder.join(".windlass/manifests/shop/development").display());
+    println!(
+        "\nThe graph: {}\nThe manifests: {}",
+        folder.join("graph.svg").display(),
+        folder.join(".windlass/manifests/shop/development").display()
+    );
     Ok(())
 }
 

@@ -43,6 +43,7 @@ fn run(words: &[&str]) -> Result<()> {
         }
         ["test", filter @ ..] => {
             components::build_all(&place)?;
+            lint(&place)?;
             test(&place, filter)
         }
         ["bench", names @ ..] => {
@@ -58,6 +59,18 @@ fn run(words: &[&str]) -> Result<()> {
             bail!("unknown command: {}", words.join(" "))
         }
     }
+}
+
+/// Checks style where the toolchain has the tools for it.
+fn lint(place: &place::Place) -> Result<()> {
+    let has = |tool: &str| place.cargo_command().args([tool, "--version"]).output().is_ok_and(|output| output.status.success());
+    if has("fmt") {
+        place.cargo(&["fmt", "--all", "--check"]).context("run `cargo fmt --all`")?;
+    }
+    if has("clippy") {
+        place.cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"])?;
+    }
+    Ok(())
 }
 
 /// Runs every test of the workspace; the tests' processes find binary and components by environment variables.

@@ -28,20 +28,29 @@ impl Toolchain {
             return Ok(Self::Rustup);
         }
         eprintln!("xtask: adding the target {TARGET}");
-        let added = Command::new("rustup").args(["target", "add", TARGET]).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+        let added = Command::new("rustup")
+            .args(["target", "add", TARGET])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success());
         if added && has_target() {
             return Ok(Self::Rustup);
         }
         if !debian_is_there() {
             eprintln!("xtask: rustup can't add it; installing Debian's compiler for it");
-            let apt = |arguments: &[&str]| succeed(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null()));
+            let apt = |arguments: &[&str]| {
+                succeed(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null()))
+            };
             apt(&["update", "-qq"])?;
             apt(&["install", "-y", "-qq", "--no-install-recommends", "rustc-web", "cargo-web", "rust-web-src", "lld-19"])?;
         }
         if debian_is_there() {
             return Ok(Self::Debian);
         }
-        bail!("no compiler for {TARGET}: run `rustup target add {TARGET}`, or install Debian's packages rustc-web cargo-web rust-web-src lld-19")
+        bail!(
+            "no compiler for {TARGET}: run `rustup target add {TARGET}`, or install Debian's packages rustc-web cargo-web rust-web-src lld-19"
+        )
     }
 
     /// Prepares a guest build.
@@ -50,7 +59,10 @@ impl Toolchain {
             Self::Rustup => place.cargo_command(),
             Self::Debian => {
                 let mut command = Command::new("/usr/bin/cargo");
-                command.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", "/usr/bin/wasm-ld-19");
+                command
+                    .env("RUSTC", "/usr/bin/rustc")
+                    .env("RUSTC_BOOTSTRAP", "1")
+                    .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", "/usr/bin/wasm-ld-19");
                 command
             }
         };
@@ -60,7 +72,11 @@ impl Toolchain {
         };
         // Paths of this machine must not enter a component: its digest is its name.
         let remap = format!("--remap-path-prefix={}=/windlass --remap-path-prefix={}=/cargo", place.root.display(), cargo_home());
-        command.current_dir(&place.root).env("CARGO_TARGET_DIR", place.target.join(folder)).env("RUSTFLAGS", remap).env_remove("CARGO_ENCODED_RUSTFLAGS");
+        command
+            .current_dir(&place.root)
+            .env("CARGO_TARGET_DIR", place.target.join(folder))
+            .env("RUSTFLAGS", remap)
+            .env_remove("CARGO_ENCODED_RUSTFLAGS");
         command.args(["build", "--profile", "guest", "--target", TARGET]);
         if self == Self::Debian {
             command.arg("-Zbuild-std=std,panic_abort");

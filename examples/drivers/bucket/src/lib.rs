@@ -35,10 +35,13 @@ impl ResourceDefinition for Bucket {
     fn define(request: Request<NoParams, Inputs>) -> Result<Answer<Outputs>, Diagnostics> {
         let bucket = names::of_resource(&request.key);
         let key = Generated::new("key");
-        Object::new("credentials", &json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": bucket },
-            "stringData": { "secret_key": key.value() },
-        }));
+        Object::new(
+            "credentials",
+            &json!({
+                "apiVersion": "v1", "kind": "Secret", "metadata": { "name": bucket },
+                "stringData": { "secret_key": key.value() },
+            }),
+        );
         Ok(Answer::new(Outputs { bucket, endpoint: request.inputs.endpoint, secret_key: key.value() }))
     }
 }

@@ -27,7 +27,13 @@ use crate::{
     workspace::{Planned, Workspace},
 };
 
-pub(crate) async fn deploy(global: &Global, path: &Path, planning: &Planning, applying: &Applying, format: Format) -> Result<Code, Failure> {
+pub(crate) async fn deploy(
+    global: &Global,
+    path: &Path,
+    planning: &Planning,
+    applying: &Applying,
+    format: Format,
+) -> Result<Code, Failure> {
     let workspace = Workspace::open(global).await?;
     let planned = match Bundle::read(path)? {
         Some(bundle) => from_bundle(&workspace, bundle, planning).await?,
@@ -47,7 +53,12 @@ async fn from_bundle(workspace: &Workspace, bundle: Bundle, planning: &Planning)
     if planning.environment.env != plan.environment || planning.environment.app.as_ref().is_some_and(|app| *app != plan.application) {
         return Err(Failure::usage(format!("the plan is for `{key}`")).hint(format!("say `-e {}`", plan.environment)));
     }
-    let given = bundle.layers.0.iter().find(|(layer, _)| *layer == LayerName::Given).map(|(_, platform)| (platform.as_ref().clone(), bundle.provenance.clone()));
+    let given = bundle
+        .layers
+        .0
+        .iter()
+        .find(|(layer, _)| *layer == LayerName::Given)
+        .map(|(_, platform)| (platform.as_ref().clone(), bundle.provenance.clone()));
     let given_platform = given.is_some();
     let (layers, _) = workspace.layers(given).await?;
     workspace.ensure_environment(&key, Some(&plan.environment_type), &layers, true).await?;
@@ -90,20 +101,37 @@ pub(crate) async fn deployed(workspace: &Workspace, key: &EnvironmentKey, number
     let state = workspace.state(key).await?;
     let model = workspace.read("model", &documents.model).await?;
     let input = workspace.plan_input(key, &plan.environment_type, Some(&state), model, layers).await?;
-    Ok(Planned { input, plan, provenance: workspace.read("provenance", &documents.provenance).await?, driver_calls: 0, given_platform: false })
+    Ok(Planned {
+        input,
+        plan,
+        provenance: workspace.read("provenance", &documents.provenance).await?,
+        driver_calls: 0,
+        given_platform: false,
+    })
 }
 
-pub(crate) async fn rollback(global: &Global, environment: &Environment, deployment: Option<DeploymentNumber>, applying: &Applying) -> Result<Code, Failure> {
+pub(crate) async fn rollback(
+    global: &Global,
+    environment: &Environment,
+    deployment: Option<DeploymentNumber>,
+    applying: &Applying,
+) -> Result<Code, Failure> {
     let workspace = Workspace::open(global).await?;
     let key = workspace.find(environment).await?;
     let state = workspace.state(&key).await?;
     let history = workspace.store.deployments(&key).await?;
     let target = match deployment {
-        Some(number) => history.iter().find(|deployment| deployment.number == number).ok_or_else(|| Failure::new(Code::BadInput, format!("there is no deployment {number} of `{key}`")).hint("`windlass history` lists them"))?,
+        Some(number) => history.iter().find(|deployment| deployment.number == number).ok_or_else(|| {
+            Failure::new(Code::BadInput, format!("there is no deployment {number} of `{key}`")).hint("`windlass history` lists them")
+        })?,
         None => history
             .iter()
             .skip(1)
-            .find(|deployment| deployment.status == DeploymentStatus::Succeeded && state.last.as_ref().is_none_or(|last| last.plan != deployment.plan) && deployment.verb != Verb::Destroy)
+            .find(|deployment| {
+                deployment.status == DeploymentStatus::Succeeded
+                    && state.last.as_ref().is_none_or(|last| last.plan != deployment.plan)
+                    && deployment.verb != Verb::Destroy
+            })
             .ok_or_else(|| Failure::failed(format!("there is no earlier deployment of `{key}` that succeeded")))?,
     };
     let documents = workspace.store.documents_of(&key, target.number).await?;
@@ -116,13 +144,26 @@ pub(crate) async fn rollback(global: &Global, environment: &Environment, deploym
     let places: windlass_model::application::Provenance = workspace.read("provenance", &documents.provenance).await?;
     provenance.0.extend(places.0);
     let environment_type = state.record.environment_type.clone();
-    let mut input = workspace.plan_input(&key, &environment_type, Some(&state), workspace.read("model", &documents.model).await?, layers).await?;
+    let mut input =
+        workspace.plan_input(&key, &environment_type, Some(&state), workspace.read("model", &documents.model).await?, layers).await?;
     // Images that were left open then are those of then.
     let plan_then: Plan = workspace.read("plan", &documents.plan).await?;
     input.last_images.extend(plan_then.images);
-    input.grants_at_most = Some(today.0.iter().rev().flat_map(|(_, platform)| platform.definitions.values().map(|definition| (definition.name().clone(), definition.spec.grants.clone()))).collect());
+    input.grants_at_most = Some(
+        today
+            .0
+            .iter()
+            .rev()
+            .flat_map(|(_, platform)| {
+                platform.definitions.values().map(|definition| (definition.name().clone(), definition.spec.grants.clone()))
+            })
+            .collect(),
+    );
     let planned = finish(&workspace, input, provenance, false)?;
-    print::note(&format!("Rolling back to deployment {}: its model, definitions and components; today's connections, environment type and secrets.", target.number));
+    print::note(&format!(
+        "Rolling back to deployment {}: its model, definitions and components; today's connections, environment type and secrets.",
+        target.number
+    ));
     let request = workspace.request(&planned, Verb::Rollback, applying, Some(target.number))?;
     go(&workspace, &planned.plan, &request, applying, Format::Text).await
 }
@@ -131,11 +172,20 @@ pub(crate) async fn rollback(global: &Global, environment: &Environment, deploym
 fn mixed(then: &Layers, today: &Layers) -> Layers {
     let mut layers: Vec<(LayerName, Arc<Platform>)> = Vec::new();
     for name in [LayerName::Given, LayerName::Stored, LayerName::BuiltIn] {
-        let find = |layers: &Layers| layers.0.iter().find(|(layer, _)| *layer == name).map(|(_, platform)| platform.as_ref().clone()).unwrap_or_default();
+        let find = |layers: &Layers| {
+            layers.0.iter().find(|(layer, _)| *layer == name).map(|(_, platform)| platform.as_ref().clone()).unwrap_or_default()
+        };
         let (old, new) = (find(then), find(today));
         let mut components: BTreeMap<_, _> = new.components;
         components.extend(old.components);
-        let platform = Platform { connections: new.connections, environment_types: new.environment_types, components, definitions: old.definitions, profiles: old.profiles, resource_types: old.resource_types };
+        let platform = Platform {
+            connections: new.connections,
+            environment_types: new.environment_types,
+            components,
+            definitions: old.definitions,
+            profiles: old.profiles,
+            resource_types: old.resource_types,
+        };
         if !platform.is_empty() {
             layers.push((name, Arc::new(platform)));
         }
@@ -195,8 +245,12 @@ fn finish_outcome(outcome: &Outcome, plan: &Plan) -> Result<Code, Failure> {
                 None => failure,
             })
         }
-        Outcome::Cancelled(number) => Err(Failure::new(Code::Interrupted, format!("deployment {number} of {target} was stopped between two actions")).hint("`deploy` again goes on from here")),
-        Outcome::TimedOut(number) => Err(Failure::new(Code::TimedOut, format!("deployment {number} of {target} is still under way")).hint(format!("`windlass resume -e {}` waits for it", plan.environment))),
+        Outcome::Cancelled(number) => {
+            Err(Failure::new(Code::Interrupted, format!("deployment {number} of {target} was stopped between two actions"))
+                .hint("`deploy` again goes on from here"))
+        }
+        Outcome::TimedOut(number) => Err(Failure::new(Code::TimedOut, format!("deployment {number} of {target} is still under way"))
+            .hint(format!("`windlass resume -e {}` waits for it", plan.environment))),
     }
 }
 

@@ -23,9 +23,11 @@ pub(crate) fn schema(kind: &str) -> Result<Code, Failure> {
             print::out(&(text + "\n"))?;
             Ok(Code::Done)
         }
-        None => Err(Failure::usage(format!("there is no kind `{kind}`")).hint(match windlass_resolve::nearest(kind, KINDS.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("kinds: {}", KINDS.join(", ")),
-        })),
+        None => {
+            Err(Failure::usage(format!("there is no kind `{kind}`")).hint(match windlass_resolve::nearest(kind, KINDS.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("kinds: {}", KINDS.join(", ")),
+            }))
+        }
     }
 }

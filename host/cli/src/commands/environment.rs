@@ -12,14 +12,32 @@ use crate::{
     workspace::{self, Workspace},
 };
 
-pub(crate) async fn create(global: &Global, name: &EnvironmentName, environment_type: &EnvironmentTypeName, app: Option<&ApplicationName>) -> Result<Code, Failure> {
+pub(crate) async fn create(
+    global: &Global,
+    name: &EnvironmentName,
+    environment_type: &EnvironmentTypeName,
+    app: Option<&ApplicationName>,
+) -> Result<Code, Failure> {
     let workspace = Workspace::open(global).await?;
     let application = match app {
         Some(app) => app.clone(),
-        None => super::plan::load(vec![std::path::PathBuf::from(".")], None, &crate::arguments::Application { images: Vec::new(), overrides_file: None, override_properties: Vec::new(), platform: None })
-            .map_err(|_| Failure::usage("it is not said of which application").hint("say `--app NAME`, or run it in the application's folder"))?
+        None => {
+            super::plan::load(
+                vec![std::path::PathBuf::from(".")],
+                None,
+                &crate::arguments::Application {
+                    images: Vec::new(),
+                    overrides_file: None,
+                    override_properties: Vec::new(),
+                    platform: None,
+                },
+            )
+            .map_err(|_| {
+                Failure::usage("it is not said of which application").hint("say `--app NAME`, or run it in the application's folder")
+            })?
             .0
-            .application,
+            .application
+        }
     };
     let (layers, _) = workspace.layers(None).await?;
     workspace::check_type(environment_type, &layers)?;
@@ -55,7 +73,12 @@ pub(crate) async fn show(global: &Global, environment: &Environment, format: For
     let state = workspace.state(&key).await?;
     if format != Format::Text {
         // Neither ciphertexts nor keyed hashes are anybody's business.
-        let actions: Vec<_> = state.recorded.actions.values().map(|action| windlass_model::state::RecordedAction { resolved: None, mac: None, ..action.clone() }).collect();
+        let actions: Vec<_> = state
+            .recorded
+            .actions
+            .values()
+            .map(|action| windlass_model::state::RecordedAction { resolved: None, mac: None, ..action.clone() })
+            .collect();
         print::structured(format, &serde_json::json!({ "environment": state.record, "actions": actions }))?;
         return Ok(Code::Done);
     }
@@ -72,7 +95,12 @@ pub(crate) async fn show(global: &Global, environment: &Environment, format: For
                 Status::Retained => "retained",
                 Status::Deleting => "deleting",
             };
-            vec![print::object(&action.identity), status.to_owned(), action.connection.to_string(), if action.holds_data { "holds data".to_owned() } else { String::new() }]
+            vec![
+                print::object(&action.identity),
+                status.to_owned(),
+                action.connection.to_string(),
+                if action.holds_data { "holds data".to_owned() } else { String::new() },
+            ]
         })
         .collect();
     print::table(&["object", "status", "connection", ""], rows)?;

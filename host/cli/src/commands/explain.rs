@@ -18,7 +18,9 @@ pub(crate) async fn explain(global: &Global, object: &str, environment: &Environ
     let last = workspace.state(&key).await?.last.ok_or_else(|| Failure::failed(format!("nothing was deployed to `{key}` yet")))?;
     let planned = super::apply::deployed(&workspace, &key, last.number).await?;
     let (node, action, pointer) = find(&planned.plan, object)?;
-    let explanation = ask(&planned.input, &workspace.planning.planners, &workspace.planning.host, &node, action.as_ref(), pointer.as_deref()).map_err(|diagnostics| workspace::located(diagnostics, &planned.provenance))?;
+    let explanation =
+        ask(&planned.input, &workspace.planning.planners, &workspace.planning.host, &node, action.as_ref(), pointer.as_deref())
+            .map_err(|diagnostics| workspace::located(diagnostics, &planned.provenance))?;
     match format {
         Format::Text => print::out(&text(&workspace, &explanation, &planned.provenance))?,
         Format::Json | Format::Yaml => print::structured(format, &explanation)?,
@@ -46,27 +48,46 @@ fn find(plan: &Plan, text: &str) -> Result<(NodeKey, Option<ActionId>, Option<St
     match matching.as_slice() {
         [(node, action, _)] => Ok(((*node).clone(), Some((*action).clone()), pointer)),
         [] => {
-            let known: Vec<String> = plan.nodes().flat_map(|node| std::iter::once(node.key.to_string()).chain(node.actions.iter().map(|action| print::object(&action.identity)))).collect();
+            let known: Vec<String> = plan
+                .nodes()
+                .flat_map(|node| {
+                    std::iter::once(node.key.to_string()).chain(node.actions.iter().map(|action| print::object(&action.identity)))
+                })
+                .collect();
             let failure = Failure::new(Code::BadInput, format!("there is no `{object}` here"));
             Err(match windlass_resolve::nearest(object, known.iter().map(String::as_str)) {
                 Some(near) => failure.hint(format!("did you mean `{near}`?")),
                 None => failure.hint(format!("for example: {}", known.iter().take(4).cloned().collect::<Vec<_>>().join(", "))),
             })
         }
-        several => Err(Failure::usage(format!("`{object}` may be {}", several.iter().map(|(_, _, shown)| format!("`{shown}`")).collect::<Vec<_>>().join(" or ")))),
+        several => Err(Failure::usage(format!(
+            "`{object}` may be {}",
+            several.iter().map(|(_, _, shown)| format!("`{shown}`")).collect::<Vec<_>>().join(" or ")
+        ))),
     }
 }
 
 fn text(workspace: &Workspace, explanation: &Explanation, provenance: &Provenance) -> String {
     let mut out = String::new();
     let place = |document: &str, pointer: &str| provenance.0.get(document).map_or_else(|| document.to_owned(), |file| file.locate(pointer));
-    let _ = writeln!(out, "{}{}", explanation.action.as_ref().map_or_else(|| explanation.node.to_string(), ToString::to_string), explanation.pointer.as_ref().map(|pointer| format!("#{pointer}")).unwrap_or_default());
+    let _ = writeln!(
+        out,
+        "{}{}",
+        explanation.action.as_ref().map_or_else(|| explanation.node.to_string(), ToString::to_string),
+        explanation.pointer.as_ref().map(|pointer| format!("#{pointer}")).unwrap_or_default()
+    );
     if let (Some(value), Some(_)) = (&explanation.value, &explanation.pointer) {
         let _ = writeln!(out, "  is          {}", sealed::displayed(value));
     }
     for leaf in &explanation.causes {
         if explanation.pointer.is_some() {
-            let _ = writeln!(out, "  because of  {} {} = {}", place(&leaf.document, &leaf.pointer), leaf.pointer, sealed::displayed(&leaf.value));
+            let _ = writeln!(
+                out,
+                "  because of  {} {} = {}",
+                place(&leaf.document, &leaf.pointer),
+                leaf.pointer,
+                sealed::displayed(&leaf.value)
+            );
         }
     }
     if explanation.pointer.is_some() && explanation.causes.is_empty() {
@@ -78,8 +99,15 @@ fn text(workspace: &Workspace, explanation: &Explanation, provenance: &Provenanc
             NodeKey::Workload(_) => "WorkloadProfile",
         };
         let document = format!("{kind}/{}", definition.name);
-        let rule = definition.rule.as_ref().and_then(|rule| serde_json::to_string(rule).ok()).unwrap_or_else(|| "applies everywhere".to_owned());
-        let _ = writeln!(out, "  definition  {} ({}), {}: {rule}", definition.name, definition.layer.label(), place(&document, "/metadata/name"));
+        let rule =
+            definition.rule.as_ref().and_then(|rule| serde_json::to_string(rule).ok()).unwrap_or_else(|| "applies everywhere".to_owned());
+        let _ = writeln!(
+            out,
+            "  definition  {} ({}), {}: {rule}",
+            definition.name,
+            definition.layer.label(),
+            place(&document, "/metadata/name")
+        );
     } else if matches!(explanation.node, NodeKey::Resource(_)) {
         let _ = writeln!(out, "  definition  none: the host makes it itself");
     }

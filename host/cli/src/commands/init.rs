@@ -115,7 +115,8 @@ pub(crate) fn init(folder: &Path, workload: Option<&WorkloadName>, with: &[Strin
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
     use std::io::Write as _;
     let mut file = fs::OpenOptions::new().write(true).create_new(true).open(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => Failure::new(Code::BadInput, format!("{} exists already", path.display())).hint("choose another folder, or `--workload NAME` for one more workload"),
+        std::io::ErrorKind::AlreadyExists => Failure::new(Code::BadInput, format!("{} exists already", path.display()))
+            .hint("choose another folder, or `--workload NAME` for one more workload"),
         _ => Failure::failed(format!("{} can't be written: {error}", path.display())),
     })?;
     file.write_all(text.as_bytes())?;

@@ -23,7 +23,10 @@ pub(crate) async fn status(global: &Global, environment: &Environment, format: F
     let state = workspace.state(&key).await?;
     let count = |status: Status| state.recorded.actions.values().filter(|action| action.status == status).count();
     if format != Format::Text {
-        print::structured(format, &serde_json::json!({ "environment": state.record, "last": state.last, "lastSucceeded": state.last_succeeded, "live": count(Status::Live), "retained": count(Status::Retained) }))?;
+        print::structured(
+            format,
+            &serde_json::json!({ "environment": state.record, "last": state.last, "lastSucceeded": state.last_succeeded, "live": count(Status::Live), "retained": count(Status::Retained) }),
+        )?;
         return Ok(Code::Done);
     }
     let mut out = format!("{key} ({})\n", state.record.environment_type);
@@ -37,13 +40,19 @@ pub(crate) async fn status(global: &Global, environment: &Environment, format: F
             }
             if last.status == DeploymentStatus::Running {
                 let events = workspace.store.events(&key, last.number, 0).await?;
-                let at = events.last().map(|event| format!("interrupted, or under way, after: {}", event.event.sentence())).unwrap_or_default();
+                let at =
+                    events.last().map(|event| format!("interrupted, or under way, after: {}", event.event.sentence())).unwrap_or_default();
                 out.push_str(&format!("  {at}\n  `windlass resume -e {}` goes on\n", key.environment));
             }
         }
     }
     out.push_str(&format!("  objects     {} live", count(Status::Live)));
-    for (status, word) in [(Status::Retained, "retained"), (Status::Intended, "intended"), (Status::Deleting, "being deleted"), (Status::Uncertain, "uncertain")] {
+    for (status, word) in [
+        (Status::Retained, "retained"),
+        (Status::Intended, "intended"),
+        (Status::Deleting, "being deleted"),
+        (Status::Uncertain, "uncertain"),
+    ] {
         if count(status) > 0 {
             out.push_str(&format!(", {} {word}", count(status)));
         }
@@ -70,19 +79,38 @@ pub(crate) async fn history(global: &Global, environment: &Environment, format: 
             if deployment.given_platform {
                 notes.push("with --platform".to_owned());
             }
-            vec![deployment.number.to_string(), deployment.verb.to_string(), deployment.status.word().to_owned(), deployment.started_at.clone(), deployment.actor.subject.clone(), deployment.plan.short(), notes.join(", ")]
+            vec![
+                deployment.number.to_string(),
+                deployment.verb.to_string(),
+                deployment.status.word().to_owned(),
+                deployment.started_at.clone(),
+                deployment.actor.subject.clone(),
+                deployment.plan.short(),
+                notes.join(", "),
+            ]
         })
         .collect();
     print::table(&["number", "verb", "status", "started", "by", "plan", ""], rows)?;
     Ok(Code::Done)
 }
 
-pub(crate) async fn events(global: &Global, environment: &Environment, deployment: Option<DeploymentNumber>, format: Format, follow: bool) -> Result<Code, Failure> {
+pub(crate) async fn events(
+    global: &Global,
+    environment: &Environment,
+    deployment: Option<DeploymentNumber>,
+    format: Format,
+    follow: bool,
+) -> Result<Code, Failure> {
     let workspace = Workspace::open(global).await?;
     let key = workspace.find(environment).await?;
     let number = match deployment {
         Some(number) => number,
-        None => workspace.state(&key).await?.last.map(|last| last.number).ok_or_else(|| Failure::failed(format!("nothing was deployed to `{key}` yet")))?,
+        None => workspace
+            .state(&key)
+            .await?
+            .last
+            .map(|last| last.number)
+            .ok_or_else(|| Failure::failed(format!("nothing was deployed to `{key}` yet")))?,
     };
     workspace.store.documents_of(&key, number).await?;
     let mut after = 0;
@@ -100,7 +128,12 @@ pub(crate) async fn events(global: &Global, environment: &Environment, deploymen
                 }
             }
         }
-        let ended = workspace.store.deployments(&key).await?.iter().any(|deployment| deployment.number == number && deployment.status != DeploymentStatus::Running);
+        let ended = workspace
+            .store
+            .deployments(&key)
+            .await?
+            .iter()
+            .any(|deployment| deployment.number == number && deployment.status != DeploymentStatus::Running);
         if !follow || ended {
             return Ok(Code::Done);
         }
@@ -108,7 +141,14 @@ pub(crate) async fn events(global: &Global, environment: &Environment, deploymen
     }
 }
 
-pub(crate) async fn graph(global: &Global, path: Option<&Path>, environment: &Environment, application: &Application, environment_type: Option<&EnvironmentTypeName>, format: GraphFormat) -> Result<Code, Failure> {
+pub(crate) async fn graph(
+    global: &Global,
+    path: Option<&Path>,
+    environment: &Environment,
+    application: &Application,
+    environment_type: Option<&EnvironmentTypeName>,
+    format: GraphFormat,
+) -> Result<Code, Failure> {
     let workspace = Workspace::open(global).await?;
     let plan: Plan = match path {
         Some(path) => {
@@ -124,7 +164,11 @@ pub(crate) async fn graph(global: &Global, path: Option<&Path>, environment: &En
         }
         None => {
             let key = workspace.find(environment).await?;
-            let last = workspace.state(&key).await?.last.ok_or_else(|| Failure::failed(format!("nothing was deployed to `{key}` yet")).hint("name a PATH"))?;
+            let last = workspace
+                .state(&key)
+                .await?
+                .last
+                .ok_or_else(|| Failure::failed(format!("nothing was deployed to `{key}` yet")).hint("name a PATH"))?;
             workspace.read("plan", &last.plan).await?
         }
     };

@@ -27,23 +27,33 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Code, Failure> {
         Command::Init { dir, workload, with } => init::init(&dir, workload.as_ref(), &with),
         Command::Validate { paths } => documents::validate(&paths),
         Command::Schema { kind } => documents::schema(&kind),
-        Command::Render { paths, output, env, r#type, namespace, generate_namespace, with_secrets, app, application } => {
-            render::render(&render::Render { paths, output, environment: env, environment_type: r#type, namespace, generate_namespace, with_secrets, app }, &application)
-        }
+        Command::Render { paths, output, env, r#type, namespace, generate_namespace, with_secrets, app, application } => render::render(
+            &render::Render { paths, output, environment: env, environment_type: r#type, namespace, generate_namespace, with_secrets, app },
+            &application,
+        ),
         Command::Platform(Platform::Apply { dir }) => platform::apply(&global, &dir).await,
         Command::Platform(Platform::List { output }) => platform::list(&global, output.output).await,
         Command::Platform(Platform::Show { name, output }) => platform::show(&global, &name, output.output).await,
-        Command::Platform(Platform::Diff { dir, env, output, detailed_exitcode }) => platform::diff(&global, &dir, &env, output.output, detailed_exitcode).await,
+        Command::Platform(Platform::Diff { dir, env, output, detailed_exitcode }) => {
+            platform::diff(&global, &dir, &env, output.output, detailed_exitcode).await
+        }
         Command::Env(Env::Create { name, r#type, app }) => environment::create(&global, &name, &r#type, app.as_ref()).await,
         Command::Env(Env::List { output }) => environment::list(&global, output.output).await,
         Command::Env(Env::Show { environment, output }) => environment::show(&global, &environment, output.output).await,
-        Command::Plan { path, planning, output, out, destroy, refresh, detailed_exitcode } => plan::plan(&global, path.as_deref(), &planning, output.output, &plan::Options { out, destroy, refresh, detailed_exitcode }).await,
+        Command::Plan { path, planning, output, out, destroy, refresh, detailed_exitcode } => {
+            plan::plan(&global, path.as_deref(), &planning, output.output, &plan::Options { out, destroy, refresh, detailed_exitcode })
+                .await
+        }
         Command::Deploy { path, planning, applying, output } => apply::deploy(&global, &path, &planning, &applying, output.output).await,
         Command::Resume { environment, applying } => apply::resume(&global, &environment, &applying).await,
         Command::Status { environment, output } => inspect::status(&global, &environment, output.output).await,
         Command::History { environment, output } => inspect::history(&global, &environment, output.output).await,
-        Command::Events { deployment, environment, output, follow } => inspect::events(&global, &environment, deployment, output.output, follow).await,
-        Command::Graph { path, environment, application, r#type, format } => inspect::graph(&global, path.as_deref(), &environment, &application, r#type.as_ref(), format).await,
+        Command::Events { deployment, environment, output, follow } => {
+            inspect::events(&global, &environment, deployment, output.output, follow).await
+        }
+        Command::Graph { path, environment, application, r#type, format } => {
+            inspect::graph(&global, path.as_deref(), &environment, &application, r#type.as_ref(), format).await
+        }
         Command::Explain { object, environment, output } => explain::explain(&global, &object, &environment, output.output).await,
         Command::Rollback { deployment, environment, applying } => apply::rollback(&global, &environment, deployment, &applying).await,
         Command::Destroy { environment, applying } => apply::destroy(&global, &environment, &applying).await,

@@ -27,17 +27,28 @@ pub(crate) struct Options {
 }
 
 /// Reads an application as the command line changes it.
-pub(crate) fn load(paths: Vec<PathBuf>, app: Option<&windlass_model::name::ApplicationName>, application: &Application) -> Result<(Model, Provenance), Failure> {
+pub(crate) fn load(
+    paths: Vec<PathBuf>,
+    app: Option<&windlass_model::name::ApplicationName>,
+    application: &Application,
+) -> Result<(Model, Provenance), Failure> {
     let overrides = match &application.overrides_file {
         Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|error| Failure::new(Code::BadInput, format!("{} can't be read: {error}", path.display())))?;
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| Failure::new(Code::BadInput, format!("{} can't be read: {error}", path.display())))?;
             let source = std::sync::Arc::new(windlass_document::Source { path: path.display().to_string(), text });
             windlass_document::parse(&source)?.first().map(windlass_document::Node::to_value)
         }
         None => None,
     };
-    let properties = application.override_properties.iter().map(|text| parse_property(text)).collect::<Result<_, _>>().map_err(|error| Failure::usage(format!("--override-property: {error}")))?;
-    let loaded = load_application(&ApplicationInput { paths, name: app.cloned(), images: application.images.clone(), overrides, properties })?;
+    let properties = application
+        .override_properties
+        .iter()
+        .map(|text| parse_property(text))
+        .collect::<Result<_, _>>()
+        .map_err(|error| Failure::usage(format!("--override-property: {error}")))?;
+    let loaded =
+        load_application(&ApplicationInput { paths, name: app.cloned(), images: application.images.clone(), overrides, properties })?;
     Ok((loaded.model, loaded.provenance))
 }
 
@@ -74,7 +85,13 @@ pub(crate) async fn plan_destroy(workspace: &Workspace, key: &EnvironmentKey) ->
     let (layers, provenance) = workspace.layers(None).await?;
     let model = match &state.last {
         Some(last) => workspace.read("model", &last.model).await?,
-        None => Model { application: key.application.clone(), workloads: std::collections::BTreeMap::new(), resources: std::collections::BTreeMap::new(), environments: Vec::new(), complete: true },
+        None => Model {
+            application: key.application.clone(),
+            workloads: std::collections::BTreeMap::new(),
+            resources: std::collections::BTreeMap::new(),
+            environments: Vec::new(),
+            complete: true,
+        },
     };
     let environment_type = state.record.environment_type.clone();
     let mut input = workspace.plan_input(key, &environment_type, Some(&state), model, layers).await?;
@@ -82,18 +99,32 @@ pub(crate) async fn plan_destroy(workspace: &Workspace, key: &EnvironmentKey) ->
     finish(workspace, input, provenance, false)
 }
 
-pub(crate) fn finish(workspace: &Workspace, input: windlass_engine::PlanInput, provenance: Provenance, given_platform: bool) -> Result<Planned, Failure> {
+pub(crate) fn finish(
+    workspace: &Workspace,
+    input: windlass_engine::PlanInput,
+    provenance: Provenance,
+    given_platform: bool,
+) -> Result<Planned, Failure> {
     let (plan, driver_calls) = workspace.planning.plan(&input, &provenance)?;
     Ok(Planned { input, plan, provenance, driver_calls, given_platform })
 }
 
-pub(crate) async fn plan(global: &Global, path: Option<&Path>, planning: &Planning, format: Format, options: &Options) -> Result<Code, Failure> {
+pub(crate) async fn plan(
+    global: &Global,
+    path: Option<&Path>,
+    planning: &Planning,
+    format: Format,
+    options: &Options,
+) -> Result<Code, Failure> {
     let workspace = Workspace::open(global).await?;
     let planned = match (path, options.destroy) {
         (Some(path), false) => plan_path(&workspace, path, planning, false).await?,
         (path, true) => {
             let key = match path {
-                Some(path) => workspace::key(&load(vec![path.to_path_buf()], planning.environment.app.as_ref(), &planning.application)?.0.application, &planning.environment.env),
+                Some(path) => workspace::key(
+                    &load(vec![path.to_path_buf()], planning.environment.app.as_ref(), &planning.application)?.0.application,
+                    &planning.environment.env,
+                ),
                 None => workspace.find(&planning.environment).await?,
             };
             plan_destroy(&workspace, &key).await?
@@ -102,7 +133,14 @@ pub(crate) async fn plan(global: &Global, path: Option<&Path>, planning: &Planni
     };
     show(&planned.plan, format)?;
     if format == Format::Text {
-        print::diagnostics(&planned.plan.warnings.iter().map(|warning| (warning.clone(), planned.provenance.0.get(&warning.subject).map(|file| file.locate(&warning.pointer)))).collect::<Vec<_>>());
+        print::diagnostics(
+            &planned
+                .plan
+                .warnings
+                .iter()
+                .map(|warning| (warning.clone(), planned.provenance.0.get(&warning.subject).map(|file| file.locate(&warning.pointer))))
+                .collect::<Vec<_>>(),
+        );
     }
     if std::env::var_os("WINDLASS_COUNT_CALLS").is_some() {
         print::note(&format!("driver calls: {}", planned.driver_calls));
@@ -112,8 +150,11 @@ pub(crate) async fn plan(global: &Global, path: Option<&Path>, planning: &Planni
     }
     if let Some(out) = &options.out {
         let components = planned.foreign_components(&workspace.planning);
-        let layers = windlass_model::platform::Layers(planned.input.layers.0.iter().filter(|(layer, _)| *layer != windlass_model::platform::LayerName::BuiltIn).cloned().collect());
-        Bundle::new(planned.plan.clone(), planned.input.model.as_ref().clone(), layers, planned.provenance.clone(), &components).write(out)?;
+        let layers = windlass_model::platform::Layers(
+            planned.input.layers.0.iter().filter(|(layer, _)| *layer != windlass_model::platform::LayerName::BuiltIn).cloned().collect(),
+        );
+        Bundle::new(planned.plan.clone(), planned.input.model.as_ref().clone(), layers, planned.provenance.clone(), &components)
+            .write(out)?;
         print::note(&format!("plan written to {}", out.display()));
     }
     Ok(if options.detailed_exitcode && planned.plan.has_changes() { Code::Changes } else { Code::Done })
@@ -137,13 +178,33 @@ async fn refresh(workspace: &Workspace, planned: &Planned) -> Result<(), Failure
     let owner = Owner { installation: workspace.store.installation().to_owned(), environment: planned.input.environment.clone() };
     let mut lines = Vec::new();
     for record in planned.input.recorded.actions.values() {
-        let Some(executor) = engine.executors.iter().find(|executor| executor.interface() == record.interface && executor.connection_kind() == record.settings.kind()) else { continue };
-        let session = executor.open(&OpenConnection { name: record.connection.clone(), settings: record.settings.clone(), environment: planned.input.environment.clone() }).await?;
-        let seen = session.observe(&owner, &[ActionRef { id: &record.id, identity: &record.identity, handle: &record.handle, spec: Some(&record.spec) }], Depth::Full).await;
+        let Some(executor) = engine
+            .executors
+            .iter()
+            .find(|executor| executor.interface() == record.interface && executor.connection_kind() == record.settings.kind())
+        else {
+            continue;
+        };
+        let session = executor
+            .open(&OpenConnection {
+                name: record.connection.clone(),
+                settings: record.settings.clone(),
+                environment: planned.input.environment.clone(),
+            })
+            .await?;
+        let seen = session
+            .observe(
+                &owner,
+                &[ActionRef { id: &record.id, identity: &record.identity, handle: &record.handle, spec: Some(&record.spec) }],
+                Depth::Full,
+            )
+            .await;
         for observation in seen {
             match observation {
                 Ok(observation) if observation.intact => {}
-                Ok(observation) if observation.phase == Phase::Absent => lines.push(format!("  gone     {}", print::object(&record.identity))),
+                Ok(observation) if observation.phase == Phase::Absent => {
+                    lines.push(format!("  gone     {}", print::object(&record.identity)))
+                }
                 Ok(observation) => {
                     lines.push(format!("  changed  {}", print::object(&record.identity)));
                     lines.extend(observation.drift.iter().map(|drift| format!("      {}", drift.pointer)));
@@ -152,6 +213,10 @@ async fn refresh(workspace: &Workspace, planned: &Planned) -> Result<(), Failure
             }
         }
     }
-    print::note(&if lines.is_empty() { "In the world: everything is as it was left.".to_owned() } else { format!("In the world:\n{}", lines.join("\n")) });
+    print::note(&if lines.is_empty() {
+        "In the world: everything is as it was left.".to_owned()
+    } else {
+        format!("In the world:\n{}", lines.join("\n"))
+    });
     Ok(())
 }

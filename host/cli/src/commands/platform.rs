@@ -50,7 +50,8 @@ fn register(workspace: &Workspace, platform: &Platform, provenance: &Provenance)
         if let Some(digest) = platform.component(&definition.spec.driver)
             && let Err(fault) = workspace.planning.host.describe(&digest)
         {
-            problems.push(windlass_model::Diagnostic::from(fault).on(format!("ResourceDefinition/{}", definition.name())).at("/spec/driver"));
+            problems
+                .push(windlass_model::Diagnostic::from(fault).on(format!("ResourceDefinition/{}", definition.name())).at("/spec/driver"));
         }
     }
     if problems.is_empty() { Ok(()) } else { Err(workspace::located(problems, provenance)) }
@@ -64,7 +65,11 @@ async fn guard_connections(workspace: &Workspace, platform: &Platform) -> Result
             let state = workspace.state(&record.key).await?;
             let live = state.recorded.actions.values().filter(|action| action.connection == *name).count();
             if live > 0 {
-                return Err(Failure::new(Code::Policy, format!("the connection `{name}` can't be removed: {live} objects of `{}` were made through it", record.key)).hint("move or destroy them first"));
+                return Err(Failure::new(
+                    Code::Policy,
+                    format!("the connection `{name}` can't be removed: {live} objects of `{}` were made through it", record.key),
+                )
+                .hint("move or destroy them first"));
             }
         }
     }
@@ -78,7 +83,13 @@ fn documents(layers: &Layers) -> Vec<(&'static str, String, LayerName, String, V
     for (layer, platform) in layers.iter() {
         for document in platform.definitions.values() {
             let classes = document.spec.classes().iter().map(ToString::to_string).collect::<Vec<_>>().join("|");
-            out.push(("ResourceDefinition", document.name().to_string(), layer, format!("{}.{classes} by {}", document.spec.r#type, driver(&document.spec.driver)), value(serde_json::to_value(document))));
+            out.push((
+                "ResourceDefinition",
+                document.name().to_string(),
+                layer,
+                format!("{}.{classes} by {}", document.spec.r#type, driver(&document.spec.driver)),
+                value(serde_json::to_value(document)),
+            ));
         }
         for document in platform.profiles.values() {
             let stages = document.spec.stages.iter().map(|stage| driver(&stage.driver)).collect::<Vec<_>>().join(" → ");
@@ -89,10 +100,22 @@ fn documents(layers: &Layers) -> Vec<(&'static str, String, LayerName, String, V
             out.push(("EnvironmentType", document.name().to_string(), layer, about.to_owned(), value(serde_json::to_value(document))));
         }
         for document in platform.connections.values() {
-            out.push(("Connection", document.name().to_string(), layer, document.spec.settings().kind().to_owned(), value(serde_json::to_value(document))));
+            out.push((
+                "Connection",
+                document.name().to_string(),
+                layer,
+                document.spec.settings().kind().to_owned(),
+                value(serde_json::to_value(document)),
+            ));
         }
         for document in platform.resource_types.values() {
-            out.push(("ResourceType", document.name().to_string(), layer, document.spec.description.clone().unwrap_or_default(), value(serde_json::to_value(document))));
+            out.push((
+                "ResourceType",
+                document.name().to_string(),
+                layer,
+                document.spec.description.clone().unwrap_or_default(),
+                value(serde_json::to_value(document)),
+            ));
         }
     }
     out
@@ -107,10 +130,17 @@ pub(crate) async fn list(global: &Global, format: Format) -> Result<Code, Failur
     let (layers, _) = workspace.layers(None).await?;
     let documents = documents(&layers);
     if format != Format::Text {
-        print::structured(format, &documents.iter().map(|(kind, name, layer, about, _)| json!({ "kind": kind, "name": name, "layer": layer, "about": about })).collect::<Vec<_>>())?;
+        print::structured(
+            format,
+            &documents
+                .iter()
+                .map(|(kind, name, layer, about, _)| json!({ "kind": kind, "name": name, "layer": layer, "about": about }))
+                .collect::<Vec<_>>(),
+        )?;
         return Ok(Code::Done);
     }
-    let rows = documents.into_iter().map(|(kind, name, layer, about, _)| vec![kind.to_owned(), name, layer.label().to_owned(), about]).collect();
+    let rows =
+        documents.into_iter().map(|(kind, name, layer, about, _)| vec![kind.to_owned(), name, layer.label().to_owned(), about]).collect();
     print::table(&["kind", "name", "layer", "about"], rows)?;
     Ok(Code::Done)
 }
@@ -134,7 +164,8 @@ pub(crate) async fn show(global: &Global, name: &str, format: Format) -> Result<
     for (kind, name, layer, _, document) in found {
         let file = provenance.0.get(&format!("{kind}/{name}")).map(|file| file.path.clone()).unwrap_or_else(|| "the store".to_owned());
         print::out(&format!("# {} layer, from {file}\n", layer.label()))?;
-        if let Some(reference) = document.pointer("/spec/driver").and_then(|driver| serde_json::from_value::<DriverReference>(driver.clone()).ok())
+        if let Some(reference) =
+            document.pointer("/spec/driver").and_then(|driver| serde_json::from_value::<DriverReference>(driver.clone()).ok())
             && let Some(digest) = layers.iter().find_map(|(_, platform)| platform.component(&reference))
         {
             print::out(&format!("# component {}\n", workspace::component_line(&workspace.planning, &digest)))?;
@@ -145,7 +176,13 @@ pub(crate) async fn show(global: &Global, name: &str, format: Format) -> Result<
 }
 
 /// Plans every stored environment with the platform of a folder; equal changes are shown together.
-pub(crate) async fn diff(global: &Global, folder: &Path, only: &[EnvironmentName], format: Format, detailed_exitcode: bool) -> Result<Code, Failure> {
+pub(crate) async fn diff(
+    global: &Global,
+    folder: &Path,
+    only: &[EnvironmentName],
+    format: Format,
+    detailed_exitcode: bool,
+) -> Result<Code, Failure> {
     let workspace = Workspace::open(global).await?;
     let (platform, _) = workspace.planning.load(folder)?;
     let layers = Layers(vec![(LayerName::Stored, Arc::new(platform)), (LayerName::BuiltIn, Arc::clone(&workspace.planning.built_in))]);
@@ -170,14 +207,24 @@ pub(crate) async fn diff(global: &Global, folder: &Path, only: &[EnvironmentName
     let changed = !groups.is_empty() || !failed.is_empty();
     if format == Format::Text {
         for (lines, environments) in &failed {
-            print::out(&format!("{} could not be planned any more:\n{}\n\n", environments.join(", "), lines.iter().map(|line| format!("  ! {line}")).collect::<Vec<_>>().join("\n")))?;
+            print::out(&format!(
+                "{} could not be planned any more:\n{}\n\n",
+                environments.join(", "),
+                lines.iter().map(|line| format!("  ! {line}")).collect::<Vec<_>>().join("\n")
+            ))?;
         }
         for (lines, environments) in &groups {
-            print::out(&format!("{} would change:\n{}\n\n", environments.join(", "), lines.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")))?;
+            print::out(&format!(
+                "{} would change:\n{}\n\n",
+                environments.join(", "),
+                lines.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+            ))?;
         }
         print::out(&format!("{unchanged} environment{} unchanged.\n", if unchanged == 1 { "" } else { "s" }))?;
     } else {
-        let list = |groups: &BTreeMap<Vec<String>, Vec<String>>| groups.iter().map(|(lines, environments)| json!({ "environments": environments, "changes": lines })).collect::<Vec<_>>();
+        let list = |groups: &BTreeMap<Vec<String>, Vec<String>>| {
+            groups.iter().map(|(lines, environments)| json!({ "environments": environments, "changes": lines })).collect::<Vec<_>>()
+        };
         print::structured(format, &json!({ "changed": list(&groups), "failed": list(&failed), "unchanged": unchanged }))?;
     }
     Ok(if detailed_exitcode && changed { Code::Changes } else { Code::Done })
@@ -186,7 +233,11 @@ pub(crate) async fn diff(global: &Global, folder: &Path, only: &[EnvironmentName
 /// Writes a plan's changes so that equal ones of different environments are equal.
 fn changes(plan: &Plan, key: &EnvironmentKey) -> Vec<String> {
     let own = [format!("{}-{}", key.application, key.environment), key.environment.to_string(), key.application.to_string()];
-    let neutral = |text: &str| own.iter().zip(["NAMESPACE", "ENVIRONMENT", "APPLICATION"]).fold(text.to_owned(), |text, (name, word)| text.split('/').map(|part| if part == name { word } else { part }).collect::<Vec<_>>().join("/"));
+    let neutral = |text: &str| {
+        own.iter().zip(["NAMESPACE", "ENVIRONMENT", "APPLICATION"]).fold(text.to_owned(), |text, (name, word)| {
+            text.split('/').map(|part| if part == name { word } else { part }).collect::<Vec<_>>().join("/")
+        })
+    };
     let mut lines: Vec<String> = plan
         .actions()
         .filter(|action| action.change.is_change())
@@ -195,6 +246,8 @@ fn changes(plan: &Plan, key: &EnvironmentKey) -> Vec<String> {
             format!("{:<8} {} {}", action.change.word(), neutral(&print::object(&action.identity)), fields.join(" ")).trim_end().to_owned()
         })
         .collect();
-    lines.extend(plan.destroys.iter().map(|destroy| format!("{:<8} {}{}", "destroy", neutral(&print::object(&destroy.identity)), if destroy.guarded { " (guarded)" } else { "" })));
+    lines.extend(plan.destroys.iter().map(|destroy| {
+        format!("{:<8} {}{}", "destroy", neutral(&print::object(&destroy.identity)), if destroy.guarded { " (guarded)" } else { "" })
+    }));
     lines
 }

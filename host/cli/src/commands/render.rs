@@ -6,8 +6,8 @@ use serde_json::Value;
 use windlass_capability_directory::to_yaml;
 use windlass_model::{
     name::{ApplicationName, EnvironmentName, EnvironmentTypeName},
-    platform::{LayerName, Layers, Platform},
     plan::Plan,
+    platform::{LayerName, Layers, Platform},
     sealed::{self, Origin, Part, Sealed},
     state::{EnvironmentKey, RecordedState},
 };
@@ -78,7 +78,8 @@ pub(crate) fn render(render: &Render, application: &Application) -> Result<Code,
     if render.output.as_os_str() == "-" {
         print::out(&text)?;
     } else {
-        std::fs::write(&render.output, text).map_err(|error| Failure::failed(format!("{} can't be written: {error}", render.output.display())))?;
+        std::fs::write(&render.output, text)
+            .map_err(|error| Failure::failed(format!("{} can't be written: {error}", render.output.display())))?;
     }
     print::diagnostics(&plan.warnings.iter().map(|warning| (warning.clone(), None)).collect::<Vec<_>>());
     Ok(Code::Done)
@@ -136,7 +137,12 @@ fn shown(spec: &Value, generated: &BTreeMap<String, String>) -> Value {
             other => format!("«{}»", other.label()),
         }
     }
-    let result: Result<Value, std::convert::Infallible> = sealed::map(spec, &mut |value| Ok(Value::String(text(value, generated))), &mut |text| Ok(Value::String(text.to_owned())), &sealed::unescape_key);
+    let result: Result<Value, std::convert::Infallible> = sealed::map(
+        spec,
+        &mut |value| Ok(Value::String(text(value, generated))),
+        &mut |text| Ok(Value::String(text.to_owned())),
+        &sealed::unescape_key,
+    );
     match result {
         Ok(value) => value,
         Err(never) => match never {},

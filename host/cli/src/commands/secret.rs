@@ -22,20 +22,30 @@ pub(crate) async fn run(global: &Global, command: &Secret) -> Result<Code, Failu
             let key = workspace.find(environment).await?;
             workspace.state(&key).await?;
             let mut value = String::new();
-            let read = std::io::stdin().take(VALUE_BYTES_MAX + 1).read_to_string(&mut value).map_err(|error| Failure::new(Code::BadInput, format!("the value on standard input can't be read: {error}")))?;
+            let read = std::io::stdin()
+                .take(VALUE_BYTES_MAX + 1)
+                .read_to_string(&mut value)
+                .map_err(|error| Failure::new(Code::BadInput, format!("the value on standard input can't be read: {error}")))?;
             if read as u64 > VALUE_BYTES_MAX {
                 return Err(Failure::new(Code::BadInput, format!("the value is longer than {VALUE_BYTES_MAX} bytes")));
             }
             let value = value.strip_suffix('\n').unwrap_or(&value).to_owned();
             if value.is_empty() {
-                return Err(Failure::new(Code::BadInput, "the value on standard input is empty").hint(format!("for example `printf %s \"$VALUE\" | windlass secret set {name} -e {}`", key.environment)));
+                return Err(Failure::new(Code::BadInput, "the value on standard input is empty")
+                    .hint(format!("for example `printf %s \"$VALUE\" | windlass secret set {name} -e {}`", key.environment)));
             }
             let version = workspace.secrets.write(&key, &given_name(name), &Value::new(value)).await?;
             print::note(&format!("stored version {version} of `{name}` for {key}; the next deployment uses it"));
         }
         Secret::List { environment, output } => {
             let key = workspace.find(environment).await?;
-            let names: Vec<(String, u64)> = workspace.secrets.list(&key).await?.into_iter().filter_map(|(name, version)| name.strip_prefix("env/").map(|name| (name.to_owned(), version))).collect();
+            let names: Vec<(String, u64)> = workspace
+                .secrets
+                .list(&key)
+                .await?
+                .into_iter()
+                .filter_map(|(name, version)| name.strip_prefix("env/").map(|name| (name.to_owned(), version)))
+                .collect();
             if output.output == Format::Text {
                 print::table(&["name", "version"], names.into_iter().map(|(name, version)| vec![name, version.to_string()]).collect())?;
             } else {
@@ -45,7 +55,8 @@ pub(crate) async fn run(global: &Global, command: &Secret) -> Result<Code, Failu
         Secret::Rm { name, environment } => {
             let key = workspace.find(environment).await?;
             if !workspace.secrets.remove(&key, &given_name(name)).await? {
-                return Err(Failure::new(Code::BadInput, format!("there is no secret `{name}` in `{key}`")).hint("`windlass secret list` shows the names"));
+                return Err(Failure::new(Code::BadInput, format!("there is no secret `{name}` in `{key}`"))
+                    .hint("`windlass secret list` shows the names"));
             }
             print::note(&format!("forgot `{name}` of {key}"));
         }

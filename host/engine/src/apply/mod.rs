@@ -157,7 +157,11 @@ impl Engine {
     pub async fn apply(&self, request: &Request, cancel: &Cancel) -> Result<Outcome, ApplyError> {
         let plan = &request.plan;
         let environment = EnvironmentKey { application: plan.application.clone(), environment: plan.environment.clone() };
-        let target = Target { application: plan.application.clone(), environment: plan.environment.clone(), environment_type: plan.environment_type.clone() };
+        let target = Target {
+            application: plan.application.clone(),
+            environment: plan.environment.clone(),
+            environment_type: plan.environment_type.clone(),
+        };
         self.authorize.authorize(&request.actor, request.verb, &target)?;
         let guarded: Vec<Destroy> = plan.destroys.iter().filter(|destroy| destroy.guarded).cloned().collect();
         if !guarded.is_empty() && !request.allow_destroy {
@@ -207,7 +211,11 @@ impl Engine {
     pub async fn resume(&self, request: &Request, number: DeploymentNumber, cancel: &Cancel) -> Result<Outcome, ApplyError> {
         let plan = &request.plan;
         let environment = EnvironmentKey { application: plan.application.clone(), environment: plan.environment.clone() };
-        let target = Target { application: plan.application.clone(), environment: plan.environment.clone(), environment_type: plan.environment_type.clone() };
+        let target = Target {
+            application: plan.application.clone(),
+            environment: plan.environment.clone(),
+            environment_type: plan.environment_type.clone(),
+        };
         self.authorize.authorize(&request.actor, Verb::Resume, &target)?;
         let lease = self.store.lock(&environment).await?;
         let state = self.state(&environment).await?;
@@ -219,7 +227,9 @@ impl Engine {
         let deaths = u32::try_from(deaths).unwrap_or(u32::MAX) + 1;
         if deaths > windlass_model::limits::DEPLOYMENT_DEATHS_MAX {
             let reason = format!("the process died {} times without getting on", deaths - 1);
-            self.store.append(&environment, lease.fence(), number, &[Event::Ended { status: DeploymentStatus::Held { reason: reason.clone() } }]).await?;
+            self.store
+                .append(&environment, lease.fence(), number, &[Event::Ended { status: DeploymentStatus::Held { reason: reason.clone() } }])
+                .await?;
             return Err(ApplyError::Held { number, reason });
         }
         let resumed = Event::Resumed { deaths };
@@ -238,15 +248,29 @@ impl Engine {
 
 /// A plan whose basis is no longer the recorded state is stale.
 fn check_basis(plan: &Plan, state: &EnvironmentState) -> Result<(), ApplyError> {
-    let basis = state.recorded.basis().map_err(|error| ApplyError::Document { what: "the recorded state".into(), reason: error.to_string() })?;
+    let basis =
+        state.recorded.basis().map_err(|error| ApplyError::Document { what: "the recorded state".into(), reason: error.to_string() })?;
     if basis == plan.basis {
         return Ok(());
     }
-    let planned: BTreeSet<&ActionId> = plan.actions().filter(|action| action.change != Change::Create).map(|action| &action.id).chain(plan.destroys.iter().map(|destroy| &destroy.id)).collect();
-    let recorded: BTreeSet<&ActionId> = state.recorded.actions.values().filter(|action| action.status != Status::Retained).map(|action| &action.id).collect();
+    let planned: BTreeSet<&ActionId> = plan
+        .actions()
+        .filter(|action| action.change != Change::Create)
+        .map(|action| &action.id)
+        .chain(plan.destroys.iter().map(|destroy| &destroy.id))
+        .collect();
+    let recorded: BTreeSet<&ActionId> =
+        state.recorded.actions.values().filter(|action| action.status != Status::Retained).map(|action| &action.id).collect();
     let moved: Vec<String> = planned.symmetric_difference(&recorded).take(5).map(ToString::to_string).collect();
-    let last = state.last.as_ref().map_or_else(|| "nothing was ever deployed here".to_owned(), |last| format!("the newest deployment is {} ({})", last.number, last.status.word()));
-    Err(ApplyError::Stale(if moved.is_empty() { format!("the environment changed since it was made; {last}") } else { format!("it does not know {}; {last}", moved.join(", ")) }))
+    let last = state.last.as_ref().map_or_else(
+        || "nothing was ever deployed here".to_owned(),
+        |last| format!("the newest deployment is {} ({})", last.number, last.status.word()),
+    );
+    Err(ApplyError::Stale(if moved.is_empty() {
+        format!("the environment changed since it was made; {last}")
+    } else {
+        format!("it does not know {}; {last}", moved.join(", "))
+    }))
 }
 
 /// What is taken away at the end: everything but what is replaced on the way.

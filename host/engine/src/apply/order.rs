@@ -34,7 +34,11 @@ pub(crate) fn needs(plan: &Plan) -> BTreeMap<ActionId, BTreeSet<ActionId>> {
 
 /// Chooses the next actions: all that wait for nothing, those of the lowest rank first.
 pub(crate) fn ready(pending: &BTreeMap<ActionId, u16>, needs: &BTreeMap<ActionId, BTreeSet<ActionId>>) -> Vec<ActionId> {
-    let free: Vec<(&ActionId, u16)> = pending.iter().filter(|(id, _)| needs.get(*id).is_none_or(|before| before.iter().all(|other| !pending.contains_key(other)))).map(|(id, rank)| (id, *rank)).collect();
+    let free: Vec<(&ActionId, u16)> = pending
+        .iter()
+        .filter(|(id, _)| needs.get(*id).is_none_or(|before| before.iter().all(|other| !pending.contains_key(other))))
+        .map(|(id, rank)| (id, *rank))
+        .collect();
     let lowest = free.iter().map(|(_, rank)| *rank).min();
     free.into_iter().filter(|(_, rank)| Some(*rank) == lowest).map(|(id, _)| id.clone()).collect()
 }

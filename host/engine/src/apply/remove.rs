@@ -36,8 +36,13 @@ impl Run<'_> {
     /// Takes away what the plan says, in the reverse of the order in which it was made.
     pub(crate) async fn take_away(&mut self, deadline: Instant, cancel: &Cancel) -> Result<(), Stop> {
         let plan = std::sync::Arc::clone(&self.request.plan);
-        let ids = |act: OnRemove| -> BTreeSet<ActionId> { plan.destroys.iter().filter(|destroy| is_late(destroy, act)).map(|destroy| destroy.id.clone()).collect() };
-        let retained: Vec<ActionId> = ids(OnRemove::Retain).into_iter().filter(|id| self.recorded.get(id).is_some_and(|record| record.status != Status::Retained)).collect();
+        let ids = |act: OnRemove| -> BTreeSet<ActionId> {
+            plan.destroys.iter().filter(|destroy| is_late(destroy, act)).map(|destroy| destroy.id.clone()).collect()
+        };
+        let retained: Vec<ActionId> = ids(OnRemove::Retain)
+            .into_iter()
+            .filter(|id| self.recorded.get(id).is_some_and(|record| record.status != Status::Retained))
+            .collect();
         let deleted: Vec<RecordedAction> = ids(OnRemove::Delete).iter().filter_map(|id| self.recorded.get(id)).cloned().collect();
         self.remove(deleted, deadline, cancel).await?;
         if !retained.is_empty() {
@@ -61,7 +66,8 @@ impl Run<'_> {
             let batch: Vec<RecordedAction> = order::removable(&left).iter().filter_map(|id| left.remove(id)).collect();
             let mut groups: BTreeMap<(String, DocumentName, String), (ConnectionSettings, Vec<RecordedAction>)> = BTreeMap::new();
             for record in batch {
-                let key = (record.interface.clone(), record.connection.clone(), serde_json::to_string(&record.settings).unwrap_or_default());
+                let key =
+                    (record.interface.clone(), record.connection.clone(), serde_json::to_string(&record.settings).unwrap_or_default());
                 groups.entry(key).or_insert_with(|| (record.settings.clone(), Vec::new())).1.push(record);
             }
             for ((interface, connection, _), (settings, records)) in groups {
@@ -71,7 +77,15 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn remove_batch(&mut self, interface: &str, connection: &DocumentName, settings: &ConnectionSettings, records: Vec<RecordedAction>, deadline: Instant, cancel: &Cancel) -> Result<(), Stop> {
+    async fn remove_batch(
+        &mut self,
+        interface: &str,
+        connection: &DocumentName,
+        settings: &ConnectionSettings,
+        records: Vec<RecordedAction>,
+        deadline: Instant,
+        cancel: &Cancel,
+    ) -> Result<(), Stop> {
         let session = self.session(interface, connection, settings).await?;
         let ids: Vec<ActionId> = records.iter().map(|record| record.id.clone()).collect();
         self.append(&[Event::Removing { ids }]).await?;
@@ -108,7 +122,10 @@ impl Run<'_> {
             }
             if let Some((record, error)) = failure {
                 self.append(&[Event::ActionFailed { id: record.id.clone(), message: error.message.clone() }]).await?;
-                let hint = error.hint.or_else(|| (error.kind == Kind::Conflict).then(|| "what was changed by hand is not deleted: put it back, or delete it by hand".to_owned()));
+                let hint = error.hint.or_else(|| {
+                    (error.kind == Kind::Conflict)
+                        .then(|| "what was changed by hand is not deleted: put it back, or delete it by hand".to_owned())
+                });
                 return Err(Stop::Failed { reason: format!("`{}` can't be deleted: {}", record.identity, error.message), hint });
             }
             todo = waiting;

@@ -18,9 +18,15 @@ use windlass_model::{
     state::{EnvironmentKey, RecordedAction, Status},
 };
 
-use super::{ApplyError, Engine, Outcome, Request, order, values::{self, Values}};
+use super::{
+    ApplyError, Engine, Outcome, Request, order,
+    values::{self, Values},
+};
 use crate::{
-    session::{ActionRef, Cancel, CapabilityError, CapabilityErrorKind as Kind, Checkpoint, Depth, EffectCx, Observed, OpenConnection, Owner, Ownership, Phase, Progress, ResolvedAction, Session, Step, Ticket},
+    session::{
+        ActionRef, Cancel, CapabilityError, CapabilityErrorKind as Kind, Checkpoint, Depth, EffectCx, Observed, OpenConnection, Owner,
+        Ownership, Phase, Progress, ResolvedAction, Session, Step, Ticket,
+    },
     store::{EnvironmentState, Fence},
 };
 
@@ -80,7 +86,12 @@ struct Journal<'a> {
 impl Checkpoint for Journal<'_> {
     async fn save(&self, ticket: &Ticket) -> Result<(), CapabilityError> {
         let event = Event::Waiting { id: ticket.id.clone(), ticket: ticket.state.clone(), note: "checkpoint".to_owned() };
-        self.engine.store.append(self.environment, self.fence, self.number, &[event]).await.map(drop).map_err(|error| CapabilityError::new(Kind::Unavailable, error.to_string()))
+        self.engine
+            .store
+            .append(self.environment, self.fence, self.number, &[event])
+            .await
+            .map(drop)
+            .map_err(|error| CapabilityError::new(Kind::Unavailable, error.to_string()))
     }
 }
 
@@ -108,7 +119,8 @@ impl<'a> Run<'a> {
             .filter(|action| matches!(action.change, Change::Create | Change::Update | Change::Pending { .. }))
             .map(|action| {
                 // What a deployment that was cut off may have sent is uncertain: `ensure` looks before it acts.
-                let cut_off = self.recorded.get(&action.id).is_some_and(|before| matches!(before.status, Status::Intended | Status::Uncertain));
+                let cut_off =
+                    self.recorded.get(&action.id).is_some_and(|before| matches!(before.status, Status::Intended | Status::Uncertain));
                 self.record(action, if cut_off { Status::Uncertain } else { Status::Intended })
             })
             .collect()
@@ -116,7 +128,9 @@ impl<'a> Run<'a> {
 
     /// Takes the records of an event into account.
     pub(crate) fn adopt(&mut self, event: &Event) {
-        if let Event::Started { intended: actions } | Event::Sending { actions } | Event::Unchanged { actions } | Event::Done { actions } = event {
+        if let Event::Started { intended: actions } | Event::Sending { actions } | Event::Unchanged { actions } | Event::Done { actions } =
+            event
+        {
             for action in actions {
                 self.recorded.insert(action.id.clone(), action.clone());
             }
@@ -161,19 +175,37 @@ impl<'a> Run<'a> {
     }
 
     fn settings(&self, connection: &DocumentName) -> ConnectionSettings {
-        self.request.connections.get(connection).cloned().or_else(|| self.recorded.values().find(|record| record.connection == *connection).map(|record| record.settings.clone())).unwrap_or(ConnectionSettings::Secrets {})
+        self.request
+            .connections
+            .get(connection)
+            .cloned()
+            .or_else(|| self.recorded.values().find(|record| record.connection == *connection).map(|record| record.settings.clone()))
+            .unwrap_or(ConnectionSettings::Secrets {})
     }
 
     /// Opens a connection, once.
-    pub(crate) async fn session(&mut self, interface: &str, connection: &DocumentName, settings: &ConnectionSettings) -> Result<Arc<dyn Session>, ApplyError> {
+    pub(crate) async fn session(
+        &mut self,
+        interface: &str,
+        connection: &DocumentName,
+        settings: &ConnectionSettings,
+    ) -> Result<Arc<dyn Session>, ApplyError> {
         let key = (interface.to_owned(), serde_json::to_string(&(connection, settings)).unwrap_or_default());
         if let Some(session) = self.sessions.get(&key) {
             return Ok(Arc::clone(session));
         }
         let fail = |error| ApplyError::Connection { connection: connection.clone(), error };
-        let executor = self.engine.executors.iter().find(|executor| executor.interface() == interface && executor.connection_kind() == settings.kind()).ok_or_else(|| {
-            fail(CapabilityError::new(Kind::Invalid, format!("this build can't apply `{interface}` through a connection of kind `{}`", settings.kind())))
-        })?;
+        let executor = self
+            .engine
+            .executors
+            .iter()
+            .find(|executor| executor.interface() == interface && executor.connection_kind() == settings.kind())
+            .ok_or_else(|| {
+                fail(CapabilityError::new(
+                    Kind::Invalid,
+                    format!("this build can't apply `{interface}` through a connection of kind `{}`", settings.kind()),
+                ))
+            })?;
         let open = OpenConnection { name: connection.clone(), settings: settings.clone(), environment: self.environment.clone() };
         let session = executor.open(&open).await.map_err(fail)?;
         self.sessions.insert(key, Arc::clone(&session));
@@ -210,7 +242,10 @@ impl<'a> Run<'a> {
         for ((interface, connection), records) in groups {
             let settings = self.settings(&connection);
             let session = self.session(&interface, &connection, &settings).await?;
-            let refs: Vec<ActionRef<'_>> = records.iter().map(|record| ActionRef { id: &record.id, identity: &record.identity, handle: &record.handle, spec: Some(&record.spec) }).collect();
+            let refs: Vec<ActionRef<'_>> = records
+                .iter()
+                .map(|record| ActionRef { id: &record.id, identity: &record.identity, handle: &record.handle, spec: Some(&record.spec) })
+                .collect();
             let seen = session.observe(&self.owner, &refs, Depth::Presence).await;
             for (record, seen) in records.iter().zip(seen) {
                 match seen {
@@ -236,7 +271,9 @@ impl<'a> Run<'a> {
         let (status, outcome) = match result {
             Ok(()) => (DeploymentStatus::Succeeded, Outcome::Succeeded(number)),
             Err(Stop::Cancelled) => (DeploymentStatus::Cancelled, Outcome::Cancelled(number)),
-            Err(Stop::Failed { reason, hint }) => (DeploymentStatus::Failed { reason: reason.clone() }, Outcome::Failed { number, reason, hint }),
+            Err(Stop::Failed { reason, hint }) => {
+                (DeploymentStatus::Failed { reason: reason.clone() }, Outcome::Failed { number, reason, hint })
+            }
             Err(Stop::TimedOut) => return Ok(Outcome::TimedOut(number)),
             Err(Stop::Error(error)) => return Err(error),
         };
@@ -272,7 +309,8 @@ impl<'a> Run<'a> {
             if cancel.is_cancelled() {
                 return Err(Stop::Cancelled);
             }
-            let ready: Vec<ActionId> = order::ready(&pending, &self.needs).into_iter().filter(|id| !self.waiting.contains_key(id)).collect();
+            let ready: Vec<ActionId> =
+                order::ready(&pending, &self.needs).into_iter().filter(|id| !self.waiting.contains_key(id)).collect();
             if ready.is_empty() {
                 self.wait(&mut pending, deadline, cancel).await?;
                 continue;
@@ -295,18 +333,36 @@ impl<'a> Run<'a> {
 
     /// Tells whether an action needs no look at all: nothing changes, or an earlier process did it.
     fn is_done(&self, action: &PlannedAction) -> bool {
-        self.recorded.get(&action.id).is_some_and(|record| record.status == Status::Live && record.spec == action.spec && record.identity == action.identity && record.connection == action.connection)
-            && !matches!(action.change, Change::Pending { .. })
+        self.recorded.get(&action.id).is_some_and(|record| {
+            record.status == Status::Live
+                && record.spec == action.spec
+                && record.identity == action.identity
+                && record.connection == action.connection
+        }) && !matches!(action.change, Change::Pending { .. })
     }
 
     fn may_take(&self, action: &PlannedAction) -> bool {
         self.request.take_ownership.contains(&action.identity) || self.request.take_ownership.contains(action.id.as_str())
     }
 
-    async fn batch(&mut self, interface: &str, connection: &DocumentName, batch: &[&PlannedAction], pending: &mut BTreeMap<ActionId, u16>, deadline: Instant, cancel: &Cancel) -> Result<(), Stop> {
+    async fn batch(
+        &mut self,
+        interface: &str,
+        connection: &DocumentName,
+        batch: &[&PlannedAction],
+        pending: &mut BTreeMap<ActionId, u16>,
+        deadline: Instant,
+        cancel: &Cancel,
+    ) -> Result<(), Stop> {
         let settings = self.settings(connection);
         let session = self.session(interface, connection, &settings).await?;
-        let replaced: Vec<RecordedAction> = batch.iter().filter(|action| matches!(action.change, Change::Replace { .. })).filter_map(|action| self.recorded.get(&action.id)).filter(|record| record.spec != Value::Null).cloned().collect();
+        let replaced: Vec<RecordedAction> = batch
+            .iter()
+            .filter(|action| matches!(action.change, Change::Replace { .. }))
+            .filter_map(|action| self.recorded.get(&action.id))
+            .filter(|record| record.spec != Value::Null)
+            .cloned()
+            .collect();
         let mut really_replaced = Vec::new();
         for record in replaced {
             if batch.iter().any(|action| action.id == record.id && !(record.status == Status::Intended && record.spec == action.spec)) {
@@ -321,14 +377,21 @@ impl<'a> Run<'a> {
         for action in batch {
             let values = Values { environment: &self.environment, secrets: self.engine.secrets.as_ref(), recorded: &self.recorded };
             let spec = values.resolve(&action.spec).await.map_err(|error| failed(action, &error))?;
-            let bytes = windlass_model::canonical::to_vec(&spec).map_err(|error| Stop::Failed { reason: format!("`{}`: {error}", action.id), hint: None })?;
+            let bytes = windlass_model::canonical::to_vec(&spec)
+                .map_err(|error| Stop::Failed { reason: format!("`{}`: {error}", action.id), hint: None })?;
             let mac = self.engine.secrets.mac(&bytes);
             let before = self.recorded.get(&action.id).cloned();
-            if matches!(action.change, Change::Pending { .. }) && before.as_ref().is_some_and(|before| before.mac.as_ref() == Some(&mac) && before.status == Status::Live) {
+            if matches!(action.change, Change::Pending { .. })
+                && before.as_ref().is_some_and(|before| before.mac.as_ref() == Some(&mac) && before.status == Status::Live)
+            {
                 pending.remove(&action.id);
                 continue;
             }
-            let sealed = self.engine.secrets.seal(&resolved_purpose(&self.environment, &action.id), &bytes).map_err(|error| failed(action, &error))?;
+            let sealed = self
+                .engine
+                .secrets
+                .seal(&resolved_purpose(&self.environment, &action.id), &bytes)
+                .map_err(|error| failed(action, &error))?;
             sending.push(RecordedAction { resolved: Some(sealed), mac: Some(mac), ..self.record(action, Status::Intended) });
             resolved.push(ResolvedAction {
                 id: action.id.clone(),
@@ -356,7 +419,12 @@ impl<'a> Run<'a> {
     }
 
     /// Records what came of a batch; the first failure stops the deployment.
-    async fn take_steps(&mut self, records: Vec<RecordedAction>, steps: Vec<Result<Step, CapabilityError>>, pending: &mut BTreeMap<ActionId, u16>) -> Result<(), Stop> {
+    async fn take_steps(
+        &mut self,
+        records: Vec<RecordedAction>,
+        steps: Vec<Result<Step, CapabilityError>>,
+        pending: &mut BTreeMap<ActionId, u16>,
+    ) -> Result<(), Stop> {
         let mut done = Vec::new();
         let mut events = Vec::new();
         let mut failure: Option<(RecordedAction, CapabilityError)> = None;
@@ -392,7 +460,11 @@ impl<'a> Run<'a> {
 
     async fn keep_secret_outputs(&self, id: &ActionId, observed: &Observed) -> Result<(), Stop> {
         for (output, secret) in &observed.secret_outputs {
-            self.engine.secrets.write(&self.environment, &values::output_name(id, output), secret).await.map_err(|error| Stop::Failed { reason: error.message, hint: error.hint })?;
+            self.engine
+                .secrets
+                .write(&self.environment, &values::output_name(id, output), secret)
+                .await
+                .map_err(|error| Stop::Failed { reason: error.message, hint: error.hint })?;
         }
         Ok(())
     }
@@ -428,7 +500,9 @@ impl<'a> Run<'a> {
             for ((record, ticket), step) in entries.into_iter().zip(steps) {
                 match step {
                     // The same ticket again is no news.
-                    Ok(Step::Waiting { ticket: same, retry_after_ms, .. }) if same == ticket.state => pause = pause.min(Duration::from_millis(retry_after_ms)),
+                    Ok(Step::Waiting { ticket: same, retry_after_ms, .. }) if same == ticket.state => {
+                        pause = pause.min(Duration::from_millis(retry_after_ms))
+                    }
                     step => {
                         progressed = true;
                         moved.0.push(record);

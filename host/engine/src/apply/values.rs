@@ -33,12 +33,17 @@ impl Values<'_> {
         let mut wanted: Vec<Sealed> = Vec::new();
         sealed::visit(spec, &mut |_, value| wanted.push(value.clone()));
         for value in wanted {
-            if !known.contains_key(&value) {
-                let resolved = self.sealed(&value).await?;
-                known.insert(value, resolved);
+            if let std::collections::btree_map::Entry::Vacant(slot) = known.entry(value) {
+                let resolved = self.sealed(slot.key()).await?;
+                slot.insert(resolved);
             }
         }
-        let resolved: Result<Value, CapabilityError> = sealed::map(spec, &mut |value| Ok(known.get(value).cloned().unwrap_or(Value::Null)), &mut |text| Ok(Value::String(text.to_owned())), &sealed::unescape_key);
+        let resolved: Result<Value, CapabilityError> = sealed::map(
+            spec,
+            &mut |value| Ok(known.get(value).cloned().unwrap_or(Value::Null)),
+            &mut |text| Ok(Value::String(text.to_owned())),
+            &sealed::unescape_key,
+        );
         resolved
     }
 
@@ -58,7 +63,12 @@ impl Values<'_> {
                 Part::Text(text) => out.push_str(text),
                 Part::Sealed(part) => match self.origin(&part.origin).await? {
                     Value::String(text) => out.push_str(&text),
-                    Value::Array(_) | Value::Object(_) => return Err(CapabilityError::new(Kind::Invalid, format!("«{}» is a list or a map and can't stand inside text", part.origin.label()))),
+                    Value::Array(_) | Value::Object(_) => {
+                        return Err(CapabilityError::new(
+                            Kind::Invalid,
+                            format!("«{}» is a list or a map and can't stand inside text", part.origin.label()),
+                        ));
+                    }
                     scalar => out.push_str(&scalar.to_string()),
                 },
             }
@@ -84,7 +94,15 @@ impl Values<'_> {
     async fn secret(&self, name: &str, version: Option<u64>, origin: &Origin) -> Result<Value, CapabilityError> {
         match self.secrets.read(self.environment, name, version).await? {
             Some((_, secret)) => Ok(Value::String(secret.expose().to_owned())),
-            None => Err(CapabilityError::new(Kind::Invalid, format!("the secret `{}` is not stored{}", origin.label(), version.map(|version| format!(" in version {version}")).unwrap_or_default())).hint("plan again, or set it with `windlass secret set`")),
+            None => Err(CapabilityError::new(
+                Kind::Invalid,
+                format!(
+                    "the secret `{}` is not stored{}",
+                    origin.label(),
+                    version.map(|version| format!(" in version {version}")).unwrap_or_default()
+                ),
+            )
+            .hint("plan again, or set it with `windlass secret set`")),
         }
     }
 
@@ -109,10 +127,16 @@ impl Values<'_> {
             .zip(values)
             .map(|(sealed, value)| {
                 let origins = serde_json::to_value(sealed).unwrap_or(Value::Null);
-                if op == "fingerprint" && !sealed.is_secret() { Value::Object(Map::from_iter([("open".to_owned(), Value::String(value.expose().to_owned()))])) } else { origins }
+                if op == "fingerprint" && !sealed.is_secret() {
+                    Value::Object(Map::from_iter([("open".to_owned(), Value::String(value.expose().to_owned()))]))
+                } else {
+                    origins
+                }
             })
             .collect();
-        windlass_model::canonical::to_vec(&labels).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).map_err(|error| CapabilityError::new(Kind::Invalid, error.to_string()))
+        windlass_model::canonical::to_vec(&labels)
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .map_err(|error| CapabilityError::new(Kind::Invalid, error.to_string()))
     }
 }
 

@@ -30,7 +30,13 @@ pub(crate) fn is_comparison(warning: &Diagnostic) -> bool {
 }
 
 /// Sets every action's change and returns what is taken away.
-pub(crate) fn compare(input: &PlanInput, planners: &Planners, nodes: &mut [PlannedNode], graph: &Graph<'_>, warnings: &mut Vec<Diagnostic>) -> Result<Vec<Destroy>, Vec<Diagnostic>> {
+pub(crate) fn compare(
+    input: &PlanInput,
+    planners: &Planners,
+    nodes: &mut [PlannedNode],
+    graph: &Graph<'_>,
+    warnings: &mut Vec<Diagnostic>,
+) -> Result<Vec<Destroy>, Vec<Diagnostic>> {
     let recorded = &input.recorded.actions;
     let allowed = data_loss_allowed(graph);
     let mut destroys = Vec::new();
@@ -41,14 +47,19 @@ pub(crate) fn compare(input: &PlanInput, planners: &Planners, nodes: &mut [Plann
         for action in &mut node.actions {
             wanted.insert(action.id.clone());
             let Some(planner) = planners.get(&action.capability) else {
-                problems.push(Diagnostic::error("capability", format!("`{}` is not known to this build", action.capability)).on(&action.id));
+                problems
+                    .push(Diagnostic::error("capability", format!("`{}` is not known to this build", action.capability)).on(&action.id));
                 continue;
             };
             let known = recorded.get(&action.id);
             (action.change, action.fields) = match known {
                 None => (Change::Create, Vec::new()),
                 Some(known) if known.connection != action.connection || known.identity != action.identity => {
-                    let why = if known.connection == action.connection { format!("it is called `{}` now, not `{}`", action.identity, known.identity) } else { format!("the connection is `{}` now, not `{}`", action.connection, known.connection) };
+                    let why = if known.connection == action.connection {
+                        format!("it is called `{}` now, not `{}`", action.identity, known.identity)
+                    } else {
+                        format!("the connection is `{}` now, not `{}`", action.connection, known.connection)
+                    };
                     (Change::Replace { why }, fields(&known.spec, &action.spec))
                 }
                 Some(known) if known.spec == action.spec => (unchanged(known, action.id.as_str(), &action.spec, &changed), Vec::new()),
@@ -79,7 +90,16 @@ pub(crate) fn compare(input: &PlanInput, planners: &Planners, nodes: &mut [Plann
 }
 
 fn destroy(known: &RecordedAction, why: DestroyReason, act: OnRemove, guarded: bool) -> Destroy {
-    Destroy { id: known.id.clone(), capability: known.interface.clone(), connection: known.connection.clone(), identity: known.identity.clone(), why, act, holds_data: known.holds_data, guarded }
+    Destroy {
+        id: known.id.clone(),
+        capability: known.interface.clone(),
+        connection: known.connection.clone(),
+        identity: known.identity.clone(),
+        why,
+        act,
+        holds_data: known.holds_data,
+        guarded,
+    }
 }
 
 /// Equal specs: nothing, unless the last attempt did not end, or a value that it waits for may change.
@@ -106,8 +126,23 @@ fn unchanged(known: &RecordedAction, _: &str, spec: &Value, changed: &BTreeSet<A
 /// A namespace that still holds something retained stays with it.
 fn retain_namespaces(input: &PlanInput, destroys: &mut [Destroy], nodes: &[PlannedNode], warnings: &mut Vec<Diagnostic>) {
     let namespace_of = |identity: &str| identity.split('/').nth(2).unwrap_or_default().to_owned();
-    let mut kept: BTreeSet<String> = destroys.iter().filter(|destroy| destroy.act == OnRemove::Retain && destroy.capability == super::OBJECTS).map(|destroy| namespace_of(&destroy.identity)).collect();
-    kept.extend(input.recorded.actions.values().filter(|action| action.status == Status::Retained && action.interface == super::OBJECTS && !nodes.iter().flat_map(|node| &node.actions).any(|planned| planned.id == action.id)).map(|action| namespace_of(&action.identity)));
+    let mut kept: BTreeSet<String> = destroys
+        .iter()
+        .filter(|destroy| destroy.act == OnRemove::Retain && destroy.capability == super::OBJECTS)
+        .map(|destroy| namespace_of(&destroy.identity))
+        .collect();
+    kept.extend(
+        input
+            .recorded
+            .actions
+            .values()
+            .filter(|action| {
+                action.status == Status::Retained
+                    && action.interface == super::OBJECTS
+                    && !nodes.iter().flat_map(|node| &node.actions).any(|planned| planned.id == action.id)
+            })
+            .map(|action| namespace_of(&action.identity)),
+    );
     for destroy in destroys.iter_mut() {
         let mut parts = destroy.identity.split('/');
         let is_namespace = (parts.next(), parts.next()) == (Some(""), Some("Namespace"));
@@ -115,7 +150,10 @@ fn retain_namespaces(input: &PlanInput, destroys: &mut [Destroy], nodes: &[Plann
         if is_namespace && kept.contains(name) && destroy.act == OnRemove::Delete {
             destroy.act = OnRemove::Retain;
             destroy.guarded = false;
-            warnings.push(Diagnostic::warning("compare-namespace-kept", format!("the namespace `{name}` stays: it holds retained objects")).on(&destroy.id));
+            warnings.push(
+                Diagnostic::warning("compare-namespace-kept", format!("the namespace `{name}` stays: it holds retained objects"))
+                    .on(&destroy.id),
+            );
         }
     }
 }

@@ -31,7 +31,13 @@ pub struct Connections<'a> {
 impl<'a> Connections<'a> {
     /// Chooses one connection for each family. The built-in ones are used where no other applies.
     pub fn choose(input: &'a PlanInput) -> Result<Self, Vec<Diagnostic>> {
-        let subject = MatchSubject { application: &input.environment.application, environment: &input.environment.environment, environment_type: &input.environment_type, resource: None, workload: None };
+        let subject = MatchSubject {
+            application: &input.environment.application,
+            environment: &input.environment.environment,
+            environment_type: &input.environment_type,
+            resource: None,
+            workload: None,
+        };
         let mut problems = Vec::new();
         let mut all: BTreeMap<&DocumentName, (&Connection, LayerName)> = BTreeMap::new();
         for (layer, platform) in &input.layers.0 {
@@ -40,7 +46,13 @@ impl<'a> Connections<'a> {
                     // `--platform DIR` never shadows a stored connection.
                     Some((_, LayerName::Given)) if *layer == LayerName::Stored => {
                         if all.get(name).is_some_and(|(given, _)| *given != connection) {
-                            problems.push(Diagnostic::error("connection-shadowed", format!("`--platform` may not change the stored connection `{name}`")).hint("rename it, or apply it with `windlass platform apply`"));
+                            problems.push(
+                                Diagnostic::error(
+                                    "connection-shadowed",
+                                    format!("`--platform` may not change the stored connection `{name}`"),
+                                )
+                                .hint("rename it, or apply it with `windlass platform apply`"),
+                            );
                         }
                     }
                     Some(_) => {}
@@ -53,7 +65,12 @@ impl<'a> Connections<'a> {
         let mut chosen = BTreeMap::new();
         for family in [Family::Kubernetes, Family::Secrets] {
             for built_in in [false, true] {
-                let candidates = all.values().filter(|(connection, layer)| connection.spec.settings().family() == family && (*layer == LayerName::BuiltIn) == built_in).map(|(connection, _)| (*connection, connection.spec.r#match.as_slice()));
+                let candidates = all
+                    .values()
+                    .filter(|(connection, layer)| {
+                        connection.spec.settings().family() == family && (*layer == LayerName::BuiltIn) == built_in
+                    })
+                    .map(|(connection, _)| (*connection, connection.spec.r#match.as_slice()));
                 match matching::choose(candidates, &subject) {
                     Choice::Won(won) => {
                         chosen.insert(family, Chosen { name: won.document.name().clone(), settings: won.document.spec.settings() });
@@ -67,18 +84,27 @@ impl<'a> Connections<'a> {
                 }
             }
         }
-        if problems.is_empty() { Ok(Self { chosen, all: all.into_iter().map(|(name, (connection, _))| (name, connection)).collect() }) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(Self { chosen, all: all.into_iter().map(|(name, (connection, _))| (name, connection)).collect() })
+        } else {
+            Err(problems)
+        }
     }
 
     /// Returns the connection of a family, or the one that a grant names.
     pub fn of(&self, family: Family, named: Option<&DocumentName>) -> Result<Chosen, Diagnostic> {
         match named {
             Some(name) => match self.all.get(name) {
-                Some(connection) if connection.spec.settings().family() == family => Ok(Chosen { name: name.clone(), settings: connection.spec.settings() }),
+                Some(connection) if connection.spec.settings().family() == family => {
+                    Ok(Chosen { name: name.clone(), settings: connection.spec.settings() })
+                }
                 Some(_) => Err(Diagnostic::error("connection", format!("connection `{name}` is of another kind"))),
                 None => Err(Diagnostic::error("connection", format!("there is no connection `{name}`"))),
             },
-            None => self.chosen.get(&family).cloned().ok_or_else(|| Diagnostic::error("connection", format!("no connection for {family:?} applies here")).hint("write a Connection, or widen the `match` of one")),
+            None => self.chosen.get(&family).cloned().ok_or_else(|| {
+                Diagnostic::error("connection", format!("no connection for {family:?} applies here"))
+                    .hint("write a Connection, or widen the `match` of one")
+            }),
         }
     }
 
@@ -101,12 +127,25 @@ impl<'a> Connections<'a> {
         for action in nodes.iter().flat_map(|node| &node.actions) {
             let key = (action.connection.to_string(), action.identity.as_str());
             if let Some(first) = seen.get(&key) {
-                problems.push(Diagnostic::error("identity-twice", format!("`{}` is staged twice: by `{first}` and by `{}`", action.identity, action.id)).on(&action.id).hint("give one of them another name"));
+                problems.push(
+                    Diagnostic::error(
+                        "identity-twice",
+                        format!("`{}` is staged twice: by `{first}` and by `{}`", action.identity, action.id),
+                    )
+                    .on(&action.id)
+                    .hint("give one of them another name"),
+                );
             }
             seen.insert(key, action.id.as_str());
             let scope = self.by_name(&action.connection).map(|settings| claim_scope(&settings, input)).unwrap_or_default();
-            if let Some(owner) = input.claims.get(&claim(action.connection.as_str(), &scope, &action.identity)).filter(|owner| **owner != own) {
-                problems.push(Diagnostic::error("identity-owned", format!("`{}` belongs to the environment `{owner}`", action.identity)).on(&action.id).hint("use another name or namespace, or remove it there first"));
+            if let Some(owner) =
+                input.claims.get(&claim(action.connection.as_str(), &scope, &action.identity)).filter(|owner| **owner != own)
+            {
+                problems.push(
+                    Diagnostic::error("identity-owned", format!("`{}` belongs to the environment `{owner}`", action.identity))
+                        .on(&action.id)
+                        .hint("use another name or namespace, or remove it there first"),
+                );
             }
         }
         if problems.is_empty() { Ok(()) } else { Err(problems) }
@@ -118,7 +157,8 @@ fn claim_scope(settings: &ConnectionSettings, input: &PlanInput) -> String {
     match settings {
         ConnectionSettings::Directory { directory } => {
             let path = directory.path.clone().unwrap_or_else(|| DIRECTORY_DEFAULT.to_owned());
-            path.replace("${application}", input.environment.application.as_str()).replace("${environment}", input.environment.environment.as_str())
+            path.replace("${application}", input.environment.application.as_str())
+                .replace("${environment}", input.environment.environment.as_str())
         }
         ConnectionSettings::Kubernetes { .. } => String::new(),
         ConnectionSettings::Secrets {} => input.environment.to_string(),
@@ -150,5 +190,8 @@ pub fn claim_of(action: &windlass_model::state::RecordedAction, environment: &wi
 
 fn tie(first: &DocumentName, first_rule: Option<&MatchRule>, second: &DocumentName, second_rule: Option<&MatchRule>) -> Diagnostic {
     let show = |rule: Option<&MatchRule>| rule.and_then(|rule| serde_json::to_string(rule).ok()).unwrap_or_else(|| "everywhere".to_owned());
-    Diagnostic::error("tie", format!("two connections apply equally: `{first}` ({}) and `{second}` ({})", show(first_rule), show(second_rule)))
+    Diagnostic::error(
+        "tie",
+        format!("two connections apply equally: `{first}` ({}) and `{second}` ({})", show(first_rule), show(second_rule)),
+    )
 }

@@ -20,11 +20,16 @@ pub fn platform_documents(graph: &Graph<'_>, layers: &Layers) -> BTreeMap<String
     };
     for (key, node) in &graph.nodes {
         match &node.kind {
-            NodeKind::Resource { maker: Maker::Definition { definition, .. }, .. } => add(format!("ResourceDefinition/{}", definition.name()), serde_json::to_value(definition)),
+            NodeKind::Resource { maker: Maker::Definition { definition, .. }, .. } => {
+                add(format!("ResourceDefinition/{}", definition.name()), serde_json::to_value(definition))
+            }
             NodeKind::Resource { maker: Maker::Host(_), .. } => {}
             NodeKind::Workload { profile, stages, .. } => {
                 if let Some((_, profile, _)) = profile {
-                    add(format!("WorkloadProfile/{}", profile.name()), serde_json::to_value((profile, stages.iter().map(|(_, stage)| stage).collect::<Vec<_>>())));
+                    add(
+                        format!("WorkloadProfile/{}", profile.name()),
+                        serde_json::to_value((profile, stages.iter().map(|(_, stage)| stage).collect::<Vec<_>>())),
+                    );
                 }
             }
         }
@@ -42,7 +47,10 @@ pub fn platform_documents(graph: &Graph<'_>, layers: &Layers) -> BTreeMap<String
 
 /// Finds a type's document in the strongest layer that has it.
 pub(crate) fn resource_type<'l>(layers: &'l Layers, name: &str) -> Option<&'l windlass_model::platform::ResourceType> {
-    layers.0.iter().find_map(|(_, platform)| platform.resource_types.iter().find(|(key, _)| key.as_str() == name).map(|(_, document)| document))
+    layers
+        .0
+        .iter()
+        .find_map(|(_, platform)| platform.resource_types.iter().find(|(key, _)| key.as_str() == name).map(|(_, document)| document))
 }
 
 /// Finds a component: in the layer of the document that names it, then in weaker ones for built-in drivers.
@@ -62,14 +70,20 @@ pub(crate) fn components(graph: &Graph<'_>, layers: &Layers) -> Result<BTreeMap<
         Some(digest) => {
             components.insert(reference.component_key(), digest);
         }
-        None => problems.push(Diagnostic::error("driver-missing", format!("the component `{}` is not to be had", reference.component_key())).on(subject).hint(match reference {
-            DriverReference::Builtin(_) => "`windlass platform list` shows the built-in drivers",
-            DriverReference::File(_) | DriverReference::Digest(_) => "build it, and check the path",
-        })),
+        None => problems.push(
+            Diagnostic::error("driver-missing", format!("the component `{}` is not to be had", reference.component_key()))
+                .on(subject)
+                .hint(match reference {
+                    DriverReference::Builtin(_) => "`windlass platform list` shows the built-in drivers",
+                    DriverReference::File(_) | DriverReference::Digest(_) => "build it, and check the path",
+                }),
+        ),
     };
     for (key, node) in &graph.nodes {
         match &node.kind {
-            NodeKind::Resource { maker: Maker::Definition { layer, definition, .. }, .. } => add(format!("ResourceDefinition/{}", definition.name()), *layer, &definition.spec.driver),
+            NodeKind::Resource { maker: Maker::Definition { layer, definition, .. }, .. } => {
+                add(format!("ResourceDefinition/{}", definition.name()), *layer, &definition.spec.driver)
+            }
             NodeKind::Resource { maker: Maker::Host(_), .. } => {}
             NodeKind::Workload { stages, .. } => stages.iter().for_each(|(layer, stage)| add(key.to_string(), *layer, &stage.driver)),
         }
@@ -80,9 +94,16 @@ pub(crate) fn components(graph: &Graph<'_>, layers: &Layers) -> Result<BTreeMap<
 }
 
 /// Returns the digest of what is wanted.
-pub(crate) fn digest(input: &PlanInput, documents: &BTreeMap<String, Value>, components: &BTreeMap<String, Digest>, effective: &Effective, policy: &Digest) -> Result<Digest, Vec<Diagnostic>> {
+pub(crate) fn digest(
+    input: &PlanInput,
+    documents: &BTreeMap<String, Value>,
+    components: &BTreeMap<String, Digest>,
+    effective: &Effective,
+    policy: &Digest,
+) -> Result<Digest, Vec<Diagnostic>> {
     // Versions of generated secrets are part of it, their first one is not: it comes with the first deployment.
-    let secrets: BTreeMap<&String, &u64> = input.secrets.iter().filter(|(name, version)| !name.starts_with("action/") || **version > 1).collect();
+    let secrets: BTreeMap<&String, &u64> =
+        input.secrets.iter().filter(|(name, version)| !name.starts_with("action/") || **version > 1).collect();
     Digest::of(&(
         (&input.environment, &input.environment_type),
         // The model as this environment sees it: an image that was given and one that was carried over are the same.

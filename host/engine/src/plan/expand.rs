@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
-use windlass_model::{NodeKey, name::WorkloadName, sealed::{Encoding, Origin, Sealed}};
+use windlass_model::{
+    NodeKey,
+    name::WorkloadName,
+    sealed::{Encoding, Origin, Sealed},
+};
 use windlass_resolve::{Maker, NodeKind, Scope, expand::ExpandError, graph, nearest};
 
 use super::{Cx, NodeOutcome};
@@ -29,17 +33,29 @@ impl Lookup<'_, '_> {
             ("context", Scope::Definition(_)) => self.context(rest),
             ("outputs", Scope::Definition(key)) => self.output(&NodeKey::Resource(key.clone()), "outputs", rest),
             ("collect", Scope::Definition(key)) => self.collect(key, rest),
-            (root, Scope::Workload(_)) => Err(ExpandError::new("placeholder", format!("`${{{}}}` has the unknown root `{root}`", path.join("."))).hint("use `metadata` or `resources`, or write `$$` for a literal `$`")),
-            (root, Scope::Application) => Err(ExpandError::new("placeholder", format!("`${{{}}}` has the unknown root `{root}`", path.join("."))).hint("use `resources`")),
-            (root, Scope::Definition(_)) => Err(ExpandError::new("placeholder", format!("`${{{}}}` has the unknown root `{root}`", path.join("."))).hint("use `resources`, `context`, `outputs` or `collect`, or write `$$` for a literal `$`")),
+            (root, Scope::Workload(_)) => {
+                Err(ExpandError::new("placeholder", format!("`${{{}}}` has the unknown root `{root}`", path.join(".")))
+                    .hint("use `metadata` or `resources`, or write `$$` for a literal `$`"))
+            }
+            (root, Scope::Application) => {
+                Err(ExpandError::new("placeholder", format!("`${{{}}}` has the unknown root `{root}`", path.join(".")))
+                    .hint("use `resources`"))
+            }
+            (root, Scope::Definition(_)) => {
+                Err(ExpandError::new("placeholder", format!("`${{{}}}` has the unknown root `{root}`", path.join(".")))
+                    .hint("use `resources`, `context`, `outputs` or `collect`, or write `$$` for a literal `$`"))
+            }
         }
     }
 
     fn resource(&self, path: &[String]) -> Result<Value, ExpandError> {
-        let Some((alias, rest)) = path.split_first() else { return Err(ExpandError::new("placeholder", "`${resources}` names no resource").hint("write `${resources.ALIAS.OUTPUT}`")) };
+        let Some((alias, rest)) = path.split_first() else {
+            return Err(ExpandError::new("placeholder", "`${resources}` names no resource").hint("write `${resources.ALIAS.OUTPUT}`"));
+        };
         let Some(key) = graph::alias(&self.cx.graph.nodes, &self.scope, alias) else {
             let known = self.aliases();
-            let error = ExpandError::new("unknown-resource", format!("`${{resources.{}}}`: there is no resource `{alias}`", path.join(".")));
+            let error =
+                ExpandError::new("unknown-resource", format!("`${{resources.{}}}`: there is no resource `{alias}`", path.join(".")));
             return Err(match nearest(alias, known.iter().map(String::as_str)) {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),
                 None => error.hint(format!("known: {}", known.join(", "))),
@@ -77,12 +93,17 @@ impl Lookup<'_, '_> {
                 None => error.hint(format!("outputs: {}", outputs.keys().cloned().collect::<Vec<_>>().join(", "))),
             });
         };
-        descend(value, rest).ok_or_else(|| ExpandError::new("unknown-output", format!("`${{{shown}.{}}}`: the output `{name}` has no such field", path.join("."))))
+        descend(value, rest).ok_or_else(|| {
+            ExpandError::new("unknown-output", format!("`${{{shown}.{}}}`: the output `{name}` has no such field", path.join(".")))
+        })
     }
 
     fn metadata(&self, name: &WorkloadName, path: &[String]) -> Result<Value, ExpandError> {
-        let workload = self.cx.effective.workloads.get(name).and_then(|workload| serde_json::to_value(&workload.metadata).ok()).unwrap_or(Value::Null);
-        descend(&workload, path).ok_or_else(|| ExpandError::new("unknown-metadata", format!("`${{metadata.{}}}`: the workload's metadata has no such field", path.join("."))))
+        let workload =
+            self.cx.effective.workloads.get(name).and_then(|workload| serde_json::to_value(&workload.metadata).ok()).unwrap_or(Value::Null);
+        descend(&workload, path).ok_or_else(|| {
+            ExpandError::new("unknown-metadata", format!("`${{metadata.{}}}`: the workload's metadata has no such field", path.join(".")))
+        })
     }
 
     fn context(&self, path: &[String]) -> Result<Value, ExpandError> {
@@ -91,26 +112,40 @@ impl Lookup<'_, '_> {
             (["application"], _) => environment.application.to_string(),
             (["environment"], _) => environment.environment.to_string(),
             (["environmentType"], _) => self.cx.input.environment_type.to_string(),
-            (["namespace"], _) => self.namespace.clone().ok_or_else(|| ExpandError::new("no-namespace", "`${context.namespace}` is not known here: the namespace itself depends on this"))?,
+            (["namespace"], _) => self.namespace.clone().ok_or_else(|| {
+                ExpandError::new("no-namespace", "`${context.namespace}` is not known here: the namespace itself depends on this")
+            })?,
             (["resource", "id"], Scope::Definition(key)) => key.id.to_string(),
             (["resource", "type"], Scope::Definition(key)) => key.r#type.to_string(),
             (["resource", "class"], Scope::Definition(key)) => key.class.to_string(),
             _ => {
-                return Err(ExpandError::new("unknown-context", format!("`${{context.{}}}` is not known", path.join("."))).hint("known: application, environment, environmentType, namespace, resource.id, resource.type, resource.class"));
+                return Err(ExpandError::new("unknown-context", format!("`${{context.{}}}` is not known", path.join(".")))
+                    .hint("known: application, environment, environmentType, namespace, resource.id, resource.type, resource.class"));
             }
         };
         Ok(Value::String(value))
     }
 
     fn collect(&self, key: &windlass_model::ResourceKey, path: &[String]) -> Result<Value, ExpandError> {
-        let Some(NodeKind::Resource { maker: Maker::Definition { collected, .. }, .. }) = self.cx.graph.nodes.get(&NodeKey::Resource(key.clone())).map(|node| &node.kind) else {
+        let Some(NodeKind::Resource { maker: Maker::Definition { collected, .. }, .. }) =
+            self.cx.graph.nodes.get(&NodeKey::Resource(key.clone())).map(|node| &node.kind)
+        else {
             return Err(ExpandError::new("unknown-collect", "nothing is collected here"));
         };
         let [alias] = path else { return Err(ExpandError::new("placeholder", "write `${collect.ALIAS}`: the whole list")) };
         let Some(keys) = collected.get(alias) else {
-            return Err(ExpandError::new("unknown-collect", format!("`${{collect.{alias}}}`: no such query")).hint(format!("known: {}", collected.keys().cloned().collect::<Vec<_>>().join(", "))));
+            return Err(ExpandError::new("unknown-collect", format!("`${{collect.{alias}}}`: no such query"))
+                .hint(format!("known: {}", collected.keys().cloned().collect::<Vec<_>>().join(", "))));
         };
-        Ok(Value::Array(keys.iter().map(|key| self.outcomes.get(&NodeKey::Resource(key.clone())).map_or(Value::Null, |outcome| Value::Object(outcome.node.outputs.clone()))).collect()))
+        Ok(Value::Array(
+            keys.iter()
+                .map(|key| {
+                    self.outcomes
+                        .get(&NodeKey::Resource(key.clone()))
+                        .map_or(Value::Null, |outcome| Value::Object(outcome.node.outputs.clone()))
+                })
+                .collect(),
+        ))
     }
 }
 
@@ -128,5 +163,10 @@ fn descend(value: &Value, path: &[String]) -> Option<Value> {
 
 /// Makes the sealed value of a given secret.
 pub(crate) fn given_secret(name: &str, version: u64) -> Value {
-    Sealed::of(Origin::External { connection: SECRETS.to_owned(), reference: name.to_owned(), version: Some(version) }, true, Encoding::Json).to_json()
+    Sealed::of(
+        Origin::External { connection: SECRETS.to_owned(), reference: name.to_owned(), version: Some(version) },
+        true,
+        Encoding::Json,
+    )
+    .to_json()
 }

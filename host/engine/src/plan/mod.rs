@@ -114,7 +114,11 @@ fn try_plan(input: &PlanInput, planners: &Planners, host: &dyn DriverHost) -> Re
         let model = input.model.digest().map_err(bug)?;
         let reusable = input.previous.as_deref().filter(|previous| previous.desired == desired && !input.destroy);
         let (mut nodes, mut warnings, driver_calls): (Vec<PlannedNode>, _, _) = match reusable {
-            Some(previous) => (previous.nodes().cloned().collect(), previous.warnings.iter().filter(|warning| !compare::is_comparison(warning)).cloned().collect(), 0),
+            Some(previous) => (
+                previous.nodes().cloned().collect(),
+                previous.warnings.iter().filter(|warning| !compare::is_comparison(warning)).cloned().collect(),
+                0,
+            ),
             None if input.destroy => (Vec::new(), Vec::new(), 0),
             None => plan_nodes(&prepared_cx(input, effective, graph, connections, planners, host))?,
         };
@@ -154,10 +158,16 @@ pub(crate) struct Prepared<'a> {
 }
 
 /// Resolves everything and hands it on.
-pub(crate) fn prepare<R>(input: &PlanInput, planners: &Planners, host: &dyn DriverHost, then: impl FnOnce(Prepared<'_>) -> Result<R, Vec<Diagnostic>>) -> Result<R, Vec<Diagnostic>> {
+pub(crate) fn prepare<R>(
+    input: &PlanInput,
+    planners: &Planners,
+    host: &dyn DriverHost,
+    then: impl FnOnce(Prepared<'_>) -> Result<R, Vec<Diagnostic>>,
+) -> Result<R, Vec<Diagnostic>> {
     let _ = (planners, host);
     let environment = &input.environment;
-    let (mut effective, problems) = windlass_resolve::effective(&input.model, &environment.environment, &input.environment_type, &input.last_images);
+    let (mut effective, problems) =
+        windlass_resolve::effective(&input.model, &environment.environment, &input.environment_type, &input.last_images);
     if !problems.is_empty() && !input.destroy {
         return Err(problems);
     }
@@ -165,17 +175,38 @@ pub(crate) fn prepare<R>(input: &PlanInput, planners: &Planners, host: &dyn Driv
         effective.workloads.clear();
         effective.resources.clear();
     }
-    let graph_input = GraphInput { application: &environment.application, environment: &environment.environment, environment_type: &input.environment_type, effective: &effective, layers: &input.layers };
+    let graph_input = GraphInput {
+        application: &environment.application,
+        environment: &environment.environment,
+        environment_type: &input.environment_type,
+        effective: &effective,
+        layers: &input.layers,
+    };
     let graph = windlass_resolve::resolve(&graph_input)?;
     let connections = Connections::choose(input)?;
     let documents = platform_documents(&graph, &input.layers);
     let components = desired::components(&graph, &input.layers)?;
     let policy = Digest::of(&(graph.environment_type, connections.settings())).map_err(bug)?;
     let desired = desired::digest(input, &documents, &components, &effective, &policy)?;
-    then(Prepared { effective: &effective, graph: &graph, connections: &connections, documents: &documents, components: &components, policy, desired })
+    then(Prepared {
+        effective: &effective,
+        graph: &graph,
+        connections: &connections,
+        documents: &documents,
+        components: &components,
+        policy,
+        desired,
+    })
 }
 
-pub(crate) fn prepared_cx<'a>(input: &'a PlanInput, effective: &'a Effective, graph: &'a Graph<'a>, connections: &'a Connections<'a>, planners: &'a Planners, host: &'a dyn DriverHost) -> Cx<'a> {
+pub(crate) fn prepared_cx<'a>(
+    input: &'a PlanInput,
+    effective: &'a Effective,
+    graph: &'a Graph<'a>,
+    connections: &'a Connections<'a>,
+    planners: &'a Planners,
+    host: &'a dyn DriverHost,
+) -> Cx<'a> {
     Cx { input, graph, effective, planners, host, connections, data_loss_allowed: compare::data_loss_allowed(graph) }
 }
 
@@ -224,7 +255,14 @@ fn levels<'g>(graph: &'g Graph<'_>) -> Vec<Vec<&'g NodeKey>> {
     let mut level_of: BTreeMap<&NodeKey, usize> = BTreeMap::new();
     let mut levels: Vec<Vec<&NodeKey>> = Vec::new();
     for key in &graph.order {
-        let level = graph.nodes.get(key).into_iter().flat_map(|node| &node.edges).filter_map(|edge| level_of.get(edge)).max().map_or(0, |level| level + 1);
+        let level = graph
+            .nodes
+            .get(key)
+            .into_iter()
+            .flat_map(|node| &node.edges)
+            .filter_map(|edge| level_of.get(edge))
+            .max()
+            .map_or(0, |level| level + 1);
         level_of.insert(key, level);
         if levels.len() <= level {
             levels.resize_with(level + 1, Vec::new);
@@ -239,7 +277,9 @@ fn levels<'g>(graph: &'g Graph<'_>) -> Vec<Vec<&'g NodeKey>> {
 fn plan_node(cx: &Cx<'_>, key: &NodeKey, outcomes: &BTreeMap<NodeKey, NodeOutcome>) -> Result<NodeOutcome, Vec<Diagnostic>> {
     let Some(node) = cx.graph.nodes.get(key) else { return Err(vec![Diagnostic::error("bug", "the graph lost a node").on(key)]) };
     match (&node.kind, key) {
-        (NodeKind::Resource { params, maker: Maker::Host(host) }, NodeKey::Resource(resource)) => resource::plan_host(cx, resource, *host, params.as_ref(), node, outcomes),
+        (NodeKind::Resource { params, maker: Maker::Host(host) }, NodeKey::Resource(resource)) => {
+            resource::plan_host(cx, resource, *host, params.as_ref(), node, outcomes)
+        }
         (NodeKind::Resource { maker: Maker::Definition { .. }, .. }, NodeKey::Resource(resource)) => {
             let call = resource::prepare(cx, resource, outcomes)?;
             resource::call(cx, &call)
@@ -267,18 +307,37 @@ pub(crate) struct DriverUse<'a> {
 
 impl<'a> Cx<'a> {
     /// Finds a driver's component and checks its imports against grants, before anything runs.
-    pub(crate) fn driver(&self, owner: &str, layer: LayerName, reference: &'a DriverReference, grants: &[Grant], world: World) -> Result<DriverUse<'a>, Vec<Diagnostic>> {
-        let component = desired::component(&self.input.layers, layer, reference).ok_or_else(|| vec![Diagnostic::error("driver-missing", format!("the component `{}` is not to be had", reference.component_key())).on(owner)])?;
+    pub(crate) fn driver(
+        &self,
+        owner: &str,
+        layer: LayerName,
+        reference: &'a DriverReference,
+        grants: &[Grant],
+        world: World,
+    ) -> Result<DriverUse<'a>, Vec<Diagnostic>> {
+        let component = desired::component(&self.input.layers, layer, reference).ok_or_else(|| {
+            vec![Diagnostic::error("driver-missing", format!("the component `{}` is not to be had", reference.component_key())).on(owner)]
+        })?;
         let info = self.host.inspect(&component).map_err(|fault| vec![Diagnostic::from(fault).on(owner)])?;
         if info.world != world {
-            return Err(vec![Diagnostic::error("driver-world", format!("the component `{}` implements {:?}, {world:?} is needed", reference.component_key(), info.world)).on(owner)]);
+            return Err(vec![
+                Diagnostic::error(
+                    "driver-world",
+                    format!("the component `{}` implements {:?}, {world:?} is needed", reference.component_key(), info.world),
+                )
+                .on(owner),
+            ]);
         }
         let missing: Vec<Diagnostic> = info
             .privileges
             .iter()
             .filter(|interface| !grants.iter().any(|grant| grant.import == **interface))
             .map(|interface| {
-                let fault = crate::driver::DriverFault { driver: reference.component_key(), component, fault: crate::driver::Fault::Import(interface.clone()) };
+                let fault = crate::driver::DriverFault {
+                    driver: reference.component_key(),
+                    component,
+                    fault: crate::driver::Fault::Import(interface.clone()),
+                };
                 Diagnostic::from(fault).on(owner).hint(format!("add `- {{ import: {interface} }}` to `grants`, or use another driver"))
             })
             .collect();
@@ -286,7 +345,13 @@ impl<'a> Cx<'a> {
     }
 
     /// Starts a recording for a driver.
-    pub(crate) fn recorder_input(&self, node: &NodeKey, used: &DriverUse<'_>, namespace: Option<&str>, tokens: TokenTable) -> Result<RecorderInput, Vec<Diagnostic>> {
+    pub(crate) fn recorder_input(
+        &self,
+        node: &NodeKey,
+        used: &DriverUse<'_>,
+        namespace: Option<&str>,
+        tokens: TokenTable,
+    ) -> Result<RecorderInput, Vec<Diagnostic>> {
         let mut authorities = BTreeMap::new();
         let mut contexts = BTreeMap::new();
         for descriptor in self.planners.descriptors() {
@@ -299,15 +364,28 @@ impl<'a> Cx<'a> {
             let exceptions = grants.iter().flat_map(|grant| grant.allow.clone()).collect();
             let named = grants.iter().find_map(|grant| grant.connection.as_ref());
             let connection = self.connections.of(descriptor.family, named).map_err(|problem| vec![problem.on(node)])?;
-            authorities.insert(descriptor.interface.to_owned(), Authority { kinds: if renders { Kinds::Workload(kinds) } else { Kinds::Listed(kinds) }, exceptions });
+            authorities.insert(
+                descriptor.interface.to_owned(),
+                Authority { kinds: if renders { Kinds::Workload(kinds) } else { Kinds::Listed(kinds) }, exceptions },
+            );
             contexts.insert(descriptor.interface.to_owned(), self.spec_context(namespace, connection.settings.kind()));
         }
-        let secret_versions = self.input.secrets.iter().filter_map(|(name, version)| name.strip_prefix("action/").map(|id| (id.to_owned(), *version))).collect();
+        let secret_versions = self
+            .input
+            .secrets
+            .iter()
+            .filter_map(|(name, version)| name.strip_prefix("action/").map(|id| (id.to_owned(), *version)))
+            .collect();
         Ok(RecorderInput { planners: self.planners.clone(), node: node.clone(), authorities, contexts, secret_versions, tokens })
     }
 
     pub(crate) fn spec_context(&self, namespace: Option<&str>, connection_kind: &'static str) -> SpecContext {
-        SpecContext { application: self.input.environment.application.to_string(), environment: self.input.environment.environment.to_string(), namespace: namespace.map(str::to_owned), connection_kind }
+        SpecContext {
+            application: self.input.environment.application.to_string(),
+            environment: self.input.environment.environment.to_string(),
+            namespace: namespace.map(str::to_owned),
+            connection_kind,
+        }
     }
 
     pub(crate) fn driver_context(&self, namespace: Option<&str>) -> DriverContext {
@@ -328,20 +406,40 @@ impl<'a> Cx<'a> {
         let output = outcomes.get(&self.graph.namespace).and_then(|outcome| outcome.node.outputs.get("namespace"));
         match output {
             Some(Value::String(namespace)) => Ok(Some(namespace.clone())),
-            Some(_) => Err(vec![Diagnostic::error("staged", format!("`{key}` needs `namespace`, known only after `{}` is ready", self.graph.namespace)).on(key)]),
+            Some(_) => Err(vec![
+                Diagnostic::error("staged", format!("`{key}` needs `namespace`, known only after `{}` is ready", self.graph.namespace))
+                    .on(key),
+            ]),
             None => Err(vec![Diagnostic::error("namespace", format!("`{}` has no output `namespace`", self.graph.namespace)).on(key)]),
         }
     }
 
     /// Puts staged actions under a node.
-    pub(crate) fn planned_actions(&self, node: &NodeKey, staged: Vec<crate::recorder::StagedAction>, grants: &[Grant], on_remove: Option<OnRemove>, namespace: Option<&str>) -> Result<Vec<PlannedAction>, Vec<Diagnostic>> {
+    pub(crate) fn planned_actions(
+        &self,
+        node: &NodeKey,
+        staged: Vec<crate::recorder::StagedAction>,
+        grants: &[Grant],
+        on_remove: Option<OnRemove>,
+        namespace: Option<&str>,
+    ) -> Result<Vec<PlannedAction>, Vec<Diagnostic>> {
         let mut actions = Vec::with_capacity(staged.len());
         for action in staged {
             let Some(planner) = self.planners.get(&action.interface) else { continue };
             let named = grants.iter().filter(|grant| grant.import == action.interface).find_map(|grant| grant.connection.as_ref());
             let connection = self.connections.of(planner.descriptor().family, named).map_err(|problem| vec![problem.on(node)])?;
             let id = ActionId::new(node, &action.local);
-            let mut depends_on: BTreeSet<ActionId> = action.after.iter().map(|after| if after.contains(':') { ActionId::new(node, after.rsplit(':').next().unwrap_or_default()) } else { ActionId::new(node, after) }).collect();
+            let mut depends_on: BTreeSet<ActionId> = action
+                .after
+                .iter()
+                .map(|after| {
+                    if after.contains(':') {
+                        ActionId::new(node, after.rsplit(':').next().unwrap_or_default())
+                    } else {
+                        ActionId::new(node, after)
+                    }
+                })
+                .collect();
             depends_on.extend(flows::origins(&action.spec));
             depends_on.remove(&id);
             let context = self.spec_context(namespace, connection.settings.kind());

@@ -41,9 +41,15 @@ pub(crate) struct ResourceCall<'a> {
 }
 
 /// Expands params and inputs and finds the driver.
-pub(crate) fn prepare<'a>(cx: &Cx<'a>, key: &ResourceKey, outcomes: &BTreeMap<NodeKey, NodeOutcome>) -> Result<ResourceCall<'a>, Vec<Diagnostic>> {
+pub(crate) fn prepare<'a>(
+    cx: &Cx<'a>,
+    key: &ResourceKey,
+    outcomes: &BTreeMap<NodeKey, NodeOutcome>,
+) -> Result<ResourceCall<'a>, Vec<Diagnostic>> {
     let node_key = NodeKey::Resource(key.clone());
-    let Some(GraphNode { kind: NodeKind::Resource { params, maker: Maker::Definition { layer, definition, rule, .. } }, edges, workloads }) = cx.graph.nodes.get(&node_key) else {
+    let Some(GraphNode { kind: NodeKind::Resource { params, maker: Maker::Definition { layer, definition, rule, .. } }, edges, workloads }) =
+        cx.graph.nodes.get(&node_key)
+    else {
         return Err(vec![Diagnostic::error("bug", "not a node with a definition").on(&node_key)]);
     };
     let definition: &'a ResourceDefinition = definition;
@@ -73,7 +79,14 @@ pub(crate) fn prepare<'a>(cx: &Cx<'a>, key: &ResourceKey, outcomes: &BTreeMap<No
 }
 
 /// Expands the params in the scope where they were written and checks them by the type's schema.
-fn params_value(cx: &Cx<'_>, node: &NodeKey, params: Option<&(&Map<String, Value>, Scope)>, namespace: Option<String>, outcomes: &BTreeMap<NodeKey, NodeOutcome>, problems: &mut Vec<Diagnostic>) -> Value {
+fn params_value(
+    cx: &Cx<'_>,
+    node: &NodeKey,
+    params: Option<&(&Map<String, Value>, Scope)>,
+    namespace: Option<String>,
+    outcomes: &BTreeMap<NodeKey, NodeOutcome>,
+    problems: &mut Vec<Diagnostic>,
+) -> Value {
     let Some((params, scope)) = params else { return json!({}) };
     let lookup = Lookup { cx, outcomes, scope: scope.clone(), namespace };
     let (subject, base) = params_place(cx, node, scope);
@@ -83,7 +96,9 @@ fn params_value(cx: &Cx<'_>, node: &NodeKey, params: Option<&(&Map<String, Value
         && !kind.spec.params.is_null()
     {
         match cx.planners.schemas.r#type(&kind.spec.params) {
-            Ok(schema) => problems.extend(schema.check(&TokenTable::default().open(&value), &base, &|_| None).into_iter().map(|problem| problem.on(&subject))),
+            Ok(schema) => problems.extend(
+                schema.check(&TokenTable::default().open(&value), &base, &|_| None).into_iter().map(|problem| problem.on(&subject)),
+            ),
             Err(error) => problems.push(Diagnostic::error("type-schema", error).on(format!("ResourceType/{}", kind.name()))),
         }
     }
@@ -97,14 +112,19 @@ pub(crate) fn params_place(cx: &Cx<'_>, node: &NodeKey, scope: &Scope) -> (Strin
         Scope::Application => ("application".to_owned(), format!("/spec/resources/{}/params", key.id)),
         Scope::Workload(name) => {
             let alias = match cx.graph.nodes.get(&NodeKey::Workload(name.clone())).map(|node| &node.kind) {
-                Some(NodeKind::Workload { aliases, .. }) => aliases.iter().find(|(_, target)| *target == key).map(|(alias, _)| alias.clone()),
+                Some(NodeKind::Workload { aliases, .. }) => {
+                    aliases.iter().find(|(_, target)| *target == key).map(|(alias, _)| alias.clone())
+                }
                 _ => None,
             };
             (format!("workload/{name}"), format!("/resources/{}/params", alias.unwrap_or_default()))
         }
         Scope::Definition(owner) => match cx.graph.nodes.get(&NodeKey::Resource(owner.clone())).map(|node| &node.kind) {
             Some(NodeKind::Resource { maker: Maker::Definition { definition, aliases, .. }, .. }) => {
-                let place = aliases.iter().find(|(_, target)| *target == key).map_or_else(|| "/spec/provisions".to_owned(), |(alias, _)| format!("/spec/resources/{alias}/params"));
+                let place = aliases
+                    .iter()
+                    .find(|(_, target)| *target == key)
+                    .map_or_else(|| "/spec/provisions".to_owned(), |(alias, _)| format!("/spec/resources/{alias}/params"));
                 (format!("ResourceDefinition/{}", definition.name()), place)
             }
             _ => (owner.to_string(), String::new()),
@@ -133,12 +153,15 @@ pub(crate) fn call(cx: &Cx<'_>, call: &ResourceCall<'_>) -> Result<NodeOutcome, 
     let node = NodeKey::Resource(call.key.clone());
     let document = format!("ResourceDefinition/{}", call.definition.name());
     let description = cx.host.describe(&call.used.component).map_err(|fault| vec![Diagnostic::from(fault).on(&node)])?;
-    let schemas = cx.planners.schemas.driver(&call.used.component, &description).map_err(|error| vec![Diagnostic::error("driver-schema", format!("driver `{}`: {error}", call.used.reference.component_key())).on(&node)])?;
+    let schemas = cx.planners.schemas.driver(&call.used.component, &description).map_err(|error| {
+        vec![Diagnostic::error("driver-schema", format!("driver `{}`: {error}", call.used.reference.component_key())).on(&node)]
+    })?;
     let mut tokens = TokenTable::default();
     let params = tokens.open(&call.params);
     let inputs = tokens.open(&call.inputs);
     let label = token_label(&tokens);
-    let mut problems: Vec<Diagnostic> = schemas.inputs.check(&inputs, "/spec/inputs", &label).into_iter().map(|problem| problem.on(&document)).collect();
+    let mut problems: Vec<Diagnostic> =
+        schemas.inputs.check(&inputs, "/spec/inputs", &label).into_iter().map(|problem| problem.on(&document)).collect();
     problems.extend(schemas.params.check(&params, "/params", &label).into_iter().map(|problem| problem.on(&node)));
     if !problems.is_empty() {
         return Err(problems.into_iter().map(|problem| staged_sentence(problem, &node)).collect());
@@ -178,10 +201,12 @@ fn on_remove(definition: &ResourceDefinition) -> Option<OnRemove> {
 /// Names what a deferred token waits for.
 pub(crate) fn token_label(tokens: &TokenTable) -> impl Fn(&str) -> Option<String> + use<> {
     let parts: Vec<SealedPart> = tokens.parts().to_vec();
-    move |inner| inner.get(2..).and_then(|index| index.parse::<usize>().ok()).and_then(|index| parts.get(index)).map(|part| match &part.origin {
-        windlass_model::sealed::Origin::Action { id, .. } => format!("`{id}`"),
-        origin => format!("`{}`", origin.label()),
-    })
+    move |inner| {
+        inner.get(2..).and_then(|index| index.parse::<usize>().ok()).and_then(|index| parts.get(index)).map(|part| match &part.origin {
+            windlass_model::sealed::Origin::Action { id, .. } => format!("`{id}`"),
+            origin => format!("`{}`", origin.label()),
+        })
+    }
 }
 
 /// Gives the refusal of a staged node its sentence.
@@ -191,7 +216,8 @@ pub(crate) fn staged_sentence(problem: Diagnostic, node: &NodeKey) -> Diagnostic
     }
     let after = problem.message.rsplit_once("known only after ").map_or("another action is ready", |(_, after)| after);
     let message = format!("`{node}` needs `{}`, known only after {after}", problem.pointer);
-    Diagnostic { message, ..problem }.hint("this value would have to be known while planning; let the driver take it sealed, or give it in the definition")
+    Diagnostic { message, ..problem }
+        .hint("this value would have to be known while planning; let the driver take it sealed, or give it in the definition")
 }
 
 /// Hashes component, request and what its tokens stand for.
@@ -200,7 +226,11 @@ pub(crate) fn request_digest(used: &DriverUse<'_>, request: &DriverRequest, toke
 }
 
 /// Collects refusals: the driver's own, and those of what it staged.
-pub(crate) fn answered(result: Result<DriverAnswer, CallError>, recorder: &Recorder, node: &NodeKey) -> Result<DriverAnswer, Vec<Diagnostic>> {
+pub(crate) fn answered(
+    result: Result<DriverAnswer, CallError>,
+    recorder: &Recorder,
+    node: &NodeKey,
+) -> Result<DriverAnswer, Vec<Diagnostic>> {
     let mut problems = recorder.diagnostics.clone();
     match result {
         Ok(answer) if problems.is_empty() => {
@@ -236,12 +266,23 @@ fn refuse_tokens(diagnostic: &Diagnostic, node: &NodeKey) -> Result<(), Vec<Diag
 }
 
 /// Reads outputs: by the driver's schema, by the type's, secrets only where the type says so.
-fn outputs(cx: &Cx<'_>, call: &ResourceCall<'_>, answer: &DriverAnswer, recorder: &Recorder, schema: &schema::TokenSchema, node: &NodeKey) -> Result<(Map<String, Value>, Vec<Diagnostic>), Vec<Diagnostic>> {
+fn outputs(
+    cx: &Cx<'_>,
+    call: &ResourceCall<'_>,
+    answer: &DriverAnswer,
+    recorder: &Recorder,
+    schema: &schema::TokenSchema,
+    node: &NodeKey,
+) -> Result<(Map<String, Value>, Vec<Diagnostic>), Vec<Diagnostic>> {
     let Body::Outputs(text) = &answer.body else { return Err(vec![invalid(node, "manifests instead of outputs")]) };
     let value: Value = serde_json::from_str(text).map_err(|error| vec![invalid(node, &format!("its outputs are no JSON: {error}"))])?;
     windlass_model::canonical::check(&value).map_err(|error| vec![invalid(node, &error.to_string())])?;
     let Value::Object(fields) = &value else { return Err(vec![invalid(node, "its outputs are no JSON object")]) };
-    let mut problems: Vec<Diagnostic> = schema.check(&value, "", &token_label(&recorder.tokens)).into_iter().map(|problem| Diagnostic { code: format!("output-{}", problem.code), ..problem }).collect();
+    let mut problems: Vec<Diagnostic> = schema
+        .check(&value, "", &token_label(&recorder.tokens))
+        .into_iter()
+        .map(|problem| Diagnostic { code: format!("output-{}", problem.code), ..problem })
+        .collect();
     let mut out = Map::new();
     let mut warnings = Vec::new();
     let kind = desired::resource_type(&cx.input.layers, call.key.r#type.as_str());
@@ -266,17 +307,34 @@ fn outputs(cx: &Cx<'_>, call: &ResourceCall<'_>, answer: &DriverAnswer, recorder
         if let Some(declared) = declared {
             let secret = schema::is_secret_output(declared, name);
             if has_secret && !secret {
-                problems.push(Diagnostic::error("secret-output", format!("the output `{name}` holds a secret, but the type `{}` does not mark it so", call.key.r#type)).at(format!("/{name}")).hint("mark it with `x-windlass-secret: true` in the ResourceType"));
+                problems.push(
+                    Diagnostic::error(
+                        "secret-output",
+                        format!("the output `{name}` holds a secret, but the type `{}` does not mark it so", call.key.r#type),
+                    )
+                    .at(format!("/{name}"))
+                    .hint("mark it with `x-windlass-secret: true` in the ResourceType"),
+                );
             }
             if secret && !has_secret && closed.is_string() {
-                warnings.push(Diagnostic::warning("open-secret", format!("the output `{name}` is marked secret, but the driver knows its value: it stands in the plan")).on(node));
+                warnings.push(
+                    Diagnostic::warning(
+                        "open-secret",
+                        format!("the output `{name}` is marked secret, but the driver knows its value: it stands in the plan"),
+                    )
+                    .on(node),
+                );
             }
             let properties = declared.get("properties").and_then(Value::as_object);
             if let Some(properties) = properties
                 && !properties.contains_key(name)
                 && declared.get("additionalProperties") == Some(&Value::Bool(false))
             {
-                let problem = Diagnostic::error("undeclared-output", format!("the output `{name}` is not declared by the type `{}`", call.key.r#type)).at(format!("/{name}"));
+                let problem = Diagnostic::error(
+                    "undeclared-output",
+                    format!("the output `{name}` is not declared by the type `{}`", call.key.r#type),
+                )
+                .at(format!("/{name}"));
                 problems.push(match nearest(name, properties.keys().map(String::as_str)) {
                     Some(near) => problem.hint(format!("did you mean `{near}`?")),
                     None => problem,
@@ -288,7 +346,13 @@ fn outputs(cx: &Cx<'_>, call: &ResourceCall<'_>, answer: &DriverAnswer, recorder
     if let Some(declared) = declared {
         let open = TokenTable::default().open(&Value::Object(out.clone()));
         match cx.planners.schemas.r#type(declared) {
-            Ok(schema) => problems.extend(schema.check(&open, "", &|_| None).into_iter().filter(|problem| !problem.message.starts_with("unknown field")).map(|problem| Diagnostic { code: "output-schema".into(), ..problem })),
+            Ok(schema) => problems.extend(
+                schema
+                    .check(&open, "", &|_| None)
+                    .into_iter()
+                    .filter(|problem| !problem.message.starts_with("unknown field"))
+                    .map(|problem| Diagnostic { code: "output-schema".into(), ..problem }),
+            ),
             Err(error) => problems.push(Diagnostic::error("type-schema", error)),
         }
     }
@@ -296,7 +360,12 @@ fn outputs(cx: &Cx<'_>, call: &ResourceCall<'_>, answer: &DriverAnswer, recorder
         return Ok((out, warnings));
     }
     problems.dedup();
-    Err(problems.into_iter().map(|problem| Diagnostic { message: format!("driver `{}`: {}", call.used.reference.component_key(), problem.message), ..problem }.on(node)).collect())
+    Err(problems
+        .into_iter()
+        .map(|problem| {
+            Diagnostic { message: format!("driver `{}`: {}", call.used.reference.component_key(), problem.message), ..problem }.on(node)
+        })
+        .collect())
 }
 
 fn invalid(node: &NodeKey, message: &str) -> Diagnostic {
@@ -304,7 +373,14 @@ fn invalid(node: &NodeKey, message: &str) -> Diagnostic {
 }
 
 /// Plans a type that the host makes itself.
-pub(crate) fn plan_host(cx: &Cx<'_>, key: &ResourceKey, host: HostType, params: Option<&(&Map<String, Value>, Scope)>, node: &GraphNode<'_>, outcomes: &BTreeMap<NodeKey, NodeOutcome>) -> Result<NodeOutcome, Vec<Diagnostic>> {
+pub(crate) fn plan_host(
+    cx: &Cx<'_>,
+    key: &ResourceKey,
+    host: HostType,
+    params: Option<&(&Map<String, Value>, Scope)>,
+    node: &GraphNode<'_>,
+    outcomes: &BTreeMap<NodeKey, NodeOutcome>,
+) -> Result<NodeOutcome, Vec<Diagnostic>> {
     let node_key = NodeKey::Resource(key.clone());
     let mut problems = Vec::new();
     let params = params_value(cx, &node_key, params, None, outcomes, &mut problems);
@@ -313,14 +389,28 @@ pub(crate) fn plan_host(cx: &Cx<'_>, key: &ResourceKey, host: HostType, params: 
     }
     let outputs = match host {
         HostType::Environment => environment_outputs(cx),
-        HostType::Service | HostType::ServicePort => service_outputs(cx, key, host, &params, node).map_err(|problem| vec![problem.on(&node_key)])?,
+        HostType::Service | HostType::ServicePort => {
+            service_outputs(cx, key, host, &params, node).map_err(|problem| vec![problem.on(&node_key)])?
+        }
     };
-    Ok(NodeOutcome { node: PlannedNode { key: node_key, definition: None, drivers: Vec::new(), depends_on: node.edges.iter().cloned().collect(), actions: Vec::new(), outputs }, warnings: Vec::new(), driver_calls: 0 })
+    Ok(NodeOutcome {
+        node: PlannedNode {
+            key: node_key,
+            definition: None,
+            drivers: Vec::new(),
+            depends_on: node.edges.iter().cloned().collect(),
+            actions: Vec::new(),
+            outputs,
+        },
+        warnings: Vec::new(),
+        driver_calls: 0,
+    })
 }
 
 /// Values of the environment, and its secrets over them.
 fn environment_outputs(cx: &Cx<'_>) -> Map<String, Value> {
-    let mut outputs: Map<String, Value> = cx.effective.values.iter().map(|(name, value)| (name.clone(), windlass_model::sealed::escape(value.clone()))).collect();
+    let mut outputs: Map<String, Value> =
+        cx.effective.values.iter().map(|(name, value)| (name.clone(), windlass_model::sealed::escape(value.clone()))).collect();
     for (name, version) in &cx.input.secrets {
         if let Some(name) = name.strip_prefix("env/") {
             outputs.insert(name.to_owned(), given_secret(name, *version));
@@ -330,11 +420,23 @@ fn environment_outputs(cx: &Cx<'_>) -> Map<String, Value> {
 }
 
 /// The Service of another workload, by the naming rule: no edge to its rendering, so calls in both directions are no cycle.
-fn service_outputs(cx: &Cx<'_>, key: &ResourceKey, host: HostType, params: &Value, node: &GraphNode<'_>) -> Result<Map<String, Value>, Diagnostic> {
+fn service_outputs(
+    cx: &Cx<'_>,
+    key: &ResourceKey,
+    host: HostType,
+    params: &Value,
+    node: &GraphNode<'_>,
+) -> Result<Map<String, Value>, Diagnostic> {
     let by_id = key.id.as_str();
     let own: BTreeSet<&str> = node.workloads.iter().map(windlass_model::name::WorkloadName::as_str).collect();
-    let name = params.get("workload").and_then(Value::as_str).or_else(|| cx.effective.workloads.contains_key(by_id).then_some(by_id)).or_else(|| if own.len() == 1 { own.first().copied() } else { None });
-    let Some(name) = name else { return Err(Diagnostic::error("service", "it is not said which workload is meant").hint("give `params: { workload: NAME }`")) };
+    let name = params
+        .get("workload")
+        .and_then(Value::as_str)
+        .or_else(|| cx.effective.workloads.contains_key(by_id).then_some(by_id))
+        .or_else(|| if own.len() == 1 { own.first().copied() } else { None });
+    let Some(name) = name else {
+        return Err(Diagnostic::error("service", "it is not said which workload is meant").hint("give `params: { workload: NAME }`"));
+    };
     let Some(workload) = cx.effective.workloads.get(name) else {
         let problem = Diagnostic::error("service", format!("there is no workload `{name}`")).at("/params/workload");
         return Err(match nearest(name, cx.effective.workloads.keys().map(windlass_model::name::WorkloadName::as_str)) {
@@ -344,7 +446,11 @@ fn service_outputs(cx: &Cx<'_>, key: &ResourceKey, host: HostType, params: &Valu
     };
     let service = workload.metadata.annotations.get(SERVICE_NAME_ANNOTATION).map_or(name, String::as_str);
     let ports = workload.service.as_ref().map(|service| &service.ports).filter(|ports| !ports.is_empty());
-    let Some(ports) = ports else { return Err(Diagnostic::error("service", format!("workload `{name}` has no service ports")).hint("add `service: { ports: … }` to it")) };
+    let Some(ports) = ports else {
+        return Err(
+            Diagnostic::error("service", format!("workload `{name}` has no service ports")).hint("add `service: { ports: … }` to it")
+        );
+    };
     let mut outputs = Map::from_iter([("name".to_owned(), json!(service)), ("hostname".to_owned(), json!(service))]);
     if host == HostType::ServicePort {
         let wanted = match params.get("port") {
@@ -359,7 +465,9 @@ fn service_outputs(cx: &Cx<'_>, key: &ResourceKey, host: HostType, params: &Valu
         };
         let Some((_, port)) = found else {
             let known = ports.iter().map(|(name, port)| format!("{name} ({})", port.port)).collect::<Vec<_>>().join(", ");
-            return Err(Diagnostic::error("service-port", format!("workload `{name}` has no port `{}`", wanted.unwrap_or_default())).at("/params/port").hint(format!("ports: {known}")));
+            return Err(Diagnostic::error("service-port", format!("workload `{name}` has no port `{}`", wanted.unwrap_or_default()))
+                .at("/params/port")
+                .hint(format!("ports: {known}")));
         };
         outputs.insert("port".to_owned(), json!(port.port));
     }

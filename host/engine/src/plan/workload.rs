@@ -47,7 +47,11 @@ pub(crate) struct StageCall<'a> {
 }
 
 /// Resolves placeholders and finds the drivers.
-pub(crate) fn prepare<'a>(cx: &Cx<'a>, name: &WorkloadName, outcomes: &BTreeMap<NodeKey, NodeOutcome>) -> Result<WorkloadCall<'a>, Vec<Diagnostic>> {
+pub(crate) fn prepare<'a>(
+    cx: &Cx<'a>,
+    name: &WorkloadName,
+    outcomes: &BTreeMap<NodeKey, NodeOutcome>,
+) -> Result<WorkloadCall<'a>, Vec<Diagnostic>> {
     let key = NodeKey::Workload(name.clone());
     let Some(GraphNode { kind: NodeKind::Workload { workload, aliases, profile, stages }, edges, .. }) = cx.graph.nodes.get(&key) else {
         return Err(vec![Diagnostic::error("bug", "not a workload").on(&key)]);
@@ -60,7 +64,13 @@ pub(crate) fn prepare<'a>(cx: &Cx<'a>, name: &WorkloadName, outcomes: &BTreeMap<
     let owner = profile.as_ref().map_or_else(|| key.to_string(), |(_, profile, _)| format!("WorkloadProfile/{}", profile.name()));
     for (layer, stage) in stages {
         let inputs = stage_inputs(&lookup, stage, &owner, &mut problems);
-        match cx.driver(&owner, *layer, &stage.driver, &stage_grants(cx, profile.as_ref().map(|(_, profile, _)| profile.name()), *layer, stage), World::WorkloadDriver) {
+        match cx.driver(
+            &owner,
+            *layer,
+            &stage.driver,
+            &stage_grants(cx, profile.as_ref().map(|(_, profile, _)| profile.name()), *layer, stage),
+            World::WorkloadDriver,
+        ) {
             Ok(used) => calls.push(StageCall { stage, used, inputs }),
             Err(more) => problems.extend(more),
         }
@@ -69,7 +79,14 @@ pub(crate) fn prepare<'a>(cx: &Cx<'a>, name: &WorkloadName, outcomes: &BTreeMap<
         return Err(problems);
     }
     let definition = profile.as_ref().map(|(layer, profile, rule)| winning(profile.name(), *layer, rule.as_ref()));
-    Ok(WorkloadCall { name: name.clone(), definition, workload: resolved, stages: calls, namespace, depends_on: edges.iter().cloned().collect() })
+    Ok(WorkloadCall {
+        name: name.clone(),
+        definition,
+        workload: resolved,
+        stages: calls,
+        namespace,
+        depends_on: edges.iter().cloned().collect(),
+    })
 }
 
 fn stage_grants(cx: &Cx<'_>, profile: Option<&DocumentName>, _: LayerName, stage: &Stage) -> Vec<windlass_model::platform::Grant> {
@@ -85,12 +102,19 @@ fn stage_inputs(lookup: &Lookup<'_, '_>, stage: &Stage, owner: &str, problems: &
         NodeKey::Resource(key) => key.clone(),
         NodeKey::Workload(_) => return Value::Object(stage.inputs.clone()),
     };
-    let definition = Lookup { cx: lookup.cx, outcomes: lookup.outcomes, scope: Scope::Definition(namespace_key), namespace: lookup.namespace.clone() };
+    let definition =
+        Lookup { cx: lookup.cx, outcomes: lookup.outcomes, scope: Scope::Definition(namespace_key), namespace: lookup.namespace.clone() };
     expand_value(&definition, &Value::Object(stage.inputs.clone()), owner, &format!("/spec/stages/{}/inputs", stage.name), problems)
 }
 
 /// Replaces placeholders where Score says that they act: variables, file contents, volume sources.
-fn resolve_workload(lookup: &Lookup<'_, '_>, workload: &Workload, aliases: &BTreeMap<String, windlass_model::ResourceKey>, key: &NodeKey, problems: &mut Vec<Diagnostic>) -> Value {
+fn resolve_workload(
+    lookup: &Lookup<'_, '_>,
+    workload: &Workload,
+    aliases: &BTreeMap<String, windlass_model::ResourceKey>,
+    key: &NodeKey,
+    problems: &mut Vec<Diagnostic>,
+) -> Value {
     let mut value = match serde_json::to_value(workload) {
         Ok(value) => windlass_model::sealed::escape(value),
         Err(error) => {
@@ -100,7 +124,10 @@ fn resolve_workload(lookup: &Lookup<'_, '_>, workload: &Workload, aliases: &BTre
     };
     let subject = key.to_string();
     let Value::Object(fields) = &mut value else { return value };
-    fields.insert("resources".into(), Value::Object(aliases.iter().map(|(alias, key)| (alias.clone(), Value::String(key.to_string()))).collect::<Map<_, _>>()));
+    fields.insert(
+        "resources".into(),
+        Value::Object(aliases.iter().map(|(alias, key)| (alias.clone(), Value::String(key.to_string()))).collect::<Map<_, _>>()),
+    );
     let Some(Value::Object(containers)) = fields.get_mut("containers") else { return value };
     for (name, container) in containers {
         let base = format!("/containers/{}", escape(name));
@@ -139,7 +166,8 @@ fn expand_text(lookup: &Lookup<'_, '_>, value: &mut Value, subject: &str, at: &s
 /// `${resources.x}` as a volume means what the resource yields as its source.
 fn volume_source(lookup: &Lookup<'_, '_>, source: &Value, subject: &str, at: &str, problems: &mut Vec<Diagnostic>) -> Value {
     let text = source.as_str().unwrap_or_default().trim();
-    let whole = text.strip_prefix("${resources.").and_then(|rest| rest.strip_suffix('}')).filter(|alias| !alias.contains(['.', '{', '}', '$']));
+    let whole =
+        text.strip_prefix("${resources.").and_then(|rest| rest.strip_suffix('}')).filter(|alias| !alias.contains(['.', '{', '}', '$']));
     match whole {
         Some(alias) => {
             let path = ["resources".to_owned(), alias.to_owned(), "source".to_owned()];
@@ -175,17 +203,31 @@ pub(crate) fn call(cx: &Cx<'_>, call: &WorkloadCall<'_>) -> Result<NodeOutcome, 
     let actions = cx.planned_actions(&node, staged, &grants, None, call.namespace.as_deref())?;
     Ok(NodeOutcome {
         driver_calls: drivers.len() as u64,
-        node: PlannedNode { key: node, definition: call.definition.clone(), drivers, depends_on: call.depends_on.clone(), actions, outputs: Map::new() },
+        node: PlannedNode {
+            key: node,
+            definition: call.definition.clone(),
+            drivers,
+            depends_on: call.depends_on.clone(),
+            actions,
+            outputs: Map::new(),
+        },
         warnings,
     })
 }
 
-#[expect(clippy::type_complexity, reason = "four parts of one answer, taken apart by the only caller")]
-fn call_stage(cx: &Cx<'_>, call: &WorkloadCall<'_>, stage: &StageCall<'_>, before: &[Value], node: &NodeKey) -> Result<(Vec<Value>, Recorder, windlass_model::plan::PlannedDriver, Vec<Diagnostic>), Vec<Diagnostic>> {
+fn call_stage(
+    cx: &Cx<'_>,
+    call: &WorkloadCall<'_>,
+    stage: &StageCall<'_>,
+    before: &[Value],
+    node: &NodeKey,
+) -> Result<(Vec<Value>, Recorder, windlass_model::plan::PlannedDriver, Vec<Diagnostic>), Vec<Diagnostic>> {
     let component = &stage.used.component;
     let named = |problem: Diagnostic| problem.on(node);
     let description = cx.host.describe(component).map_err(|fault| vec![named(fault.into())])?;
-    let schemas = cx.planners.schemas.driver(component, &description).map_err(|error| vec![named(Diagnostic::error("driver-schema", format!("driver `{}`: {error}", stage.used.reference.component_key())))])?;
+    let schemas = cx.planners.schemas.driver(component, &description).map_err(|error| {
+        vec![named(Diagnostic::error("driver-schema", format!("driver `{}`: {error}", stage.used.reference.component_key())))]
+    })?;
     let mut tokens = TokenTable::default();
     let inputs = tokens.open(&stage.inputs);
     let workload = tokens.open(&call.workload);
@@ -196,24 +238,37 @@ fn call_stage(cx: &Cx<'_>, call: &WorkloadCall<'_>, stage: &StageCall<'_>, befor
     if !problems.is_empty() {
         return Err(problems.into_iter().map(|problem| staged_sentence(problem.on(node), node)).collect());
     }
-    let request = DriverRequest::Render { context: cx.driver_context(call.namespace.as_deref()), name: call.name.to_string(), workload: workload.to_string(), inputs: inputs.to_string(), manifests: manifests.iter().map(ToString::to_string).collect() };
+    let request = DriverRequest::Render {
+        context: cx.driver_context(call.namespace.as_deref()),
+        name: call.name.to_string(),
+        workload: workload.to_string(),
+        inputs: inputs.to_string(),
+        manifests: manifests.iter().map(ToString::to_string).collect(),
+    };
     let digest = request_digest(&stage.used, &request, &tokens)?;
     let recorder = Recorder::new(cx.recorder_input(node, &stage.used, call.namespace.as_deref(), tokens)?);
     let (result, recorder) = cx.host.call(component, &request, recorder);
     let answer = answered(result, &recorder, node)?;
     let warnings = answer.warnings.iter().cloned().map(named).collect();
-    let Body::Manifests(texts) = answer.body else { return Err(vec![named(Diagnostic::error("driver-answer", "the driver gave outputs instead of manifests"))]) };
+    let Body::Manifests(texts) = answer.body else {
+        return Err(vec![named(Diagnostic::error("driver-answer", "the driver gave outputs instead of manifests"))]);
+    };
     let mut rendered = Vec::with_capacity(texts.len());
     let mut problems = Vec::new();
     for (index, text) in texts.iter().enumerate() {
-        let parsed: Result<Value, Diagnostic> = serde_json::from_str(text).map_err(|error| Diagnostic::error("driver-answer", format!("manifest {index} is no JSON: {error}")));
+        let parsed: Result<Value, Diagnostic> =
+            serde_json::from_str(text).map_err(|error| Diagnostic::error("driver-answer", format!("manifest {index} is no JSON: {error}")));
         let closed = parsed.and_then(|value: Value| {
-            windlass_model::canonical::check(&value).map_err(|error| Diagnostic::error("driver-answer", format!("manifest {index}: {error}")))?;
+            windlass_model::canonical::check(&value)
+                .map_err(|error| Diagnostic::error("driver-answer", format!("manifest {index}: {error}")))?;
             recorder.tokens.close(&value).map_err(|errors| token_problem(&errors))
         });
         match closed {
             Ok(value) => rendered.push(value),
-            Err(problem) => problems.push(Diagnostic { message: format!("driver `{}`: {}", stage.used.reference.component_key(), problem.message), ..problem }.on(node)),
+            Err(problem) => problems.push(
+                Diagnostic { message: format!("driver `{}`: {}", stage.used.reference.component_key(), problem.message), ..problem }
+                    .on(node),
+            ),
         }
     }
     if problems.is_empty() { Ok((rendered, recorder, planned_driver(&stage.used, digest), warnings)) } else { Err(problems) }
