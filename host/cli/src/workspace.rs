@@ -26,7 +26,7 @@ use windlass_model::{
     name::{ApplicationName, EnvironmentName, EnvironmentTypeName},
     plan::Plan,
     platform::{DriverReference, LayerName, Layers, Platform},
-    state::{EnvironmentKey, EnvironmentRecord},
+    state::EnvironmentKey,
 };
 use windlass_runtime::{HostSettings, WasmHost};
 use windlass_source::Components;
@@ -328,7 +328,6 @@ impl Workspace {
         key: &EnvironmentKey,
         create: Option<&EnvironmentTypeName>,
         layers: &Layers,
-        write: bool,
     ) -> Result<EnvironmentTypeName, Failure> {
         if let Some(state) = self.store.load(key).await? {
             if let Some(wanted) = create.filter(|wanted| **wanted != state.record.environment_type) {
@@ -341,9 +340,6 @@ impl Workspace {
         }
         let Some(environment_type) = create else { return Err(missing_environment(key)) };
         check_type(environment_type, layers)?;
-        if write {
-            self.store.create_environment(&EnvironmentRecord { key: key.clone(), environment_type: environment_type.clone() }).await?;
-        }
         Ok(environment_type.clone())
     }
 }

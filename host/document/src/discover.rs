@@ -166,9 +166,12 @@ impl Discovered {
                 if let Err(more) = load_node(&document.source, document.node.clone(), folder, &Changes::default()) {
                     problems.extend(more);
                 }
-            } else {
+            } else if document.kind == "Application" {
                 platform::check_document(document, &mut problems);
             }
+        }
+        if let Err(more) = platform::from_discovered(self) {
+            problems.extend(more);
         }
         problems.into_result(self.documents.len())
     }

@@ -27,10 +27,18 @@ pub fn validate(paths: &[std::path::PathBuf]) -> Result<usize, Problems> {
     let mut count = 0;
     for path in paths {
         match discover(path) {
-            Ok(found) => match found.check() {
-                Ok(documents) => count += documents,
-                Err(more) => problems.extend(more),
-            },
+            Ok(found) => {
+                match found.check() {
+                    Ok(documents) => count += documents,
+                    Err(more) => problems.extend(more),
+                }
+                // One application: its document and its workloads are checked against each other too.
+                if found.documents.iter().filter(|document| document.kind == "Application").count() == 1
+                    && let Err(more) = load_application(&ApplicationInput { paths: vec![path.clone()], ..ApplicationInput::default() })
+                {
+                    problems.extend(more);
+                }
+            }
             Err(more) => problems.extend(more),
         }
     }

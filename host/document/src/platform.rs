@@ -55,7 +55,7 @@ pub(crate) fn check_document(document: &Document, problems: &mut Problems) {
     schema::check(document.kind, &document.source, &document.node, &document.node.to_value(), problems);
 }
 
-fn from_discovered(found: &Discovered) -> Result<LoadedPlatform, Problems> {
+pub(crate) fn from_discovered(found: &Discovered) -> Result<LoadedPlatform, Problems> {
     let mut loaded = LoadedPlatform::default();
     let mut problems = Problems::default();
     for document in &found.documents {

@@ -1,6 +1,9 @@
 //! The one recorder behind all handles: it checks, names and keeps what a driver stages.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::Value;
 use windlass_model::{
@@ -42,7 +45,7 @@ pub struct Recorder {
     node: NodeKey,
     authorities: BTreeMap<String, Authority>,
     contexts: BTreeMap<String, SpecContext>,
-    secret_versions: BTreeMap<String, u64>,
+    secret_versions: Arc<BTreeMap<String, u64>>,
     /// The tokens of the call.
     pub tokens: TokenTable,
     /// What was staged; a refused spec stays as `null`.
@@ -66,7 +69,7 @@ pub struct RecorderInput {
     /// What specs are seen against, by interface.
     pub contexts: BTreeMap<String, SpecContext>,
     /// Versions of generated secrets, by action; 1 where nothing is recorded.
-    pub secret_versions: BTreeMap<String, u64>,
+    pub secret_versions: Arc<BTreeMap<String, u64>>,
     /// The tokens of the request.
     pub tokens: TokenTable,
 }

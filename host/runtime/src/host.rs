@@ -193,7 +193,7 @@ fn recorder_like(planners: &Planners) -> Recorder {
         ),
         authorities: std::collections::BTreeMap::new(),
         contexts: std::collections::BTreeMap::new(),
-        secret_versions: std::collections::BTreeMap::new(),
+        secret_versions: Arc::default(),
         tokens: windlass_engine::tokens::TokenTable::default(),
     })
 }

@@ -63,7 +63,7 @@ fn call() -> Result<()> {
             node: "dns#web.dns".parse()?,
             authorities: std::collections::BTreeMap::new(),
             contexts: std::collections::BTreeMap::new(),
-            secret_versions: std::collections::BTreeMap::new(),
+            secret_versions: std::sync::Arc::default(),
             tokens: TokenTable::default(),
         });
         let context = DriverContext {

@@ -15,7 +15,7 @@ use windlass_model::{
     event::{DeploymentNumber, DeploymentStatus, Verb},
     plan::Plan,
     platform::{LayerName, Layers, Platform},
-    state::EnvironmentKey,
+    state::{EnvironmentKey, EnvironmentRecord},
 };
 
 use super::plan::{finish, plan_destroy, plan_path, show};
@@ -37,7 +37,7 @@ pub(crate) async fn deploy(
     let workspace = Workspace::open(global).await?;
     let planned = match Bundle::read(path)? {
         Some(bundle) => from_bundle(&workspace, bundle, planning).await?,
-        None => plan_path(&workspace, path, planning, true).await?,
+        None => plan_path(&workspace, path, planning).await?,
     };
     let request = workspace.request(&planned, Verb::Deploy, applying, None)?;
     go(&workspace, &planned.plan, &request, applying, format).await
@@ -61,9 +61,9 @@ async fn from_bundle(workspace: &Workspace, bundle: Bundle, planning: &Planning)
         .map(|(_, platform)| (platform.as_ref().clone(), bundle.provenance.clone()));
     let given_platform = given.is_some();
     let (layers, _) = workspace.layers(given).await?;
-    workspace.ensure_environment(&key, Some(&plan.environment_type), &layers, true).await?;
-    let state = workspace.state(&key).await?;
-    let mut input = workspace.plan_input(&key, &plan.environment_type, Some(&state), bundle.model, layers).await?;
+    workspace.ensure_environment(&key, Some(&plan.environment_type), &layers).await?;
+    let state = workspace.store.load(&key).await?;
+    let mut input = workspace.plan_input(&key, &plan.environment_type, state.as_ref(), bundle.model, layers).await?;
     // What the plan was made of is kept with it, not what is stored here today.
     let built_in = input.layers.0.iter().filter(|(layer, _)| *layer == LayerName::BuiltIn).cloned();
     input.layers = Layers(bundle.layers.0.into_iter().chain(built_in).collect());
@@ -207,6 +207,9 @@ async fn go(workspace: &Workspace, plan: &Plan, request: &Request, applying: &Ap
     if plan.has_changes() {
         confirm(applying)?;
     }
+    // Made now, not before: bad input leaves no empty environment behind.
+    let key = EnvironmentKey { application: plan.application.clone(), environment: plan.environment.clone() };
+    workspace.store.create_environment(&EnvironmentRecord { key, environment_type: plan.environment_type.clone() }).await?;
     let engine: Engine = workspace.engine();
     let cancel = cancel_on_interrupt();
     let outcome = engine.apply(request, &cancel).await?;

@@ -157,7 +157,7 @@ pub(crate) async fn graph(
             let given = application.platform.as_deref().map(|folder| workspace.planning.load(folder)).transpose()?;
             let (layers, places) = workspace.layers(given).await?;
             provenance.0.extend(places.0);
-            let kind = workspace.ensure_environment(&key, environment_type, &layers, false).await?;
+            let kind = workspace.ensure_environment(&key, environment_type, &layers).await?;
             let state = workspace.store.load(&key).await?;
             let input = workspace.plan_input(&key, &kind, state.as_ref(), model, layers).await?;
             workspace.planning.plan(&input, &provenance)?.0

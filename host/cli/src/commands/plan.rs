@@ -53,13 +53,13 @@ pub(crate) fn load(
 }
 
 /// Plans a deployment of what a path holds.
-pub(crate) async fn plan_path(workspace: &Workspace, path: &Path, planning: &Planning, write: bool) -> Result<Planned, Failure> {
+pub(crate) async fn plan_path(workspace: &Workspace, path: &Path, planning: &Planning) -> Result<Planned, Failure> {
     let (model, mut provenance) = load(vec![path.to_path_buf()], planning.environment.app.as_ref(), &planning.application)?;
     let key = workspace::key(&model.application, &planning.environment.env);
     let given = planning.application.platform.as_deref().map(|folder| workspace.planning.load(folder)).transpose()?;
     let given_platform = given.is_some();
     let (layers, places) = workspace.layers(given).await?;
-    let environment_type = workspace.ensure_environment(&key, planning.create_env.as_ref(), &layers, write).await?;
+    let environment_type = workspace.ensure_environment(&key, planning.create_env.as_ref(), &layers).await?;
     let state = workspace.store.load(&key).await?;
     let model = match state.as_ref().and_then(|state| state.last.as_ref()).filter(|_| !model.complete && !planning.prune) {
         Some(last) => {
@@ -118,7 +118,7 @@ pub(crate) async fn plan(
 ) -> Result<Code, Failure> {
     let workspace = Workspace::open(global).await?;
     let planned = match (path, options.destroy) {
-        (Some(path), false) => plan_path(&workspace, path, planning, false).await?,
+        (Some(path), false) => plan_path(&workspace, path, planning).await?,
         (path, true) => {
             let key = match path {
                 Some(path) => workspace::key(

@@ -47,10 +47,7 @@ pub fn platform_documents(graph: &Graph<'_>, layers: &Layers) -> BTreeMap<String
 
 /// Finds a type's document in the strongest layer that has it.
 pub(crate) fn resource_type<'l>(layers: &'l Layers, name: &str) -> Option<&'l windlass_model::platform::ResourceType> {
-    layers
-        .0
-        .iter()
-        .find_map(|(_, platform)| platform.resource_types.iter().find(|(key, _)| key.as_str() == name).map(|(_, document)| document))
+    layers.0.iter().find_map(|(_, platform)| platform.resource_types.get(name))
 }
 
 /// Finds a component: in the layer of the document that names it, then in weaker ones for built-in drivers.

@@ -93,6 +93,8 @@ pub(crate) struct Cx<'a> {
     pub host: &'a dyn DriverHost,
     pub connections: &'a Connections<'a>,
     pub data_loss_allowed: bool,
+    /// Versions of generated secrets, by action: shared by all calls.
+    pub secret_versions: Arc<BTreeMap<String, u64>>,
 }
 
 /// Plans. Equal input gives an equal plan, byte for byte, whatever the number of threads.
@@ -207,7 +209,18 @@ pub(crate) fn prepared_cx<'a>(
     planners: &'a Planners,
     host: &'a dyn DriverHost,
 ) -> Cx<'a> {
-    Cx { input, graph, effective, planners, host, connections, data_loss_allowed: compare::data_loss_allowed(graph) }
+    Cx {
+        input,
+        graph,
+        effective,
+        planners,
+        host,
+        connections,
+        data_loss_allowed: compare::data_loss_allowed(graph),
+        secret_versions: Arc::new(
+            input.secrets.iter().filter_map(|(name, version)| name.strip_prefix("action/").map(|id| (id.to_owned(), *version))).collect(),
+        ),
+    }
 }
 
 /// Plans all nodes and puts them into topological order.
@@ -370,12 +383,7 @@ impl<'a> Cx<'a> {
             );
             contexts.insert(descriptor.interface.to_owned(), self.spec_context(namespace, connection.settings.kind()));
         }
-        let secret_versions = self
-            .input
-            .secrets
-            .iter()
-            .filter_map(|(name, version)| name.strip_prefix("action/").map(|id| (id.to_owned(), *version)))
-            .collect();
+        let secret_versions = Arc::clone(&self.secret_versions);
         Ok(RecorderInput { planners: self.planners.clone(), node: node.clone(), authorities, contexts, secret_versions, tokens })
     }
 
