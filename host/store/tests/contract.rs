@@ -1,0 +1,145 @@
+//! What every store must do: fences, one owner for each thing, documents by digest, secrets by version.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a failure here is the test's")]
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use windlass_engine::store::{Fence, NewDeployment, Store, StoreError};
+use windlass_model::{
+    ActionId, Digest,
+    event::{Actor, Cause, DeploymentStatus, Event, Verb},
+    platform::{ConnectionSettings, KubernetesSettings, OnRemove},
+    state::{EnvironmentKey, EnvironmentRecord, RecordedAction, Status},
+};
+use windlass_store::SqliteStore;
+
+fn key(environment: &str) -> EnvironmentKey {
+    EnvironmentKey { application: "shop".parse().unwrap(), environment: environment.parse().unwrap() }
+}
+
+fn action(name: &str, status: Status) -> RecordedAction {
+    RecordedAction {
+        id: ActionId::new(&"workload/web".parse().unwrap(), &format!("object/{name}")),
+        interface: "windlass:kubernetes/objects".into(),
+        connection: "cluster".parse().unwrap(),
+        settings: ConnectionSettings::Kubernetes { kubernetes: KubernetesSettings::default() },
+        identity: format!("/ConfigMap/team/{name}"),
+        spec: serde_json::json!({ "name": name }),
+        versions: BTreeMap::new(),
+        resolved: None,
+        mac: None,
+        handle: serde_json::Value::Null,
+        outputs: serde_json::Map::new(),
+        status,
+        depends_on: Vec::new(),
+        rank: 20,
+        on_remove: OnRemove::Delete,
+        holds_data: false,
+    }
+}
+
+fn deployment() -> NewDeployment {
+    let document = Arc::new(b"{}".to_vec());
+    let digest = Digest::of_bytes(&document);
+    NewDeployment {
+        plan: digest,
+        model: digest,
+        layers: digest,
+        provenance: digest,
+        verb: Verb::Deploy,
+        actor: Actor { subject: "user:test".into() },
+        cause: Cause::Command { verb: Verb::Deploy },
+        given_platform: false,
+        rollback_to: None,
+        supersedes: None,
+        documents: BTreeMap::from([(digest, document)]),
+    }
+}
+
+async fn store(folder: &tempfile::TempDir) -> SqliteStore {
+    let store = SqliteStore::open(folder.path()).await.unwrap();
+    for environment in ["dev", "test"] {
+        let record = EnvironmentRecord { key: key(environment), environment_type: "development".parse().unwrap() };
+        store.create_environment(&record).await.unwrap();
+    }
+    store
+}
+
+#[tokio::test]
+async fn a_log_is_folded_and_survives_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let lease = store.lock(&key("dev")).await.unwrap();
+    let started = Event::Started { intended: vec![action("a", Status::Intended), action("b", Status::Intended)] };
+    let number = store.begin(&key("dev"), lease.fence(), &deployment(), &started).await.unwrap();
+    let done = Event::Done { actions: vec![action("a", Status::Live)] };
+    let removed = Event::Removed { ids: vec![action("b", Status::Live).id], act: OnRemove::Delete };
+    store.append(&key("dev"), lease.fence(), number, &[done, removed]).await.unwrap();
+    drop(lease);
+    let installation = store.installation().to_owned();
+    drop(store);
+    let store = SqliteStore::open(folder.path()).await.unwrap();
+    assert_eq!(store.installation(), installation);
+    let state = store.load(&key("dev")).await.unwrap().unwrap();
+    assert_eq!(
+        state.recorded.actions.values().map(|action| (action.identity.as_str(), action.status)).collect::<Vec<_>>(),
+        [("/ConfigMap/team/a", Status::Live)]
+    );
+    assert_eq!(state.last.unwrap().status, DeploymentStatus::Running);
+    assert_eq!(store.events(&key("dev"), number, 0).await.unwrap().len(), 3);
+    assert_eq!(store.events(&key("dev"), number, 2).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn one_holder_and_no_late_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let first = store.lock(&key("dev")).await.unwrap();
+    assert!(matches!(store.lock(&key("dev")).await, Err(StoreError::Locked { holder: Some(_), .. })));
+    let old = first.fence();
+    let started = Event::Started { intended: Vec::new() };
+    let number = store.begin(&key("dev"), old, &deployment(), &started).await.unwrap();
+    drop(first);
+    // The holder is dead: taken over at once, with a higher number.
+    let second = store.lock(&key("dev")).await.unwrap();
+    assert!(second.fence() > old);
+    let late = store.append(&key("dev"), old, number, &[Event::Done { actions: vec![action("late", Status::Live)] }]).await;
+    assert!(matches!(late, Err(StoreError::StaleFence { fence, .. }) if fence == old));
+    assert!(store.load(&key("dev")).await.unwrap().unwrap().recorded.is_empty(), "nothing of the late writer stays");
+    // Other environments are not held up.
+    store.lock(&key("test")).await.unwrap();
+    assert!(matches!(store.append(&key("dev"), Fence(99), number, &[]).await, Err(StoreError::StaleFence { .. })));
+}
+
+#[tokio::test]
+async fn one_owner_for_each_thing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let dev = store.lock(&key("dev")).await.unwrap();
+    let started = Event::Started { intended: vec![action("shared", Status::Intended)] };
+    store.begin(&key("dev"), dev.fence(), &deployment(), &started).await.unwrap();
+    let test = store.lock(&key("test")).await.unwrap();
+    assert!(store.begin(&key("test"), test.fence(), &deployment(), &started).await.is_err(), "the same object of the same cluster");
+    assert!(store.load(&key("test")).await.unwrap().unwrap().last.is_none(), "nothing of the refused deployment stays");
+    assert_eq!(store.claims().await.unwrap().into_values().collect::<Vec<_>>(), ["shop/dev"]);
+}
+
+#[tokio::test]
+async fn documents_and_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let document = Arc::new(b"content".to_vec());
+    let digest = Digest::of_bytes(&document);
+    assert_eq!(store.document(&digest).await.unwrap(), None);
+    store.put_documents(&BTreeMap::from([(digest, Arc::clone(&document))])).await.unwrap();
+    assert_eq!(store.document(&digest).await.unwrap(), Some(document.to_vec()));
+    assert!(store.put_secret(&key("dev"), "a", 1, "one").await.unwrap());
+    assert!(!store.put_secret(&key("dev"), "a", 1, "other").await.unwrap(), "a version is written once");
+    assert!(store.put_secret(&key("dev"), "a", 2, "two").await.unwrap());
+    assert_eq!(store.secret(&key("dev"), "a", None).await.unwrap(), Some((2, "two".into())));
+    assert_eq!(store.secret(&key("dev"), "a", Some(1)).await.unwrap(), Some((1, "one".into())));
+    assert_eq!(store.secret(&key("test"), "a", None).await.unwrap(), None);
+    assert_eq!(store.secrets(&key("dev")).await.unwrap(), BTreeMap::from([("a".into(), 2)]));
+    assert!(store.remove_secret(&key("dev"), "a").await.unwrap());
+    assert!(!store.remove_secret(&key("dev"), "a").await.unwrap());
+}
