@@ -11,7 +11,8 @@ use windlass_model::{
     score::Workload,
 };
 
-use super::*;
+use super::{GraphInput, resolve};
+use crate::effective::Effective;
 
 fn definition(name: &str, spec: Value) -> ResourceDefinition {
     let mut spec = spec;

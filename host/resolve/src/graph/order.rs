@@ -1,0 +1,161 @@
+//! Edges that follow from all nodes together, and the order: what remains is a cycle, shown with its path.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use windlass_model::{
+    Diagnostic, NodeKey, ResourceKey,
+    platform::{Collect, UsedBy},
+};
+
+use super::{Builder, GraphNode, Maker, NodeKind, params_edges};
+
+impl Builder<'_> {
+    /// Answers the reverse queries; they add edges, never nodes.
+    pub(super) fn collect(&mut self) {
+        let mut users: BTreeMap<NodeKey, BTreeSet<NodeKey>> = BTreeMap::new();
+        for (key, node) in &self.nodes {
+            for edge in &node.edges {
+                users.entry(edge.clone()).or_default().insert(key.clone());
+            }
+            if let NodeKind::Resource { params: Some((params, scope)), .. } = &node.kind {
+                for edge in params_edges(&self.nodes, params, scope) {
+                    users.entry(edge).or_default().insert(key.clone());
+                }
+            }
+        }
+        let mut found: Vec<(NodeKey, String, Vec<ResourceKey>)> = Vec::new();
+        for (key, node) in &self.nodes {
+            let NodeKind::Resource { maker: Maker::Definition { definition, aliases, provisioner, .. }, .. } = &node.kind else { continue };
+            for (alias, query) in &definition.spec.collect {
+                let fits = |candidate: &NodeKey| match candidate {
+                    NodeKey::Resource(resource)
+                        if resource.r#type == query.r#type
+                            && query.class.as_ref().is_none_or(|class| *class == resource.class)
+                            && candidate != key =>
+                    {
+                        Some(resource.clone())
+                    }
+                    _ => None,
+                };
+                let mut keys: Vec<ResourceKey> = match query {
+                    Collect { using: Some(using), .. } => {
+                        let target = aliases.get(using).or(provisioner.as_ref().filter(|_| using == "provisioner"));
+                        target
+                            .and_then(|target| users.get(&NodeKey::Resource(target.clone())))
+                            .into_iter()
+                            .flatten()
+                            .filter_map(fits)
+                            .collect()
+                    }
+                    Collect { used_by: Some(UsedBy::Consumers), .. } => users
+                        .get(key)
+                        .into_iter()
+                        .flatten()
+                        .filter_map(|consumer| self.nodes.get(consumer))
+                        .flat_map(|consumer| &consumer.edges)
+                        .filter_map(fits)
+                        .collect(),
+                    Collect { .. } => Vec::new(),
+                };
+                keys.sort();
+                keys.dedup();
+                found.push((key.clone(), alias.clone(), keys));
+            }
+        }
+        for (key, alias, keys) in found {
+            if let Some(GraphNode { kind: NodeKind::Resource { maker: Maker::Definition { collected, .. }, .. }, edges, .. }) =
+                self.nodes.get_mut(&key)
+            {
+                edges.extend(keys.iter().cloned().map(NodeKey::Resource));
+                collected.insert(alias, keys);
+            }
+        }
+    }
+
+    /// Placeholders in params are edges of the resource that is asked for.
+    pub(super) fn add_param_edges(&mut self) {
+        let mut found = Vec::new();
+        for (key, node) in &self.nodes {
+            if let NodeKind::Resource { params: Some((params, scope)), .. } = &node.kind {
+                found.push((key.clone(), params_edges(&self.nodes, params, scope)));
+            }
+        }
+        for (key, edges) in found {
+            if let Some(node) = self.nodes.get_mut(&key) {
+                node.edges.extend(edges);
+            }
+        }
+    }
+
+    /// Every node with a driver knows the namespace, except what the namespace itself needs.
+    pub(super) fn add_namespace_edges(&mut self, namespace: &NodeKey) {
+        let mut before = BTreeSet::from([namespace.clone()]);
+        let mut todo = vec![namespace.clone()];
+        while let Some(key) = todo.pop() {
+            for edge in self.nodes.get(&key).into_iter().flat_map(|node| &node.edges) {
+                if before.insert(edge.clone()) {
+                    todo.push(edge.clone());
+                }
+            }
+        }
+        for (key, node) in &mut self.nodes {
+            let driven = !matches!(node.kind, NodeKind::Resource { maker: Maker::Host(_), .. });
+            if driven && !before.contains(key) {
+                node.edges.insert(namespace.clone());
+            }
+        }
+    }
+
+    /// Orders the nodes; what remains is a cycle, shown with its path.
+    pub(super) fn order(&mut self) -> Vec<NodeKey> {
+        let mut waiting: BTreeMap<&NodeKey, usize> = BTreeMap::new();
+        let mut users: BTreeMap<&NodeKey, Vec<&NodeKey>> = BTreeMap::new();
+        for (key, node) in &self.nodes {
+            let edges = node.edges.iter().filter(|edge| self.nodes.contains_key(*edge));
+            waiting.insert(key, 0);
+            for edge in edges {
+                *waiting.entry(key).or_default() += 1;
+                users.entry(edge).or_default().push(key);
+            }
+        }
+        let mut ready: BTreeSet<&NodeKey> = waiting.iter().filter(|(_, count)| **count == 0).map(|(key, _)| *key).collect();
+        let mut order = Vec::with_capacity(self.nodes.len());
+        while let Some(key) = ready.pop_first() {
+            order.push(key.clone());
+            for user in users.get(key).into_iter().flatten() {
+                if let Some(count) = waiting.get_mut(*user) {
+                    *count -= 1;
+                    if *count == 0 {
+                        ready.insert(user);
+                    }
+                }
+            }
+        }
+        if order.len() < self.nodes.len() {
+            let left: BTreeSet<&NodeKey> = waiting.iter().filter(|(_, count)| **count > 0).map(|(key, _)| *key).collect();
+            let path = cycle_path(&self.nodes, &left);
+            self.problems.push(
+                Diagnostic::error("cycle", format!("resources need each other: {}", path.join(" -> ")))
+                    .hint("break the loop with a third resource that both need"),
+            );
+        }
+        order
+    }
+}
+
+/// Walks along edges among unordered nodes until one comes again.
+fn cycle_path(nodes: &BTreeMap<NodeKey, GraphNode<'_>>, left: &BTreeSet<&NodeKey>) -> Vec<String> {
+    let mut path: Vec<&NodeKey> = left.first().copied().into_iter().collect();
+    while let Some(next) = path.last().and_then(|last| nodes.get(*last)).and_then(|node| node.edges.iter().find(|edge| left.contains(edge)))
+    {
+        if let Some(start) = path.iter().position(|key| *key == next) {
+            let cycle = path.get(start..).unwrap_or_default();
+            let turn = cycle.iter().enumerate().min_by_key(|(_, key)| **key).map_or(0, |(index, _)| index);
+            let mut names: Vec<String> = cycle.iter().cycle().skip(turn).take(cycle.len()).map(ToString::to_string).collect();
+            names.extend(names.first().cloned());
+            return names;
+        }
+        path.push(next);
+    }
+    path.iter().map(ToString::to_string).collect()
+}
