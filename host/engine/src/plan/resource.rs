@@ -222,7 +222,8 @@ pub(crate) fn staged_sentence(problem: Diagnostic, node: &NodeKey) -> Diagnostic
 
 /// Hashes component, request and what its tokens stand for.
 pub(crate) fn request_digest(used: &DriverUse<'_>, request: &DriverRequest, tokens: &TokenTable) -> Result<Digest, Vec<Diagnostic>> {
-    Digest::of(&(used.component, request, tokens.parts())).map_err(super::bug)
+    // Fields of structs have one order, so these bytes are one for each request: no sorting is needed.
+    serde_json::to_vec(&(used.component, request, tokens.parts())).map(|bytes| Digest::of_bytes(&bytes)).map_err(super::bug)
 }
 
 /// Collects refusals: the driver's own, and those of what it staged.
