@@ -224,3 +224,74 @@ fn a_deferred_value_passes_where_it_may_be_sealed_and_is_refused_where_it_must_b
         ]
     );
 }
+
+/// A driver that asks WASI for the time and for randomness, and answers with the random number's digits.
+fn asks_wasi() -> Vec<u8> {
+    let module = wat::parse_str(
+        r#"(module
+            (import "wasi:clocks/wall-clock@0.2.0" "now" (func $now (param i32)))
+            (import "wasi:random/random@0.2.0" "get-random-u64" (func $random (result i64)))
+            (memory (export "memory") 2)
+            (global $top (mut i32) (i32.const 8192))
+            (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+                (local $at i32)
+                (local.set $at (i32.and (i32.add (global.get $top) (i32.const 7)) (i32.const -8)))
+                (global.set $top (i32.add (local.get $at) (local.get 3)))
+                (local.get $at))
+            (data (i32.const 2048) "{\"x-windlass-sealed\":true}")
+            (data (i32.const 3072) "{\"value\":\"0000000000000000\"}")
+            (func (export "windlass:driver/resource-definition@0.1.0#describe") (result i32)
+                (i32.store (i32.const 1024) (i32.const 2048)) (i32.store (i32.const 1028) (i32.const 26))
+                (i32.store (i32.const 1032) (i32.const 2048)) (i32.store (i32.const 1036) (i32.const 26))
+                (i32.store (i32.const 1040) (i32.const 2048)) (i32.store (i32.const 1044) (i32.const 26))
+                (i32.store (i32.const 1048) (i32.const 2048)) (i32.store (i32.const 1052) (i32.const 26))
+                (i32.const 1024))
+            (func (export "windlass:driver/resource-definition@0.1.0#define") (param i32) (result i32)
+                (local $value i64) (local $index i32)
+                (call $now (i32.const 4096))
+                (if (i64.ne (i64.load (i32.const 4096)) (i64.const 0)) (then (unreachable)))
+                (local.set $value (call $random))
+                (loop $digits
+                    (i32.store8 (i32.add (i32.const 3082) (local.get $index)) (i32.add (i32.const 97) (i32.and (i32.wrap_i64 (local.get $value)) (i32.const 15))))
+                    (local.set $value (i64.shr_u (local.get $value) (i64.const 4)))
+                    (local.set $index (i32.add (local.get $index) (i32.const 1)))
+                    (br_if $digits (i32.lt_u (local.get $index) (i32.const 16))))
+                (i32.store8 (i32.const 1024) (i32.const 0))
+                (i32.store (i32.const 1028) (i32.const 3072)) (i32.store (i32.const 1032) (i32.const 28))
+                (i32.store (i32.const 1036) (i32.const 4)) (i32.store (i32.const 1040) (i32.const 0))
+                (i32.const 1024))
+        )"#,
+    )
+    .unwrap();
+    let mut resolve = wit_parser::Resolve::default();
+    resolve.push_dir(windlass_suite::binary::root().join("wit/driver")).unwrap();
+    let clocks =
+        "package wasi:clocks@0.2.0; interface wall-clock { record datetime { seconds: u64, nanoseconds: u32 } now: func() -> datetime; }";
+    resolve.push_str("clocks.wit", clocks).unwrap();
+    resolve.push_str("random.wit", "package wasi:random@0.2.0; interface random { get-random-u64: func() -> u64; }").unwrap();
+    let world = "package test:wasi; world asks { import wasi:clocks/wall-clock@0.2.0; import wasi:random/random@0.2.0; export windlass:driver/resource-definition@0.1.0; }";
+    let package = resolve.push_str("world.wit", world).unwrap();
+    let world = resolve.select_world(&[package], Some("asks")).unwrap();
+    let mut module = module;
+    wit_component::embed_component_metadata(&mut module, &resolve, world, wit_component::StringEncoding::UTF8).unwrap();
+    wit_component::ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap()
+}
+
+#[test]
+fn wasi_is_there_with_nothing_behind_it() {
+    let mut world = World::new();
+    world.add("file:asks-wasi.wasm", asks_wasi());
+    let value = |key: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        documents(folder.path(), "asks-wasi", "");
+        fs::write(folder.path().join("app/score.yaml"), APPLICATION.replace("  probe: {", &format!("  {key}: {{"))).unwrap();
+        let mut input = world.input(folder.path());
+        input.secrets.insert("env/API_KEY".into(), 1);
+        let output = world.plan(&input);
+        let plan = output.plan.unwrap_or_else(|| panic!("{:#?}", output.diagnostics));
+        plan.nodes().find(|node| node.key.to_string().starts_with("probe")).unwrap().outputs["value"].clone()
+    };
+    // No grant is needed; equal requests draw equal numbers, others draw others.
+    assert_eq!(value("one"), value("one"));
+    assert_ne!(value("one"), value("two"));
+}
