@@ -159,7 +159,7 @@ pub(crate) enum Command {
     },
     /// Print the JSON Schema of a document kind, for editors
     Schema {
-        /// Workload, Application, ResourceDefinition, WorkloadProfile, EnvironmentType, Connection, ResourceType
+        /// Workload, Application, ResourceDefinition, WorkloadProfile, EnvironmentType, Connection, ResourceType, or ResolvedWorkload: what profiles receive
         kind: String,
     },
     /// Print manifests without keeping any state

@@ -211,6 +211,10 @@ fn bad_input_and_usage() {
     assert_eq!(folder.run("deploy").code, 64);
     assert_eq!(folder.run("nonsense").code, 64);
     assert_eq!(folder.run("schema Wrkload").code, 64);
+    for kind in ["Workload", "Application", "ResourceDefinition", "ResolvedWorkload"] {
+        let schema: serde_json::Value = serde_json::from_str(&folder.ok(&format!("schema {kind}")).out).unwrap();
+        assert!(schema["properties"].is_object(), "{kind}");
+    }
     assert_eq!(folder.run("validate nowhere").code, 65);
     assert_eq!(folder.run("plan shop -e dev --image web=x --detailed-exitcode").code, 2);
     assert_eq!(folder.run("--help").code, 0);

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use windlass_document::{KINDS, schema_of};
+use windlass_engine::driver::DriverHost as _;
 
 use crate::{
     exit::{Code, Failure},
     print,
+    workspace::Planning,
 };
 
 pub(crate) fn validate(paths: &[PathBuf]) -> Result<Code, Failure> {
@@ -15,7 +17,13 @@ pub(crate) fn validate(paths: &[PathBuf]) -> Result<Code, Failure> {
     Ok(Code::Done)
 }
 
+/// What profiles receive: a workload with its placeholders resolved. It is not Score's own schema.
+const RESOLVED: &str = "ResolvedWorkload";
+
 pub(crate) fn schema(kind: &str) -> Result<Code, Failure> {
+    if kind.eq_ignore_ascii_case(RESOLVED) {
+        return resolved_workload();
+    }
     let wanted = KINDS.iter().find(|known| known.eq_ignore_ascii_case(kind));
     match wanted.and_then(|kind| schema_of(kind)) {
         Some(schema) => {
@@ -30,4 +38,15 @@ pub(crate) fn schema(kind: &str) -> Result<Code, Failure> {
             }))
         }
     }
+}
+
+/// The first-party profile's own types are the contract.
+fn resolved_workload() -> Result<Code, Failure> {
+    let planning = Planning::new()?;
+    let digest =
+        planning.built_in.components.get("builtin:workload-default").ok_or_else(|| Failure::failed("the built-in profile is missing"))?;
+    let description = planning.host.describe(digest).map_err(|fault| Failure::failed(fault.to_string()))?;
+    let schema: serde_json::Value = serde_json::from_str(&description.params_schema).map_err(Failure::failed)?;
+    print::structured(crate::arguments::Format::Json, &schema)?;
+    Ok(Code::Done)
 }
