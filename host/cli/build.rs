@@ -5,7 +5,18 @@ use std::{env, fmt::Write as _, fs, path::PathBuf};
 use sha2::{Digest, Sha256};
 
 /// The drivers that the binary embeds.
-const BUILT_IN: [&str; 8] = ["dns-static", "kubernetes-namespace", "postgres", "redis", "route", "template", "volume", "workload-default"];
+const BUILT_IN: [&str; 10] = [
+    "dns-static",
+    "kubernetes-namespace",
+    "observability",
+    "postgres",
+    "redis",
+    "route",
+    "template",
+    "vault-sidecar",
+    "volume",
+    "workload-default",
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-env-changed=WINDLASS_COMPONENTS");

@@ -6,7 +6,10 @@
 //! which call `windlass:driver/sealed`: `text`, `base64`, `url_component`, `json_string`,
 //! `yaml_string`, `bcrypt(cost)`, `scram_sha256`, `fingerprint`.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
 
 use minijinja::{Environment, UndefinedBehavior, value::Value as Jinja};
 use serde_json::{Map, Value, json};
@@ -80,14 +83,16 @@ impl ResourceDefinition for Template {
             "values": inputs.values.0,
             "secrets": secrets,
         });
-        let renderer = Renderer::new(variables);
+        let mut renderer = Renderer::new(variables);
         let mut problems = Vec::new();
+        let mut objects = BTreeMap::new();
         for (name, manifest) in &inputs.manifests {
             let rendered = renderer.value(manifest, &format!("/inputs/manifests/{name}"), &mut problems);
             if problems.is_empty() {
-                Object::new(name, &rendered);
+                objects.insert(name.clone(), Object::new(name, &rendered));
             }
         }
+        renderer.offer_fields(objects);
         let outputs = renderer.value(&Value::Object(inputs.outputs), "/inputs/outputs", &mut problems);
         match outputs {
             Value::Object(outputs) if problems.is_empty() => Ok(Answer::new(Outputs(outputs))),
@@ -116,6 +121,17 @@ impl Renderer {
         environment.add_filter("scram_sha256", |value: String| Sealable::new(value).scram_sha256().to_string());
         environment.add_filter("fingerprint", |value: String| fingerprint(&[Sealable::new(value)]).to_string());
         Self { environment, variables: Jinja::from(minijinja::value::Serde(variables)) }
+    }
+
+    /// Lets outputs read fields of the live objects: `field("NAME", "/json/pointer")`.
+    fn offer_fields(&mut self, objects: BTreeMap<String, Object>) {
+        let objects = Mutex::new(objects);
+        self.environment.add_function("field", move |name: String, pointer: String| {
+            let objects = objects.lock().unwrap_or_else(PoisonError::into_inner);
+            objects.get(&name).map(|object| object.field(&pointer).to_string()).ok_or_else(|| {
+                minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, format!("there is no manifest `{name}` to read a field of"))
+            })
+        });
     }
 
     /// Renders every string of a value; keys stay as they are.
@@ -183,6 +199,17 @@ mod tests {
                 "outputs": { "host": "{{ name }}.{{ context.namespace }}", "port": "{{ values.port }}", "password": "{{ secrets.password }}", "hash": "{{ secrets.password | bcrypt(4) }}", "token": "{{ params.token }}", "list": ["{{ workloads | length }}", "plain"], "upper": "{% if values.port > 3000 %}HIGH{% endif %}" },
             },
         })));
+    }
+
+    #[test]
+    fn fields_of_live_objects_are_outputs() {
+        insta::assert_json_snapshot!(define::<Template>(json!({
+            "inputs": {
+                "manifests": { "balancer": { "apiVersion": "v1", "kind": "Service", "metadata": { "name": "b" }, "spec": { "type": "LoadBalancer" } } },
+                "outputs": { "ip": "{{ field('balancer', '/status/loadBalancer/ingress/0/ip') }}" },
+            },
+        })));
+        insta::assert_json_snapshot!(define::<Template>(json!({ "inputs": { "outputs": { "ip": "{{ field('none', '/x') }}" } } })));
     }
 
     #[test]

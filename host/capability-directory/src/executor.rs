@@ -11,14 +11,15 @@ use serde_json::{Map, Value, json};
 use windlass_engine::{
     plan::DIRECTORY_DEFAULT,
     session::{
-        ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, Drift, EffectCx, Executor, Observation, Observed, OpenConnection,
-        Owner, Ownership, Phase, ResolvedAction, Session, Step, Ticket,
+        ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Executor, Insistence, Observation, Observed,
+        OpenConnection, Owner, Ownership, Phase, Preflight, ResolvedAction, Session, Step, Ticket,
     },
 };
 use windlass_model::{
     Digest,
+    event::DriftedField,
     platform::{ConnectionSettings, SecretFiles},
-    state::RecordedAction,
+    state::{RecordedAction, Status},
 };
 
 use crate::{
@@ -135,7 +136,7 @@ impl DirectorySession {
     fn ensure_batch(&self, cx: &EffectCx<'_>, actions: &[ResolvedAction]) -> Result<Vec<Result<Step, CapabilityError>>, CapabilityError> {
         let _lock = self.locked();
         let mut inventory = self.inventory()?;
-        let take = actions.iter().any(|action| action.take_ownership);
+        let take = actions.iter().any(|action| action.insistence == Insistence::TakeOver);
         self.check_owner(&inventory, cx.owner, take)?;
         inventory.owner = cx.owner.to_string();
         let mut results: Vec<Result<Step, CapabilityError>> = Vec::with_capacity(actions.len());
@@ -150,7 +151,7 @@ impl DirectorySession {
             let path = path_of(&action.spec);
             let content = to_yaml(&action.spec).into_bytes();
             let digest = Digest::of_bytes(&content);
-            match self.check_file(&inventory, &path, action.take_ownership) {
+            match self.check_file(&inventory, &path, action.insistence == Insistence::TakeOver) {
                 Ok(found) if found == Some(digest) && inventory.files.get(&path).is_some_and(|entry| entry.next.is_none()) => {
                     results.push(Ok(done(&path, &digest, false)));
                 }
@@ -191,14 +192,29 @@ impl DirectorySession {
         Ok(results)
     }
 
+    /// Says which files would be refused, before any is written.
+    fn preflight_batch(&self, owner: &Owner, actions: &[Preflight]) -> Result<Vec<Result<(), CapabilityError>>, CapabilityError> {
+        let inventory = self.inventory()?;
+        let taken = |action: &Preflight| action.insistence == Insistence::TakeOver;
+        self.check_owner(&inventory, owner, actions.iter().any(taken))?;
+        let check = |action: &Preflight| match self.omitted(&action.spec) {
+            true => Ok(()),
+            false => self.check_file(&inventory, &path_of(&action.spec), taken(action)).map(drop),
+        };
+        Ok(actions.iter().map(check).collect())
+    }
+
     fn delete_batch(&self, cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Result<Vec<Result<Step, CapabilityError>>, CapabilityError> {
         let _lock = self.locked();
         let mut inventory = self.inventory()?;
         self.check_owner(&inventory, cx.owner, false)?;
         let mut results = Vec::with_capacity(actions.len());
         for action in actions {
-            let path = action.handle.get("path").and_then(Value::as_str).map_or_else(|| path_of(&action.spec), str::to_owned);
-            let removed = if action.handle.get("omitted").is_some() {
+            let path = action.handle.get("path").and_then(Value::as_str).map_or_else(|| path_of(&action.spec.to_value()), str::to_owned);
+            // What was never written is somebody else's, if it is there at all.
+            let never_written = action.handle.is_null() && matches!(action.status, Status::Intended | Status::Uncertain | Status::Deleting);
+            let stranger = never_written && !inventory.files.contains_key(&path);
+            let removed = if stranger || action.handle.get("omitted").is_some() {
                 Ok(())
             } else {
                 self.check_file(&inventory, &path, false).and_then(|_| self.folder.remove(&path).map_err(failed))
@@ -263,13 +279,7 @@ impl Session for DirectorySession {
                     observation.owner = Ownership::Ours;
                     return Ok(observation);
                 }
-                let path = action
-                    .handle
-                    .get("path")
-                    .and_then(Value::as_str)
-                    .map(str::to_owned)
-                    .or_else(|| action.spec.map(path_of))
-                    .unwrap_or_default();
+                let path = action.handle.get("path").and_then(Value::as_str).map(str::to_owned).unwrap_or_else(|| path_of(action.spec));
                 let Some(bytes) = self.folder.read(&path).map_err(failed)? else {
                     return Ok(Observation { phase: Phase::Absent, intact: false, ..observation });
                 };
@@ -281,17 +291,22 @@ impl Session for DirectorySession {
                     None => Ownership::None,
                 };
                 observation.intact = entry.is_some_and(|entry| entry.next.is_none() && entry.sha256 == Some(digest));
-                if depth == Depth::Full
-                    && !observation.intact
-                    && let Some(spec) = action.spec
-                {
+                if depth == Depth::Full && !observation.intact {
                     let found: Value =
                         std::str::from_utf8(&bytes).ok().and_then(|text| serde_saphyr::from_str(text).ok()).unwrap_or(Value::Null);
-                    drift(spec, &found, &mut windlass_model::pointer::Pointer::root(), &mut observation.drift);
+                    drift(action.spec, &found, &mut windlass_model::pointer::Pointer::root(), &mut observation.drift);
+                    if is_secret(action.spec) {
+                        // A report is for everyone to see.
+                        observation.drift.iter_mut().for_each(|field| (field.recorded, field.found) = (None, None));
+                    }
                 }
                 Ok(observation)
             })
             .collect()
+    }
+
+    async fn preflight(&self, cx: &EffectCx<'_>, actions: &[Preflight]) -> Vec<Result<(), CapabilityError>> {
+        self.preflight_batch(cx.owner, actions).unwrap_or_else(|error| actions.iter().map(|_| Err(error.clone())).collect())
     }
 
     async fn ensure(&self, cx: &EffectCx<'_>, actions: &[ResolvedAction]) -> Vec<Result<Step, CapabilityError>> {
@@ -330,7 +345,7 @@ impl Session for DirectorySession {
     }
 }
 
-fn drift(recorded: &Value, found: &Value, at: &mut windlass_model::pointer::Pointer, out: &mut Vec<Drift>) {
+fn drift(recorded: &Value, found: &Value, at: &mut windlass_model::pointer::Pointer, out: &mut Vec<DriftedField>) {
     match (recorded, found) {
         (a, b) if a == b => {}
         (Value::Object(a), Value::Object(b)) => {
@@ -339,11 +354,11 @@ fn drift(recorded: &Value, found: &Value, at: &mut windlass_model::pointer::Poin
                 at.push(key);
                 match (a.get(*key), b.get(*key)) {
                     (Some(a), Some(b)) => drift(a, b, at, out),
-                    (a, b) => out.push(Drift { pointer: at.to_string(), recorded: a.cloned(), found: b.cloned(), by: None }),
+                    (a, b) => out.push(DriftedField { pointer: at.to_string(), recorded: a.cloned(), found: b.cloned(), by: None }),
                 }
                 at.pop();
             }
         }
-        (a, b) => out.push(Drift { pointer: at.to_string(), recorded: Some(a.clone()), found: Some(b.clone()), by: None }),
+        (a, b) => out.push(DriftedField { pointer: at.to_string(), recorded: Some(a.clone()), found: Some(b.clone()), by: None }),
     }
 }

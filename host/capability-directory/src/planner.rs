@@ -18,6 +18,7 @@ pub struct ObjectsPlanner;
 static DESCRIPTOR: CapabilityDescriptor = CapabilityDescriptor {
     interface: "windlass:kubernetes/objects",
     version: "0.1.0",
+    revision: 1,
     family: Family::Kubernetes,
     kinds: &[KindDescriptor { resource: "object", methods: &[MethodDescriptor { name: "field", argument: true }] }],
 };

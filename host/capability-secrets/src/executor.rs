@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use windlass_engine::session::{
     ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Executor, Observation, Observed, OpenConnection, Owner,
-    Ownership, Phase, ResolvedAction, Secret, SecretStore, Session, Step, Ticket, generated_name,
+    Ownership, Phase, Preflight, ResolvedAction, Secret, SecretStore, Session, Step, Ticket, generated_name,
 };
 use windlass_model::state::{EnvironmentKey, RecordedAction};
 
@@ -103,6 +103,14 @@ impl Session for GeneratedSession {
                 })
             })
             .collect()
+    }
+
+    async fn preflight(&self, _: &EffectCx<'_>, actions: &[Preflight]) -> Vec<Result<(), CapabilityError>> {
+        // A value that is there stays, one that is not is made: nothing can stand in the way but the policy.
+        let check = |action: &Preflight| {
+            Policy::parse(&action.spec).map(drop).map_err(|problem| CapabilityError::new(Kind::Invalid, problem.message))
+        };
+        actions.iter().map(check).collect()
     }
 
     async fn ensure(&self, _: &EffectCx<'_>, actions: &[ResolvedAction]) -> Vec<Result<Step, CapabilityError>> {

@@ -23,6 +23,7 @@ pub struct GeneratedPlanner;
 static DESCRIPTOR: CapabilityDescriptor = CapabilityDescriptor {
     interface: "windlass:secrets/generated",
     version: "0.1.0",
+    revision: 1,
     family: Family::Secrets,
     kinds: &[KindDescriptor { resource: "secret", methods: &[MethodDescriptor { name: "value", argument: false }] }],
 };

@@ -39,6 +39,12 @@ pub(crate) struct Global {
     /// File of the key that secrets are encrypted with [default: DATA_DIR/key, made if it is not there; WINDLASS_KEY holds the key itself]
     #[arg(long, global = true, env = "WINDLASS_KEY_FILE", value_name = "FILE")]
     pub key_file: Option<PathBuf>,
+    /// Kubeconfigs may name programs and files of this machine (exec plugins, paths of keys); without it they are refused
+    #[arg(long, global = true, env = "WINDLASS_ALLOW_LOCAL_CREDENTIALS")]
+    pub allow_local_credentials: bool,
+    /// How many deployments of an environment are kept, with everything that they were made of; the last one that succeeded always is
+    #[arg(long, global = true, env = "WINDLASS_KEEP_DEPLOYMENTS", default_value = "100", value_name = "NUMBER")]
+    pub keep_deployments: std::num::NonZeroU32,
     /// When to use colours
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     pub color: Color,
@@ -228,6 +234,16 @@ pub(crate) enum Command {
         applying: Applying,
         #[command(flatten)]
         output: Output,
+    },
+    /// Show what is not as it was left, field by field, and who changed it
+    Drift {
+        #[command(flatten)]
+        environment: Environment,
+        #[command(flatten)]
+        output: Output,
+        /// End with 2 if something differs
+        #[arg(long)]
+        detailed_exitcode: bool,
     },
     /// Go on with a deployment that was cut off
     Resume {

@@ -20,7 +20,10 @@ impl Observer for Terminal {
         match event {
             Event::Done { actions } => lines(print::Mark::Done, "done", actions),
             Event::Waiting { id, note, .. } => print::progress(print::Mark::Wait, "waiting", &format!("{id}: {note}")),
-            Event::Healed { ids } => ids.iter().for_each(|id| print::progress(print::Mark::Wait, "restoring", id.as_str())),
+            Event::Healed { actions } => actions.iter().for_each(|action| {
+                let fields: String = action.fields.iter().map(|field| format!(" {}", field.pointer)).collect();
+                print::progress(print::Mark::Wait, "restoring", &format!("{}{fields}", action.id));
+            }),
             Event::Removed { ids, act: OnRemove::Delete } => {
                 ids.iter().for_each(|id| print::progress(print::Mark::Gone, "deleted", id.as_str()))
             }

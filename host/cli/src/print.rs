@@ -133,6 +133,14 @@ pub(crate) fn structured<T: Serialize>(format: Format, value: &T) -> Result<(), 
     out(&text)
 }
 
+/// Writes bytes for machines as they are.
+pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
+    match std::io::stdout().lock().write_all(bytes) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
 /// Writes to standard output; a closed pipe is no failure.
 pub(crate) fn out(text: &str) -> Result<(), Failure> {
     match anstream::stdout().write_all(text.as_bytes()) {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use windlass_capability_directory::{DirectoryExecutor, ObjectsPlanner};
+use windlass_capability_kubernetes::{ClusterOptions, KubernetesExecutor};
 use windlass_capability_secrets::{EmbeddedSecrets, GeneratedExecutor, GeneratedPlanner, Keyring};
 use windlass_document::{LoadedPlatform, load_platform};
 use windlass_engine::{
@@ -54,6 +55,9 @@ pub(crate) struct Workspace {
     pub store: Arc<dyn Store>,
     pub secrets: Arc<dyn SecretStore>,
     pub data: PathBuf,
+    cluster_options: ClusterOptions,
+    /// How many deployments of an environment are kept.
+    pub keep_deployments: std::num::NonZeroU32,
 }
 
 /// A plan with what it was made of.
@@ -162,7 +166,14 @@ impl Workspace {
         }
         .map_err(Failure::failed)?;
         let secrets: Arc<dyn SecretStore> = Arc::new(EmbeddedSecrets::new(Arc::clone(&store), keyring));
-        Ok(Self { planning, store, secrets, data: global.data_dir.clone() })
+        Ok(Self {
+            planning,
+            store,
+            secrets,
+            data: global.data_dir.clone(),
+            keep_deployments: global.keep_deployments,
+            cluster_options: ClusterOptions { local_credentials: global.allow_local_credentials },
+        })
     }
 
     /// Returns the engine with everything that acts.
@@ -170,7 +181,11 @@ impl Workspace {
         Engine {
             store: Arc::clone(&self.store),
             secrets: Arc::clone(&self.secrets),
-            executors: vec![Arc::new(DirectoryExecutor::new(&self.data)), Arc::new(GeneratedExecutor::new(Arc::clone(&self.secrets)))],
+            executors: vec![
+                Arc::new(DirectoryExecutor::new(&self.data)),
+                Arc::new(KubernetesExecutor::new(self.cluster_options)),
+                Arc::new(GeneratedExecutor::new(Arc::clone(&self.secrets))),
+            ],
             authorize: Arc::new(AllowAll),
             observer: Arc::new(Terminal),
         }

@@ -84,8 +84,8 @@ pub fn explain(
     action: Option<&ActionId>,
     at: Option<&str>,
 ) -> Result<Explanation, Vec<Diagnostic>> {
-    plan::prepare(input, planners, host, |prepared| {
-        let cx = plan::prepared_cx(input, prepared.effective, prepared.graph, prepared.connections, planners, host);
+    plan::prepare(input, |prepared| {
+        let cx = plan::prepared_cx(input, &prepared, planners, host);
         let outcomes = plan::outcomes(&cx)?;
         let Some(outcome) = outcomes.get(node) else {
             return Err(vec![Diagnostic::error("unknown-node", format!("`{node}` is not part of this environment"))]);
@@ -93,7 +93,7 @@ pub fn explain(
         let planned = outcome.node.clone();
         let value = match (action, at) {
             (None, None) => None,
-            (action, at) => field(&planned, action, at.unwrap_or("")).cloned(),
+            (action, at) => field(&planned, action, at.unwrap_or("")),
         };
         if at.is_some() && value.is_none() {
             return Err(vec![Diagnostic::error("unknown-field", format!("there is nothing at `{}`", at.unwrap_or_default()))]);
@@ -118,14 +118,14 @@ pub fn explain(
 }
 
 /// Finds what was asked about: a field of an action's spec, or an output.
-fn field<'n>(node: &'n PlannedNode, action: Option<&ActionId>, at: &str) -> Option<&'n Value> {
+fn field(node: &PlannedNode, action: Option<&ActionId>, at: &str) -> Option<Value> {
     match action {
-        Some(id) => node.actions.iter().find(|action| action.id == *id)?.spec.pointer(at),
+        Some(id) => node.actions.iter().find(|action| action.id == *id)?.spec.to_value().pointer(at).cloned(),
         None => {
             let mut steps = pointer::steps(at).into_iter();
             let output = node.outputs.get(&steps.next()?)?;
             let rest: String = steps.map(|step| format!("/{}", pointer::escape(&step))).collect();
-            output.pointer(&rest)
+            output.pointer(&rest).cloned()
         }
     }
 }
@@ -170,7 +170,7 @@ fn causes(
             }
             let call = plan::resource::prepare(cx, key, outcomes)?;
             let moved = |changed: &plan::resource::ResourceCall<'_>| {
-                plan::resource::call(cx, changed).is_ok_and(|outcome| field(&outcome.node, action, at) != Some(value))
+                plan::resource::call(cx, changed).is_ok_and(|outcome| field(&outcome.node, action, at).as_ref() != Some(value))
             };
             for (pointer, leaf, other) in changes(&call.inputs) {
                 if let Some(inputs) = replaced(&call.inputs, &pointer, other)
@@ -201,7 +201,7 @@ fn causes(
             for (pointer, leaf, other) in changes(&call.workload) {
                 if let Some(workload) = replaced(&call.workload, &pointer, other)
                     && plan::workload::call(cx, &plan::workload::WorkloadCall { workload, ..call.clone() })
-                        .is_ok_and(|outcome| field(&outcome.node, action, at) != Some(value))
+                        .is_ok_and(|outcome| field(&outcome.node, action, at).as_ref() != Some(value))
                 {
                     found.push(Leaf { document: node.to_string(), pointer, value: leaf });
                 }
@@ -211,7 +211,8 @@ fn causes(
                     let mut changed = call.clone();
                     if let (Some(inputs), Some(stage)) = (replaced(&stage.inputs, &pointer, other), changed.stages.get_mut(index)) {
                         stage.inputs = inputs;
-                        if plan::workload::call(cx, &changed).is_ok_and(|outcome| field(&outcome.node, action, at) != Some(value)) {
+                        if plan::workload::call(cx, &changed).is_ok_and(|outcome| field(&outcome.node, action, at).as_ref() != Some(value))
+                        {
                             let profile = call
                                 .definition
                                 .as_ref()

@@ -47,6 +47,8 @@ pub struct CapabilityDescriptor {
     pub interface: &'static str,
     /// The version of its package.
     pub version: &'static str,
+    /// Counts changes of how its planner normalises and checks: earlier answers are not taken again.
+    pub revision: u32,
     /// Which connection it acts through.
     pub family: Family,
     /// Its resources.

@@ -144,7 +144,7 @@ impl Recorder {
         let value: Value =
             serde_json::from_str(spec).map_err(|error| Diagnostic::error("invalid-json", format!("the spec is no JSON: {error}")))?;
         windlass_model::canonical::check(&value).map_err(|error| Diagnostic::error("invalid-json", error.to_string()))?;
-        let closed = self.tokens.close(&value).map_err(|errors| token_problem(&errors))?;
+        let closed = self.tokens.close(value).map_err(|errors| token_problem(&errors))?;
         Ok(self.admit(interface, local, closed))
     }
 
@@ -165,9 +165,9 @@ impl Recorder {
     /// Yields the value of a method as a token.
     pub fn method(&mut self, handle: u32, method: &str, argument: Option<&str>) -> Result<String, LimitReached> {
         self.count(argument.map_or(0, str::len))?;
-        let Some(action) = self.actions.get(handle as usize).cloned() else { return Ok(String::new()) };
+        let Some(action) = self.actions.get(handle as usize) else { return Ok(String::new()) };
         if method == "action" {
-            return Ok(action.local);
+            return Ok(action.local.clone());
         }
         let id = ActionId::new(&self.node, &action.local);
         let (Some(planner), Some(authority), Some(context)) =

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use windlass_model::{
     ActionId,
+    event::DriftedField,
     name::DocumentName,
     platform::ConnectionSettings,
     state::{EnvironmentKey, RecordedAction},
@@ -71,6 +72,8 @@ pub struct OpenConnection {
 pub trait Session: Send + Sync {
     /// Looks at what exists; changes nothing.
     async fn observe(&self, owner: &Owner, actions: &[ActionRef<'_>], depth: Depth) -> Vec<Result<Observation, CapabilityError>>;
+    /// Says before the first effect what would be refused: whose something is, what the system would not take. Changes nothing.
+    async fn preflight(&self, cx: &EffectCx<'_>, actions: &[Preflight]) -> Vec<Result<(), CapabilityError>>;
     /// Makes specs so: absent is created, ours converges, someone else's is refused.
     async fn ensure(&self, cx: &EffectCx<'_>, actions: &[ResolvedAction]) -> Vec<Result<Step, CapabilityError>>;
     /// Asks how far things are.
@@ -105,8 +108,8 @@ pub struct ActionRef<'a> {
     pub identity: &'a str,
     /// What the capability kept to find it again.
     pub handle: &'a Value,
-    /// The resolved spec, where it is known.
-    pub spec: Option<&'a Value>,
+    /// What was sent, where a full comparison needs it; else what is recorded.
+    pub spec: &'a Value,
 }
 
 /// How closely to look.
@@ -132,7 +135,7 @@ pub struct Observation {
     /// What it yields.
     pub outputs: Map<String, Value>,
     /// Which fields differ from what was recorded.
-    pub drift: Vec<Drift>,
+    pub drift: Vec<DriftedField>,
 }
 
 /// Whose something is.
@@ -157,20 +160,6 @@ pub enum Phase {
     Deleting,
 }
 
-/// A field that differs from what was recorded.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Drift {
-    /// Where.
-    pub pointer: String,
-    /// As recorded.
-    pub recorded: Option<Value>,
-    /// As found.
-    pub found: Option<Value>,
-    /// Who changed it, where the system tells.
-    pub by: Option<String>,
-}
-
 /// An action whose values are all known.
 #[derive(Clone, PartialEq)]
 pub struct ResolvedAction {
@@ -182,8 +171,48 @@ pub struct ResolvedAction {
     pub spec: Value,
     /// What is recorded of it.
     pub recorded: Option<RecordedAction>,
-    /// It may be taken over from whoever owns it.
-    pub take_ownership: bool,
+    /// What happens where somebody else stands in the way.
+    pub insistence: Insistence,
+    /// What others need of it: it is done only when all of these are known.
+    pub outputs: Vec<WantedOutput>,
+}
+
+/// What happens where somebody else stands in the way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Insistence {
+    /// It is refused, with whose it is.
+    #[default]
+    Refuse,
+    /// Fields of ours that others changed are set back; what is not ours is refused.
+    Restore,
+    /// It is taken over from whoever owns it: somebody said so.
+    TakeOver,
+}
+
+/// An output that other actions of the plan refer to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct WantedOutput {
+    /// Its name.
+    pub name: String,
+    /// Whether it is a secret.
+    pub secret: bool,
+}
+
+/// An action as far as it is known before the first effect.
+#[derive(Clone)]
+pub struct Preflight {
+    /// Its id.
+    pub id: ActionId,
+    /// What the system calls it.
+    pub identity: String,
+    /// What must be, sealed where values are not known yet.
+    pub spec: Value,
+    /// Whether `spec` is resolved: only then the system can be asked whether it would take it.
+    pub is_resolved: bool,
+    /// What is recorded of it.
+    pub recorded: Option<RecordedAction>,
+    /// What happens where somebody else stands in the way.
+    pub insistence: Insistence,
     /// It is deleted first: it can't be changed in place.
     pub replace: bool,
 }
@@ -260,6 +289,8 @@ pub trait Checkpoint: Send + Sync {
 pub trait Progress: Send + Sync {
     /// One line about one action.
     fn note(&self, id: &ActionId, text: &str);
+    /// A point between two steps inside an effect; tests kill the process here.
+    fn point(&self, name: &'static str);
 }
 
 /// Set once, seen everywhere: stop between actions.

@@ -1,6 +1,6 @@
 //! The port of the store: documents by digest, the log of each environment, leases.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -148,6 +148,9 @@ pub trait Store: Send + Sync {
         deployment: DeploymentNumber,
         events: &[Event],
     ) -> Result<u64, StoreError>;
+
+    /// Forgets all but the newest deployments and what only they refer to; never the last one that succeeded. Returns how many.
+    async fn forget(&self, environment: &EnvironmentKey, keep: NonZeroU32) -> Result<u64, StoreError>;
 
     /// Lists deployments, newest first.
     async fn deployments(&self, environment: &EnvironmentKey) -> Result<Vec<Deployment>, StoreError>;

@@ -85,47 +85,43 @@ impl TokenTable {
         }
     }
 
-    /// Turns what a driver wrote into plan JSON; every refused string is named by its place.
-    pub fn close(&self, value: &Value) -> Result<Value, Vec<(String, TokenError)>> {
+    /// Turns what a driver wrote into plan JSON, in place; every refused string is named by its place.
+    pub fn close(&self, mut value: Value) -> Result<Value, Vec<(String, TokenError)>> {
         let mut errors = Vec::new();
-        let closed = self.close_at(value, &mut Pointer::root(), &mut errors);
-        if errors.is_empty() { Ok(closed) } else { Err(errors) }
+        self.close_at(&mut value, &mut Pointer::root(), &mut errors);
+        if errors.is_empty() { Ok(value) } else { Err(errors) }
     }
 
-    fn close_at(&self, value: &Value, at: &mut Pointer, errors: &mut Vec<(String, TokenError)>) -> Value {
+    fn close_at(&self, value: &mut Value, at: &mut Pointer, errors: &mut Vec<(String, TokenError)>) {
         match value {
             Value::String(text) => match self.close_text(text) {
-                Ok(sealed) => sealed.map_or_else(|| value.clone(), |sealed| sealed.to_json()),
-                Err(error) => {
-                    errors.push((at.to_string(), error));
-                    Value::Null
-                }
+                Ok(None) => {}
+                Ok(Some(sealed)) => *value = sealed.to_json(),
+                Err(error) => errors.push((at.to_string(), error)),
             },
-            Value::Array(items) => Value::Array(
-                items
-                    .iter()
-                    .enumerate()
-                    .map(|(index, item)| {
-                        at.push_index(index);
-                        let item = self.close_at(item, at, errors);
-                        at.pop();
-                        item
-                    })
-                    .collect(),
-            ),
+            Value::Array(items) => {
+                for (index, item) in items.iter_mut().enumerate() {
+                    at.push_index(index);
+                    self.close_at(item, at, errors);
+                    at.pop();
+                }
+            }
             Value::Object(fields) => {
-                let mut out = Map::new();
-                for (key, item) in fields {
+                let mut is_escaped = false;
+                for (key, item) in fields.iter_mut() {
                     at.push(key);
                     if let Err(error) = refuse(key) {
                         errors.push((at.to_string(), error));
                     }
-                    out.insert(sealed::escape_key(key), self.close_at(item, at, errors));
+                    is_escaped |= sealed::needs_escape(key);
+                    self.close_at(item, at, errors);
                     at.pop();
                 }
-                Value::Object(out)
+                if is_escaped {
+                    *fields = std::mem::take(fields).into_iter().map(|(key, item)| (sealed::escape_key(&key), item)).collect();
+                }
             }
-            Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
 
@@ -192,6 +188,9 @@ pub fn refuse(text: &str) -> Result<(), TokenError> {
 ///
 /// Every string of every answer passes here, so what is common — none of it — costs a few searches and no memory.
 fn refuse_reencoded(text: &str) -> Result<(), TokenError> {
+    if text.len() < REENCODED_BYTES_MIN {
+        return Ok(());
+    }
     let has = |needle: &str| text.as_bytes().windows(needle.len()).any(|window| window.eq_ignore_ascii_case(needle.as_bytes()));
     if text.contains('\\') && (has("\\ufdd0") || has("\\ufdd1") || has("\\u{fdd0")) {
         return Err(TokenError::Reencoded("JSON escape"));
@@ -199,7 +198,8 @@ fn refuse_reencoded(text: &str) -> Result<(), TokenError> {
     if text.contains('%') && (has("%ef%b7%90") || has("%ef%b7%91")) {
         return Err(TokenError::Reencoded("percent encoding"));
     }
-    if has("efb790") && has("efb791") {
+    // The digits have no case: a search for them alone is fast.
+    if text.contains("790") && text.contains("791") && has("efb790") && has("efb791") {
         return Err(TokenError::Reencoded("hexadecimal"));
     }
     if BASE64_TRACES.iter().any(|trace| text.contains(trace)) && holds_base64_token(text) {
@@ -207,6 +207,9 @@ fn refuse_reencoded(text: &str) -> Result<(), TokenError> {
     }
     Ok(())
 }
+
+/// A token has nine bytes at least; in the densest of these alphabets, base64, that is twelve.
+const REENCODED_BYTES_MIN: usize = 12;
 
 /// What the three bytes of `U+FDD0` leave in base64, by their place in a group of three, in both alphabets.
 const BASE64_TRACES: [&str; 4] = ["77eQ", "+3k", "-3k", "vt5"];
@@ -251,7 +254,7 @@ mod tests {
         let value = json!({"b": Sealed::new([Part::Text("x:".into()), Part::Sealed(Box::new(secret("k")))]).to_json(), "a": Sealed::new([Part::Sealed(Box::new(secret("k")))]).to_json(), "$$sealed": 1});
         let open = table.open(&value);
         assert_eq!(open, json!({"a": "\u{FDD0}sj0\u{FDD1}", "b": "x:\u{FDD0}sj0\u{FDD1}", "$sealed": 1}));
-        assert_eq!(table.close(&open).unwrap(), value);
+        assert_eq!(table.close(open).unwrap(), value);
     }
 
     #[test]
@@ -279,6 +282,6 @@ mod tests {
         assert_eq!(refused("efb790736a30efb791"), TokenError::Reencoded("hexadecimal"));
         assert!(table.close_text(&format!("{token}{token}")).unwrap().is_some());
         assert_eq!(table.close_text("c2VjcmV0IGJ1dCBub3QgYSB0b2tlbg==").unwrap(), None);
-        assert_eq!(table.close(&json!({"a": {(token): 1}})).unwrap_err()[0].1, TokenError::Cut);
+        assert_eq!(table.close(json!({"a": {(token): 1}})).unwrap_err()[0].1, TokenError::Cut);
     }
 }

@@ -4,10 +4,12 @@
 mod immutable;
 mod kinds;
 mod policy;
+mod readiness;
 
 pub use immutable::why_replaced;
 pub use kinds::{Kind, find};
 pub use policy::{PolicyContext, PolicyInput, check};
+pub use readiness::{PodTrouble, Readiness, pod_trouble, readiness};
 
 use serde_json::{Map, Value};
 use windlass_model::platform::{DeclaredKind, Scope};

@@ -34,29 +34,29 @@ pub struct Application {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ApplicationSpec {
-    /// Score files relative to this document, `*` allowed in file names; all `*.score.yaml` and `score.yaml` beside it if nothing is said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workloads: Option<Vec<String>>,
-    /// Resources of the whole application, by id. They stay while they are declared.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub resources: BTreeMap<ResourceId, SharedResource>,
     /// How it varies between environments; all matching entries apply, later ones win.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub environments: Vec<Variation>,
+    /// Resources of the whole application, by id. They stay while they are declared.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub resources: BTreeMap<ResourceId, SharedResource>,
+    /// Score files relative to this document, `*` allowed in file names; all `*.score.yaml` and `score.yaml` beside it if nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workloads: Option<Vec<String>>,
 }
 
 /// A resource of the whole application.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SharedResource {
-    /// The resource type.
-    pub r#type: crate::name::ResourceTypeName,
     /// The class, `default` if nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<crate::name::ClassName>,
     /// What it is asked for; placeholders act in the values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub params: Option<Map<String, Value>>,
+    /// The resource type.
+    pub r#type: crate::name::ResourceTypeName,
 }
 
 /// What is different in some environments.
@@ -66,12 +66,12 @@ pub struct Variation {
     /// The environments: by name or by type.
     #[serde(default)]
     pub r#match: MatchRule,
-    /// Values that workloads read through a resource of type `environment`.
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
-    pub values: Map<String, Value>,
     /// Changes to Score documents, by workload: maps are merged, lists replaced, `null` deletes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub overrides: BTreeMap<WorkloadName, Map<String, Value>>,
+    /// Values that workloads read through a resource of type `environment`.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub values: Map<String, Value>,
     /// Workloads switched on or off.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub workloads: BTreeMap<WorkloadName, WorkloadSwitch>,
@@ -91,27 +91,27 @@ pub struct WorkloadSwitch {
 pub struct Model {
     /// The application.
     pub application: ApplicationName,
-    /// Its workloads.
-    pub workloads: BTreeMap<WorkloadName, WorkloadModel>,
-    /// Its shared resources.
-    #[serde(default)]
-    pub resources: BTreeMap<ResourceId, SharedResource>,
+    /// Whether it names all workloads of the application; a single Score file does not.
+    pub complete: bool,
     /// How it varies.
     #[serde(default)]
     pub environments: Vec<Variation>,
-    /// Whether it names all workloads of the application; a single Score file does not.
-    pub complete: bool,
+    /// Its shared resources.
+    #[serde(default)]
+    pub resources: BTreeMap<ResourceId, SharedResource>,
+    /// Its workloads.
+    pub workloads: BTreeMap<WorkloadName, WorkloadModel>,
 }
 
 /// One workload of a model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WorkloadModel {
-    /// The Score document, its files' contents inside.
-    pub score: Workload,
     /// Images by container, given by `--image`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<String, String>,
+    /// The Score document, its files' contents inside.
+    pub score: Workload,
 }
 
 impl Model {
@@ -143,11 +143,11 @@ pub struct Provenance(pub BTreeMap<String, SourceFile>);
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceFile {
-    /// The path as the user gave it.
-    pub path: String,
     /// JSON Pointer → line, counted from 1.
     #[serde(default)]
     pub lines: BTreeMap<String, u32>,
+    /// The path as the user gave it.
+    pub path: String,
 }
 
 impl SourceFile {

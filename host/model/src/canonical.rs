@@ -1,7 +1,12 @@
 //! Canonical JSON (RFC 8785): the bytes that digests are taken of.
 
+use std::io;
+
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{
+    Value,
+    ser::{CharEscape, CompactFormatter, Formatter},
+};
 
 use crate::{limits, pointer::Pointer};
 
@@ -30,8 +35,103 @@ pub enum CanonicalError {
 }
 
 /// Writes a value canonically.
+///
+/// What is in canonical order already is written straight through, which is most of what is hashed: maps are sorted, and
+/// types that are hashed often declare their fields in that order. Everything else goes through the library.
 pub fn to_vec<T: Serialize>(value: &T) -> Result<Vec<u8>, CanonicalError> {
-    serde_json_canonicalizer::to_vec(value).map_err(|error| CanonicalError::Serialize(error.to_string()))
+    let mut out = Vec::new();
+    match value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, Straight::default())) {
+        Ok(()) => Ok(out),
+        Err(_) => {
+            // As a tree first: the library does not know texts that are JSON already.
+            let tree = serde_json::to_value(value).map_err(|error| CanonicalError::Serialize(error.to_string()))?;
+            serde_json_canonicalizer::to_vec(&tree).map_err(|error| CanonicalError::Serialize(error.to_string()))
+        }
+    }
+}
+
+/// Writes compact JSON and stops where that would not be canonical: an unsorted key, or a number that is no integer.
+#[derive(Default)]
+struct Straight {
+    /// The last key of each open object.
+    last: Vec<Vec<u8>>,
+    /// The key that is being written.
+    key: Option<Vec<u8>>,
+    /// Buffers that are not in use.
+    spare: Vec<Vec<u8>>,
+}
+
+fn not_straight() -> io::Error {
+    io::Error::other("not in canonical order")
+}
+
+impl Formatter for Straight {
+    fn write_u64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: u64) -> io::Result<()> {
+        if value > limits::INTEGER_MAX { Err(not_straight()) } else { CompactFormatter.write_u64(writer, value) }
+    }
+
+    fn write_i64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: i64) -> io::Result<()> {
+        if value.unsigned_abs() > limits::INTEGER_MAX { Err(not_straight()) } else { CompactFormatter.write_i64(writer, value) }
+    }
+
+    fn write_f32<W: ?Sized + io::Write>(&mut self, _: &mut W, _: f32) -> io::Result<()> {
+        Err(not_straight())
+    }
+
+    fn write_f64<W: ?Sized + io::Write>(&mut self, _: &mut W, _: f64) -> io::Result<()> {
+        Err(not_straight())
+    }
+
+    fn write_number_str<W: ?Sized + io::Write>(&mut self, _: &mut W, _: &str) -> io::Result<()> {
+        Err(not_straight())
+    }
+
+    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        if let Some(key) = &mut self.key {
+            // Beyond ASCII the order of UTF-16 units and that of bytes may differ.
+            if !fragment.is_ascii() {
+                return Err(not_straight());
+            }
+            key.extend_from_slice(fragment.as_bytes());
+        }
+        writer.write_all(fragment.as_bytes())
+    }
+
+    fn write_char_escape<W: ?Sized + io::Write>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()> {
+        if self.key.is_some() {
+            return Err(not_straight());
+        }
+        CompactFormatter.write_char_escape(writer, escape)
+    }
+
+    fn begin_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        let mut key = self.spare.pop().unwrap_or_default();
+        key.clear();
+        self.last.push(key);
+        writer.write_all(b"{")
+    }
+
+    fn end_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.spare.extend(self.last.pop());
+        writer.write_all(b"}")
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        let mut key = self.spare.pop().unwrap_or_default();
+        key.clear();
+        self.key = Some(key);
+        if first { Ok(()) } else { writer.write_all(b",") }
+    }
+
+    fn end_object_key<W: ?Sized + io::Write>(&mut self, _: &mut W) -> io::Result<()> {
+        let (Some(key), Some(last)) = (self.key.take(), self.last.last_mut()) else { return Err(not_straight()) };
+        // The empty key sorts first and equals the start: it is rare enough for the library.
+        if key <= *last {
+            return Err(not_straight());
+        }
+        self.spare.push(std::mem::replace(last, key));
+        Ok(())
+    }
 }
 
 /// Refuses what has no exact canonical form: large integers and deep nesting.
@@ -93,6 +193,44 @@ mod tests {
             error.to_string(),
             "integer 9007199254740992 at `/a/b~1c/1` is beyond 2^53 - 1 and would be rounded by readers; write it as a string"
         );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_straight_way_writes_what_the_library_writes(value in json()) {
+            proptest::prop_assert_eq!(to_vec(&value).unwrap(), serde_json_canonicalizer::to_vec(&value).unwrap());
+        }
+    }
+
+    fn json() -> impl proptest::strategy::Strategy<Value = Value> {
+        use proptest::prelude::*;
+        let text = "[ -~\u{0}-\u{1f}äé🦀\u{ffee}]{0,6}";
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            (-9_007_199_254_740_991_i64..9_007_199_254_740_991).prop_map(Value::from),
+            (-1e6..1e6).prop_map(Value::from),
+            text.prop_map(Value::from)
+        ];
+        leaf.prop_recursive(4, 40, 6, move |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                proptest::collection::btree_map(text, inner, 0..6).prop_map(|map| Value::Object(map.into_iter().collect()))
+            ]
+        })
+    }
+
+    #[test]
+    fn structs_whose_fields_are_not_sorted_are_sorted() {
+        #[derive(Serialize)]
+        struct Unsorted {
+            b: u8,
+            a: f64,
+        }
+        assert_eq!(to_vec(&Unsorted { b: 1, a: 2.0 }).unwrap(), br#"{"a":2,"b":1}"#);
+        let spec = crate::Spec::new(&json!({ "x": 1 })).unwrap();
+        assert_eq!(to_vec(&[json!({ "z": 1.5 })]).unwrap(), br#"[{"z":1.5}]"#);
+        assert_eq!(to_vec(&(spec, 1.5)).unwrap(), br#"[{"x":1},1.5]"#);
     }
 
     #[test]

@@ -17,24 +17,43 @@ pub enum Severity {
 }
 
 /// One finding: what, where, how to mend it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Diagnostic {
-    /// How bad it is.
-    pub severity: Severity,
     /// Stable, for machines: `storage-too-small`.
     pub code: String,
-    /// One sentence, lower case, no full stop.
-    pub message: String,
-    /// What it is about: a node, a document, a driver; empty for the whole.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub subject: String,
-    /// RFC 6901 into the subject; empty for the whole.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub pointer: String,
     /// How to mend it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// One sentence, lower case, no full stop.
+    pub message: String,
+    /// RFC 6901 into the subject; empty for the whole.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub pointer: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it is about: a node, a document, a driver; empty for the whole.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub subject: String,
+}
+
+impl Diagnostic {
+    /// What findings are ordered by: the worst first, then by what they say and where.
+    fn rank(&self) -> (Severity, &str, &str, &str, &str, Option<&str>) {
+        (self.severity, &self.code, &self.message, &self.subject, &self.pointer, self.hint.as_deref())
+    }
+}
+
+impl PartialOrd for Diagnostic {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Diagnostic {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.rank().cmp(&other.rank())
+    }
 }
 
 impl Diagnostic {

@@ -154,6 +154,34 @@ pub struct Deployment {
     pub status: DeploymentStatus,
 }
 
+/// Something of ours that others changed and a deployment sets back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HealedAction {
+    /// Which.
+    pub id: ActionId,
+    /// The fields; none if the whole is gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<DriftedField>,
+}
+
+/// A field of ours that is not as it was left.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DriftedField {
+    /// Where.
+    pub pointer: String,
+    /// What it was left as; absent where the value is secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<serde_json::Value>,
+    /// What was found; absent where nothing is there or the value is secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<serde_json::Value>,
+    /// Who changed it, where the system tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
 /// One line of a deployment's log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "type")]
@@ -185,8 +213,8 @@ pub enum Event {
     /// These were changed in the world and restored.
     #[serde(rename_all = "camelCase")]
     Healed {
-        /// Their ids.
-        ids: Vec<ActionId>,
+        /// Which, and what of them.
+        actions: Vec<HealedAction>,
     },
     /// These are done.
     #[serde(rename_all = "camelCase")]
@@ -244,7 +272,16 @@ impl Event {
             Self::Resumed { deaths } => format!("resumed after {deaths} cut-off"),
             Self::Sending { actions } => format!("sending {}", list(actions.iter().map(|action| &action.id).collect())),
             Self::Unchanged { actions } => format!("{} unchanged", actions.len()),
-            Self::Healed { ids } => format!("restored {}", list(ids.iter().collect())),
+            Self::Healed { actions } => {
+                let one = |action: &HealedAction| match action.fields.as_slice() {
+                    [] => action.id.to_string(),
+                    fields => {
+                        let pointers: Vec<&str> = fields.iter().map(|field| field.pointer.as_str()).collect();
+                        format!("{} ({})", action.id, pointers.join(", "))
+                    }
+                };
+                format!("restoring {}", actions.iter().map(one).collect::<Vec<_>>().join(", "))
+            }
             Self::Done { actions } => format!("done {}", list(actions.iter().map(|action| &action.id).collect())),
             Self::Waiting { id, note, .. } => format!("waiting for {id}: {note}"),
             Self::Removing { ids } => format!("removing {}", list(ids.iter().collect())),

@@ -16,6 +16,7 @@ pub mod platform;
 pub mod pointer;
 pub mod score;
 pub mod sealed;
+pub mod spec;
 pub mod state;
 
 pub use action::ActionId;
@@ -23,3 +24,4 @@ pub use canonical::CanonicalError;
 pub use diagnostic::{Diagnostic, Severity};
 pub use digest::Digest;
 pub use key::{NodeKey, ResourceKey};
+pub use spec::Spec;

@@ -50,5 +50,13 @@ pub const LABEL_CHARS_MAX: usize = 63;
 pub const DEPLOYMENT_TIME_MAX: Duration = Duration::from_secs(15 * 60);
 /// Process deaths during one deployment without a new event, before it is held.
 pub const DEPLOYMENT_DEATHS_MAX: u32 = 3;
+/// Requests in flight to one API server: it serves 200 changes at once to everybody, shared out by priority.
+pub const CLUSTER_REQUESTS_MAX: usize = 32;
+/// One answer of an API server: a page of 500 objects with their managed fields is about 5 MiB.
+pub const CLUSTER_ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The last lines of a container's log.
+pub const CLUSTER_LOG_BYTES_MAX: usize = 64 * 1024;
+/// One object becoming ready; Kubernetes itself gives a Deployment ten minutes.
+pub const READY_TIME_MAX: Duration = Duration::from_secs(10 * 60);
 /// Actions sent to a capability at once: bounds memory and requests in flight.
 pub const EFFECT_BATCH_MAX: usize = 256;

@@ -1,4 +1,6 @@
 //! The plan: everything that one deployment would do, as a document with a digest. It holds no secret.
+//!
+//! Fields stand in the order of their JSON names: that is canonical order, so a plan is written without being sorted.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +15,7 @@ use crate::{
     key::NodeKey,
     name::{ApplicationName, DocumentName, EnvironmentName, EnvironmentTypeName},
     platform::{LayerName, MatchRule, OnRemove},
+    spec::Spec,
 };
 
 /// The version of the plan's shape.
@@ -22,37 +25,37 @@ pub const SCHEMA: &str = "windlass.dev/plan/v1alpha1";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Plan {
-    /// `windlass.dev/plan/v1alpha1`.
-    pub schema: String,
     /// The application.
     pub application: ApplicationName,
+    /// Digest of the recorded state that the plan was compared with.
+    pub basis: Digest,
+    /// Component digests by driver reference.
+    pub components: BTreeMap<String, Digest>,
+    /// Digest of what is wanted, whatever exists: the memo's key.
+    pub desired: Digest,
+    /// What is taken away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub destroys: Vec<Destroy>,
     /// The environment.
     pub environment: EnvironmentName,
     /// Its type.
     pub environment_type: EnvironmentTypeName,
+    /// Images of containers that were left open in the model and taken over from the last deployment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<String, String>,
     /// Digest of the model.
     pub model: Digest,
     /// Digest of the documents that won.
     pub platform: Digest,
     /// Digest of the policy: the environment type and the connections.
     pub policy: Digest,
-    /// Digest of what is wanted, whatever exists: the memo's key.
-    pub desired: Digest,
-    /// Digest of the recorded state that the plan was compared with.
-    pub basis: Digest,
-    /// Component digests by driver reference.
-    pub components: BTreeMap<String, Digest>,
-    /// Images of containers that were left open in the model and taken over from the last deployment.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub images: BTreeMap<String, String>,
-    /// What is done, in order.
-    pub stages: Vec<PlannedStage>,
-    /// What is taken away.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub destroys: Vec<Destroy>,
+    /// `windlass.dev/plan/v1alpha1`.
+    pub schema: String,
     /// Where each secret goes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secret_flows: Vec<SecretFlow>,
+    /// What is done, in order.
+    pub stages: Vec<PlannedStage>,
     /// What somebody should look at.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Diagnostic>,
@@ -70,79 +73,80 @@ pub struct PlannedStage {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PlannedNode {
-    /// Its address.
-    pub key: NodeKey,
-    /// The definition or profile; absent for types that the host makes itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub definition: Option<WinningDocument>,
-    /// The drivers in order: one for a resource, one per stage for a workload.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub drivers: Vec<PlannedDriver>,
-    /// The nodes whose outputs it uses.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub depends_on: Vec<NodeKey>,
     /// What it stages.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub actions: Vec<PlannedAction>,
+    /// The definition or profile; absent for types that the host makes itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<WinningDocument>,
+    /// The nodes whose outputs it uses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<NodeKey>,
+    /// The drivers in order: one for a resource, one per stage for a workload.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drivers: Vec<PlannedDriver>,
+    /// Its address.
+    pub key: NodeKey,
     /// What it yields, sealed where not known or secret.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub outputs: Map<String, Value>,
+    /// Digest of everything that its drivers were asked; absent for types that the host makes itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Digest>,
 }
 
 /// The document that won, and the rule by which it did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WinningDocument {
-    /// Its name.
-    pub name: DocumentName,
     /// Its layer.
     pub layer: LayerName,
     /// The rule that fitted; absent if it applies everywhere.
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
     pub rule: Option<MatchRule>,
+    /// Its name.
+    pub name: DocumentName,
 }
 
 /// One call of a driver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PlannedDriver {
-    /// `builtin:NAME`, `file:PATH` or a digest.
-    pub driver: String,
     /// The component.
     pub component: Digest,
-    /// Digest of component, request and origins.
-    pub request: Digest,
+    /// `builtin:NAME`, `file:PATH` or a digest.
+    pub driver: String,
 }
 
 /// One idempotent *ensure*.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PlannedAction {
-    /// Its id.
-    pub id: ActionId,
     /// The interface that it was staged through.
     pub capability: String,
+    /// What is done, compared with the recorded state.
+    pub change: Change,
     /// The connection.
     pub connection: DocumentName,
-    /// What the system calls it; unique in its connection.
-    pub identity: String,
-    /// What must be, sealed where not known or secret.
-    pub spec: Value,
     /// What must be done before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<ActionId>,
-    /// Order among actions that don't depend on each other.
-    pub rank: u16,
-    /// Losing it loses data.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub holds_data: bool,
-    /// What happens when nothing needs it any more.
-    pub on_remove: OnRemove,
-    /// What is done, compared with the recorded state.
-    pub change: Change,
     /// Which fields differ.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<FieldChange>,
+    /// Losing it loses data.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub holds_data: bool,
+    /// Its id.
+    pub id: ActionId,
+    /// What the system calls it; unique in its connection.
+    pub identity: String,
+    /// What happens when nothing needs it any more.
+    pub on_remove: OnRemove,
+    /// Order among actions that don't depend on each other.
+    pub rank: u16,
+    /// What must be, sealed where not known or secret.
+    pub spec: Spec,
 }
 
 /// What is done to an action's object.
@@ -194,11 +198,11 @@ impl Change {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FieldChange {
-    /// Where.
-    pub pointer: String,
     /// As recorded; absent if the field is new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Value>,
+    /// Where.
+    pub pointer: String,
     /// As planned; absent if the field goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<Value>,
@@ -208,24 +212,24 @@ pub struct FieldChange {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Destroy {
-    /// The recorded action.
-    pub id: ActionId,
+    /// Whether it is deleted or left where it is.
+    pub act: OnRemove,
     /// The interface.
     pub capability: String,
     /// The connection.
     pub connection: DocumentName,
+    /// It may go only with `--allow-destroy`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub guarded: bool,
+    /// Losing it loses data.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub holds_data: bool,
+    /// The recorded action.
+    pub id: ActionId,
     /// What the system calls it.
     pub identity: String,
     /// Why.
     pub why: DestroyReason,
-    /// Whether it is deleted or left where it is.
-    pub act: OnRemove,
-    /// Losing it loses data.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub holds_data: bool,
-    /// It may go only with `--allow-destroy`.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub guarded: bool,
 }
 
 /// Why something is taken away.
@@ -246,10 +250,10 @@ pub enum DestroyReason {
 pub struct SecretFlow {
     /// Where the secret comes from.
     pub from: String,
-    /// The action that gets it.
-    pub to: ActionId,
     /// The field of its spec.
     pub pointer: String,
+    /// The action that gets it.
+    pub to: ActionId,
 }
 
 impl Plan {

@@ -50,21 +50,21 @@ pub struct Metadata {
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MatchRule {
-    /// Workloads; for profiles only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workload: Option<OneOrMany<WorkloadName>>,
-    /// Resource ids as in `type.class#id`; for definitions only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resource_id: Option<OneOrMany<ResourceId>>,
-    /// Environments by name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub environment: Option<OneOrMany<EnvironmentName>>,
     /// Applications.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub application: Option<OneOrMany<ApplicationName>>,
+    /// Environments by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<OneOrMany<EnvironmentName>>,
     /// Environment types.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment_type: Option<OneOrMany<EnvironmentTypeName>>,
+    /// Resource ids as in `type.class#id`; for definitions only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_id: Option<OneOrMany<ResourceId>>,
+    /// Workloads; for profiles only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload: Option<OneOrMany<WorkloadName>>,
 }
 
 /// Names a component. Always recorded by digest.
@@ -422,6 +422,20 @@ pub struct KubernetesSettings {
     /// The context of the kubeconfig, its current one if nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
+    /// Acts as somebody else: an account of each environment, with no more than it needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub impersonate: Option<Impersonation>,
+}
+
+/// As whom requests are made; `${application}` and `${environment}` stand for the names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Impersonation {
+    /// `system:serviceaccount:NAMESPACE:NAME`, or a user.
+    pub user: String,
+    /// Further groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
 }
 
 /// Where a credential is read from when a plan is applied.

@@ -22,29 +22,29 @@ pub struct Workload {
     /// `score.dev/v1b1`.
     #[schemars(regex(pattern = r"^score\.dev/v1b1$"))]
     pub api_version: String,
-    /// Name and annotations, and whatever else placeholders may read as `${metadata.…}`.
-    pub metadata: Metadata,
-    /// What other workloads may reach.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service: Option<Service>,
     /// The containers by name.
     #[schemars(extend("minProperties" = 1, "propertyNames" = { "pattern": "^[a-z0-9](?:-?[a-z0-9]+)*$", "maxLength": 63 }))]
     pub containers: BTreeMap<String, Container>,
+    /// Name and annotations, and whatever else placeholders may read as `${metadata.…}`.
+    pub metadata: Metadata,
     /// What the workload needs, by alias.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("propertyNames" = { "pattern": "^[A-Za-z0-9](?:[-_]?[A-Za-z0-9]+)*$", "maxLength": 63 }))]
     pub resources: BTreeMap<String, Resource>,
+    /// What other workloads may reach.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Service>,
 }
 
 /// Describes a workload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata {
-    /// The workload's name.
-    pub name: WorkloadName,
     /// Free annotations; some have a meaning to profiles.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+    /// The workload's name.
+    pub name: WorkloadName,
     /// Further fields.
     #[serde(flatten)]
     pub other: Map<String, Value>,
@@ -90,37 +90,37 @@ pub enum Protocol {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Container {
-    /// The image; `.` is filled by `--image` or the last deployed one.
-    #[schemars(length(min = 1))]
-    pub image: String,
-    /// Replaces the image's entry point.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub command: Option<Vec<String>>,
     /// Replaces the image's arguments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub args: Option<Vec<String>>,
-    /// Environment variables; placeholders act in the values.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("propertyNames" = { "pattern": "^[^=]+$" }))]
-    pub variables: BTreeMap<String, String>,
     /// Containers that must be that far before this one starts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub before: BTreeMap<String, Before>,
+    /// Replaces the image's entry point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Vec<String>>,
     /// Files by target path.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, File>,
-    /// Volumes by target path.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub volumes: BTreeMap<String, Volume>,
-    /// Compute resources.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resources: Option<ComputeResources>,
+    /// The image; `.` is filled by `--image` or the last deployed one.
+    #[schemars(length(min = 1))]
+    pub image: String,
     /// Restarted when it fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub liveness_probe: Option<Probe>,
     /// Gets traffic only while it succeeds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readiness_probe: Option<Probe>,
+    /// Compute resources.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ComputeResources>,
+    /// Environment variables; placeholders act in the values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("propertyNames" = { "pattern": "^[^=]+$" }))]
+    pub variables: BTreeMap<String, String>,
+    /// Volumes by target path.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub volumes: BTreeMap<String, Volume>,
 }
 
 /// How far another container must be.
@@ -148,37 +148,37 @@ pub enum Ready {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("oneOf" = [{ "required": ["source"] }, { "required": ["content"] }, { "required": ["binaryContent"] }]))]
 pub struct File {
+    /// Bytes in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binary_content: Option<String>,
+    /// Text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
     /// Octal permissions: `0644`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^0?[0-7]{3}$"))]
     pub mode: Option<String>,
-    /// A path relative to the Score file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<String>,
-    /// Text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub content: Option<String>,
-    /// Bytes in base64.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub binary_content: Option<String>,
     /// Leaves placeholders as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_expand: Option<bool>,
+    /// A path relative to the Score file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
 }
 
 /// A volume mounted into a container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Volume {
-    /// The volume, as a rule `${resources.ALIAS}` or `${resources.ALIAS.source}`; typed after resolution.
-    #[schemars(with = "String")]
-    pub source: Value,
     /// A path inside the volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// Mounted without write access.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_only: Option<bool>,
+    /// The volume, as a rule `${resources.ALIAS}` or `${resources.ALIAS.source}`; typed after resolution.
+    #[schemars(with = "String")]
+    pub source: Value,
 }
 
 /// Compute resources of a container.
@@ -197,14 +197,14 @@ pub struct ComputeResources {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Quantities {
-    /// Bytes, with a suffix: `256Mi`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[1-9]\d*(\.\d+)?(K|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"))]
-    pub memory: Option<String>,
     /// Cores or thousandths: `0.5`, `250m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^\d+(m|\.\d+)?$"))]
     pub cpu: Option<String>,
+    /// Bytes, with a suffix: `256Mi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[1-9]\d*(\.\d+)?(K|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"))]
+    pub memory: Option<String>,
 }
 
 /// A probe: `httpGet` or `exec`.
@@ -212,12 +212,12 @@ pub struct Quantities {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("anyOf" = [{ "required": ["httpGet"] }, { "required": ["exec"] }]))]
 pub struct Probe {
-    /// An HTTP request that must be answered with success.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub http_get: Option<HttpGet>,
     /// A command that must end with 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exec: Option<Exec>,
+    /// An HTTP request that must be answered with success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_get: Option<HttpGet>,
 }
 
 /// An HTTP probe.
@@ -227,17 +227,17 @@ pub struct HttpGet {
     /// The host header and target, the pod's address if nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// `HTTP` or `HTTPS`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scheme: Option<Scheme>,
+    /// Further headers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub http_headers: Vec<Header>,
     /// The path.
     pub path: String,
     /// The container's port.
     #[schemars(range(min = 1, max = 65535))]
     pub port: u16,
-    /// Further headers.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub http_headers: Vec<Header>,
+    /// `HTTP` or `HTTPS`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<Scheme>,
 }
 
 /// The scheme of an HTTP probe.
@@ -273,8 +273,6 @@ pub struct Exec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Resource {
-    /// The resource type.
-    pub r#type: ResourceTypeName,
     /// The class, `default` if nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<ClassName>,
@@ -288,4 +286,6 @@ pub struct Resource {
     /// What it is asked for; placeholders act in the values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub params: Option<Map<String, Value>>,
+    /// The resource type.
+    pub r#type: ResourceTypeName,
 }

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::action::ActionId;
+use crate::{action::ActionId, pointer::Pointer};
 
 /// Opens a token inside a string that a driver sees. A Unicode noncharacter: no document may hold it.
 pub const TOKEN_OPEN: char = '\u{FDD0}';
@@ -21,10 +21,10 @@ pub const SEALED_KEY: &str = "$sealed";
 pub enum Origin {
     /// An output of a node that is planned in a later stage.
     Output {
-        /// The node.
-        node: String,
         /// The output's name.
         name: String,
+        /// The node.
+        node: String,
     },
     /// Something that an action yields when it is done.
     Action {
@@ -52,10 +52,10 @@ pub enum Origin {
     },
     /// What the host makes of other values: an encoding, a hash.
     Derived {
-        /// The function of `windlass:driver/sealed`, with its parameter behind a colon.
-        op: String,
         /// Its arguments.
         of: Vec<Sealed>,
+        /// The function of `windlass:driver/sealed`, with its parameter behind a colon.
+        op: String,
     },
 }
 
@@ -73,13 +73,13 @@ pub enum Encoding {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SealedPart {
+    /// How it stands inside the string.
+    pub encoding: Encoding,
     /// Where it comes from.
     pub origin: Origin,
     /// A secret may go to secret sinks only; what is not secret is deferred.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub secret: bool,
-    /// How it stands inside the string.
-    pub encoding: Encoding,
 }
 
 /// A part of a sealed string.
@@ -179,7 +179,7 @@ impl Sealed {
         if object.len() != 1 {
             return None;
         }
-        serde_json::from_value(object.get(SEALED_KEY)?.clone()).ok()
+        Self::deserialize(object.get(SEALED_KEY)?).ok()
     }
 
     /// Shows it to a person: `postgres://app:«secret db.password»@…`.
@@ -226,30 +226,43 @@ impl Origin {
 
 /// Visits every sealed string of a value in plan JSON, with its place.
 pub fn visit(value: &Value, visit: &mut impl FnMut(&str, &Sealed)) {
-    fn walk(value: &Value, at: &mut crate::pointer::Pointer, visit: &mut impl FnMut(&str, &Sealed)) {
-        if let Some(sealed) = Sealed::from_json(value) {
-            visit(at.as_str(), &sealed);
-            return;
-        }
-        match value {
-            Value::Array(items) => {
-                for (index, item) in items.iter().enumerate() {
-                    at.push_index(index);
-                    walk(item, at, visit);
-                    at.pop();
-                }
+    walk(value, &At::Root, visit);
+}
+
+/// A place on the way down; its pointer is written only where something is found.
+enum At<'a> {
+    Root,
+    Field(&'a At<'a>, &'a str),
+    Element(&'a At<'a>, usize),
+}
+
+impl At<'_> {
+    fn pointer(&self) -> Pointer {
+        match self {
+            Self::Root => Pointer::root(),
+            Self::Field(around, key) => {
+                let mut pointer = around.pointer();
+                pointer.push(key);
+                pointer
             }
-            Value::Object(fields) => {
-                for (key, item) in fields {
-                    at.push(key);
-                    walk(item, at, visit);
-                    at.pop();
-                }
+            Self::Element(around, index) => {
+                let mut pointer = around.pointer();
+                pointer.push_index(*index);
+                pointer
             }
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
     }
-    walk(value, &mut crate::pointer::Pointer::root(), visit);
+}
+
+fn walk(value: &Value, at: &At<'_>, visit: &mut impl FnMut(&str, &Sealed)) {
+    match value {
+        Value::Array(items) => items.iter().enumerate().for_each(|(index, item)| walk(item, &At::Element(at, index), visit)),
+        Value::Object(fields) => match Sealed::from_json(value) {
+            Some(sealed) => visit(at.pointer().as_str(), &sealed),
+            None => fields.iter().for_each(|(key, item)| walk(item, &At::Field(at, key), visit)),
+        },
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// Rebuilds a value: sealed strings through `sealed`, plain ones through `text`, escaped keys through `key`.
@@ -279,16 +292,18 @@ pub fn map<E>(
 /// Escapes a literal key that looks like ours.
 #[must_use]
 pub fn escape_key(key: &str) -> String {
-    if is_like_ours(key) { format!("${key}") } else { key.to_owned() }
+    if needs_escape(key) { format!("${key}") } else { key.to_owned() }
 }
 
 /// Takes one escape away.
 #[must_use]
 pub fn unescape_key(key: &str) -> String {
-    if key.starts_with("$$") && is_like_ours(key) { key.chars().skip(1).collect() } else { key.to_owned() }
+    if key.starts_with("$$") && needs_escape(key) { key.chars().skip(1).collect() } else { key.to_owned() }
 }
 
-fn is_like_ours(key: &str) -> bool {
+/// Tells whether a literal key looks like ours.
+#[must_use]
+pub fn needs_escape(key: &str) -> bool {
     key.starts_with('$') && key.trim_start_matches('$') == "sealed"
 }
 

@@ -12,6 +12,7 @@ use crate::{
     digest::Digest,
     name::{ApplicationName, DocumentName, EnvironmentName, EnvironmentTypeName},
     platform::{ConnectionSettings, OnRemove},
+    spec::Spec,
 };
 
 /// How far an action is.
@@ -44,8 +45,9 @@ pub struct RecordedAction {
     pub settings: ConnectionSettings,
     /// What the system calls it.
     pub identity: String,
-    /// The unresolved spec.
-    pub spec: Value,
+    /// The unresolved spec; the log leaves it out.
+    #[serde(default, skip_serializing_if = "Spec::is_null")]
+    pub spec: Spec,
     /// Versions of the secrets that went in, by label.
     #[serde(default)]
     pub versions: BTreeMap<String, u64>,
@@ -107,7 +109,7 @@ impl RecordedState {
                     interface: &action.interface,
                     connection: &action.connection,
                     settings: Digest::of(&action.settings)?,
-                    spec: Digest::of(&action.spec)?,
+                    spec: action.spec.digest(),
                     versions: &action.versions,
                     status: action.status,
                     identity: &action.identity,

@@ -12,7 +12,11 @@ use sha2::Sha256;
 use wasmtime::{Engine, component::Component};
 use windlass_model::Digest;
 
-const MAGIC: &[u8; 8] = b"WLCODE01";
+/// Says what a file is.
+type Magic = [u8; 8];
+
+const CODE: &Magic = b"WLCODE01";
+const FACTS: &Magic = b"WLFACT01";
 const MAC_BYTES: usize = 32;
 const KEY_BYTES: usize = 32;
 
@@ -58,24 +62,49 @@ impl CodeCache {
         self.folder.join(format!("{}-{:016x}.code", component.hex(), hasher.finish()))
     }
 
+    /// What a component is and says of itself does not change with the engine, but with what we read of it.
+    fn facts_path(&self, component: &Digest) -> PathBuf {
+        self.folder.join(format!("{}-{}.facts", component.hex(), env!("CARGO_PKG_VERSION")))
+    }
+
     /// Loads compiled code; any doubt is the same as nothing.
     pub(crate) fn load(&self, component: &Digest, engine: &Engine) -> Option<Component> {
-        let path = self.path(component, engine);
-        let mut bytes = Vec::new();
-        open_private(&path).ok()?.read_to_end(&mut bytes).ok()?;
-        let (head, code) = bytes.split_at_checked(MAGIC.len() + MAC_BYTES)?;
-        let (magic, mac) = head.split_at_checked(MAGIC.len())?;
-        if magic != MAGIC || self.mac(&path, code)?.verify_slice(mac).is_err() {
-            return None;
-        }
-        deserialize(engine, code)
+        deserialize(engine, &self.read(&self.path(component, engine), CODE)?)
     }
 
     /// Keeps compiled code; a full disk only costs time.
     pub(crate) fn store(&self, component: &Digest, engine: &Engine, compiled: &Component) {
-        let path = self.path(component, engine);
-        let Ok(code) = compiled.serialize() else { return };
-        let Some(mac) = self.mac(&path, &code) else { return };
+        if let Ok(code) = compiled.serialize() {
+            self.write(component, &self.path(component, engine), CODE, &code);
+        }
+    }
+
+    /// Loads what is known of a component without asking it again.
+    pub(crate) fn load_facts<T: serde::de::DeserializeOwned>(&self, component: &Digest) -> Option<T> {
+        serde_json::from_slice(&self.read(&self.facts_path(component), FACTS)?).ok()
+    }
+
+    /// Keeps what is known of a component.
+    pub(crate) fn store_facts<T: serde::Serialize>(&self, component: &Digest, facts: &T) {
+        if let Ok(bytes) = serde_json::to_vec(facts) {
+            self.write(component, &self.facts_path(component), FACTS, &bytes);
+        }
+    }
+
+    /// Reads a file whose MAC is right; the bytes are the very ones that were checked.
+    fn read(&self, path: &Path, magic: &Magic) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        open_private(path).ok()?.read_to_end(&mut bytes).ok()?;
+        let (head, content) = bytes.split_at_checked(magic.len() + MAC_BYTES)?;
+        let (found, mac) = head.split_at_checked(magic.len())?;
+        if found != magic || self.mac(path, magic, content)?.verify_slice(mac).is_err() {
+            return None;
+        }
+        Some(bytes.split_off(magic.len() + MAC_BYTES))
+    }
+
+    fn write(&self, component: &Digest, path: &Path, magic: &Magic, content: &[u8]) {
+        let Some(mac) = self.mac(path, magic, content) else { return };
         let temporary = self.folder.join(format!(".{}.{}.tmp", component.hex(), std::process::id()));
         let write = || -> std::io::Result<()> {
             let mut options = fs::OpenOptions::new();
@@ -83,10 +112,10 @@ impl CodeCache {
             #[cfg(unix)]
             std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
             let mut file = options.open(&temporary)?;
-            file.write_all(MAGIC)?;
+            file.write_all(magic)?;
             file.write_all(&mac.finalize().into_bytes())?;
-            file.write_all(&code)?;
-            fs::rename(&temporary, &path)
+            file.write_all(content)?;
+            fs::rename(&temporary, path)
         };
         if write().is_err() {
             let _ = fs::remove_file(&temporary);
@@ -94,11 +123,11 @@ impl CodeCache {
     }
 
     /// The MAC covers the name too, so that files can't be swapped.
-    fn mac(&self, path: &Path, code: &[u8]) -> Option<Hmac<Sha256>> {
+    fn mac(&self, path: &Path, magic: &Magic, content: &[u8]) -> Option<Hmac<Sha256>> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).ok()?;
         mac.update(path.file_name()?.as_encoded_bytes());
-        mac.update(MAGIC);
-        mac.update(code);
+        mac.update(magic);
+        mac.update(content);
         Some(mac)
     }
 }

@@ -42,14 +42,21 @@ pub struct WasmHost {
     source: Arc<dyn ComponentSource>,
     cache: Option<CodeCache>,
     infos: Mutex<HashMap<Digest, Arc<ComponentInfo>>>,
+    descriptions: Mutex<HashMap<Digest, Arc<Description>>>,
     drivers: Mutex<HashMap<Digest, Arc<OnceLock<Result<Driver, Fault>>>>>,
+}
+
+/// What is known of a component: read from it, or said by it, once.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Facts {
+    info: ComponentInfo,
+    description: Description,
 }
 
 /// A component that is ready to be instantiated.
 struct Driver {
     pre: Pre,
     uses_wasi: bool,
-    description: OnceLock<Result<Arc<Description>, Fault>>,
 }
 
 enum Pre {
@@ -74,6 +81,7 @@ impl WasmHost {
             source,
             cache,
             infos: Mutex::default(),
+            descriptions: Mutex::default(),
             drivers: Mutex::default(),
         })
     }
@@ -94,7 +102,15 @@ impl WasmHost {
         if let Some(known) = lock(&self.infos).get(component) {
             return Ok(Arc::clone(known));
         }
-        let info = Arc::new(inspect::inspect(self.bytes(component)?.as_slice())?);
+        let kept = self.cache.as_ref().and_then(|cache| cache.load_facts::<Facts>(component));
+        let (info, description) = match kept {
+            Some(Facts { info, description }) => (info, Some(description)),
+            None => (inspect::inspect(self.bytes(component)?.as_slice())?, None),
+        };
+        if let Some(description) = description {
+            lock(&self.descriptions).insert(*component, Arc::new(description));
+        }
+        let info = Arc::new(info);
         lock(&self.infos).insert(*component, Arc::clone(&info));
         Ok(info)
     }
@@ -128,7 +144,7 @@ impl WasmHost {
             World::ResourceDriver => Pre::Resource(resource::ResourceDriverPre::new(pre).map_err(|error| Fault::World(error.to_string()))?),
             World::WorkloadDriver => Pre::Workload(workload::WorkloadDriverPre::new(pre).map_err(|error| Fault::World(error.to_string()))?),
         };
-        Ok(Driver { pre, uses_wasi, description: OnceLock::new() })
+        Ok(Driver { pre, uses_wasi })
     }
 
     fn wasi_linker(&self) -> Result<&Linker<CallState>, String> {
@@ -249,14 +265,20 @@ impl DriverHost for WasmHost {
     }
 
     fn describe(&self, component: &Digest) -> Result<Arc<Description>, DriverFault> {
-        let slot = self.driver(component).map_err(|fault| self.fault(component, fault))?;
-        match slot.get() {
-            Some(Ok(driver)) => {
-                driver.description.get_or_init(|| self.describe_driver(driver)).clone().map_err(|fault| self.fault(component, fault))
-            }
-            Some(Err(fault)) => Err(self.fault(component, fault.clone())),
-            None => Err(self.fault(component, Fault::Load("it was not loaded".to_owned()))),
+        let info = self.info(component).map_err(|fault| self.fault(component, fault))?;
+        if let Some(known) = lock(&self.descriptions).get(component) {
+            return Ok(Arc::clone(known));
         }
+        let slot = self.driver(component).map_err(|fault| self.fault(component, fault))?;
+        let Some(Ok(driver)) = slot.get() else {
+            return Err(self.fault(component, Fault::Load("it was not loaded".to_owned())));
+        };
+        let description = self.describe_driver(driver).map_err(|fault| self.fault(component, fault))?;
+        if let Some(cache) = &self.cache {
+            cache.store_facts(component, &Facts { info: info.as_ref().clone(), description: description.as_ref().clone() });
+        }
+        lock(&self.descriptions).insert(*component, Arc::clone(&description));
+        Ok(description)
     }
 
     fn call(&self, component: &Digest, request: &DriverRequest, recorder: Recorder) -> (Result<DriverAnswer, CallError>, Recorder) {
@@ -313,8 +335,9 @@ fn config(parallelism: usize) -> Config {
         .max_core_instance_size(4 * 1024 * 1024)
         .max_memory_size(limits::DRIVER_MEMORY_BYTES_MAX)
         .table_elements(limits::DRIVER_TABLE_ELEMENTS_MAX)
-        // The pages that a small guest dirties are zeroed in place instead of being given back.
-        .linear_memory_keep_resident(256 * 1024)
+        // The pages that a small guest dirties are zeroed in place instead of being given back: stack, data and arena of an
+        // ordinary driver are below half of this.
+        .linear_memory_keep_resident(1024 * 1024)
         .table_keep_resident(64 * 1024);
     let mut config = Config::new();
     config

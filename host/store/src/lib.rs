@@ -1,6 +1,8 @@
 //! State in SQLite: one file, WAL mode, durable commits. PostgreSQL will pass the same contract suite.
 
 mod lease;
+mod log;
+mod retention;
 mod rows;
 mod sqlite;
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -13,21 +14,20 @@ use sqlx::{
     migrate::{Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use windlass_engine::{
-    plan::claim_of,
-    store::{DeploymentDocuments, EnvironmentState, Fence, Lease, NewDeployment, Store, StoreError},
-};
+use windlass_engine::store::{DeploymentDocuments, EnvironmentState, Fence, Lease, NewDeployment, Store, StoreError};
 use windlass_model::{
-    ActionId, Digest,
+    Digest,
     application::Provenance,
     event::{Deployment, DeploymentNumber, DeploymentStatus, Event, LoggedEvent},
     name::{ApplicationName, EnvironmentName},
-    platform::{OnRemove, Platform},
-    state::{EnvironmentKey, EnvironmentRecord, RecordedAction, RecordedState, Status},
+    platform::Platform,
+    state::{EnvironmentKey, EnvironmentRecord, RecordedAction, RecordedState},
 };
 
 use crate::{
     lease::{self, FileLease, LockFailure},
+    log::{put_documents, put_event},
+    retention,
     rows::{self, corrupt, decode, encode, failed, integer},
 };
 
@@ -88,173 +88,21 @@ impl SqliteStore {
     }
 }
 
-fn now() -> String {
+pub(crate) fn now() -> String {
     let now = jiff::Timestamp::now();
     jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
 }
 
 /// The schema's history; a released step never changes.
 fn migrations() -> Migrator {
-    let core = Migration::new(
-        1,
-        "core".into(),
-        MigrationType::Simple,
-        sqlx::AssertSqlSafe(include_str!("../migrations/0001_core.sql")).into_sql_str(),
-        false,
-    );
-    Migrator { migrations: vec![core].into(), ..Migrator::DEFAULT }
-}
-
-async fn put_documents(transaction: &mut Transaction<'_, Sqlite>, documents: &BTreeMap<Digest, Arc<Vec<u8>>>) -> Result<(), StoreError> {
-    for (digest, content) in documents {
-        sqlx::query("INSERT INTO documents (digest, content) VALUES (?, ?) ON CONFLICT DO NOTHING")
-            .bind(digest.to_string())
-            .bind(content.as_slice())
-            .execute(&mut **transaction)
-            .await
-            .map_err(failed("keeping a document"))?;
-    }
-    Ok(())
-}
-
-async fn put_event(
-    transaction: &mut Transaction<'_, Sqlite>,
-    environment: &EnvironmentKey,
-    deployment: DeploymentNumber,
-    event: &Event,
-) -> Result<u64, StoreError> {
-    let row = sqlx::query("UPDATE environments SET sequence = sequence + 1 WHERE application = ? AND environment = ? RETURNING sequence")
-        .bind(environment.application.as_str())
-        .bind(environment.environment.as_str())
-        .fetch_one(&mut **transaction)
-        .await
-        .map_err(failed("counting an event"))?;
-    let sequence = rows::number(&row, "sequence")?;
-    sqlx::query("INSERT INTO events (application, environment, sequence, deployment, at, event) VALUES (?, ?, ?, ?, ?, ?)")
-        .bind(environment.application.as_str())
-        .bind(environment.environment.as_str())
-        .bind(integer(sequence))
-        .bind(integer(deployment.0))
-        .bind(now())
-        .bind(encode("event", &slim(event))?)
-        .execute(&mut **transaction)
-        .await
-        .map_err(failed("writing an event"))?;
-    fold(transaction, environment, deployment, event).await?;
-    Ok(sequence)
-}
-
-/// The log names actions; their records stand in their own table, written in the same commit.
-fn slim(event: &Event) -> Event {
-    let strip = |actions: &[RecordedAction]| -> Vec<RecordedAction> {
-        actions
-            .iter()
-            .map(|action| RecordedAction {
-                spec: serde_json::Value::Null,
-                resolved: None,
-                handle: serde_json::Value::Null,
-                ..action.clone()
-            })
-            .collect()
+    let step = |version: i64, name: &'static str, text: &'static str| {
+        Migration::new(version, name.into(), MigrationType::Simple, sqlx::AssertSqlSafe(text).into_sql_str(), false)
     };
-    match event {
-        Event::Started { intended } => Event::Started { intended: strip(intended) },
-        Event::Sending { actions } => Event::Sending { actions: strip(actions) },
-        Event::Unchanged { actions } => Event::Unchanged { actions: strip(actions) },
-        Event::Done { actions } => Event::Done { actions: strip(actions) },
-        other => other.clone(),
-    }
-}
-
-/// Folds an event into the recorded state.
-async fn fold(
-    transaction: &mut Transaction<'_, Sqlite>,
-    environment: &EnvironmentKey,
-    deployment: DeploymentNumber,
-    event: &Event,
-) -> Result<(), StoreError> {
-    match event {
-        Event::Started { intended: actions } | Event::Sending { actions } | Event::Unchanged { actions } | Event::Done { actions } => {
-            for action in actions {
-                put_action(transaction, environment, action).await?;
-            }
-        }
-        Event::Removing { ids } => set_status(transaction, environment, ids, Status::Deleting).await?,
-        Event::Removed { ids, act: OnRemove::Retain } => set_status(transaction, environment, ids, Status::Retained).await?,
-        Event::Removed { ids, act: OnRemove::Delete } => {
-            for id in ids {
-                sqlx::query("DELETE FROM actions WHERE application = ? AND environment = ? AND id = ?")
-                    .bind(environment.application.as_str())
-                    .bind(environment.environment.as_str())
-                    .bind(id.as_str())
-                    .execute(&mut **transaction)
-                    .await
-                    .map_err(failed("forgetting an action"))?;
-            }
-        }
-        Event::Ended { status } => {
-            set_deployment_status(transaction, environment, deployment, status).await?;
-        }
-        Event::Resumed { .. } | Event::Healed { .. } | Event::Waiting { .. } | Event::ActionFailed { .. } => {}
-    }
-    Ok(())
-}
-
-async fn set_deployment_status(
-    transaction: &mut Transaction<'_, Sqlite>,
-    environment: &EnvironmentKey,
-    deployment: DeploymentNumber,
-    status: &DeploymentStatus,
-) -> Result<(), StoreError> {
-    sqlx::query("UPDATE deployments SET status = ?, ended_at = ? WHERE application = ? AND environment = ? AND number = ?")
-        .bind(encode("status", status)?)
-        .bind(now())
-        .bind(environment.application.as_str())
-        .bind(environment.environment.as_str())
-        .bind(integer(deployment.0))
-        .execute(&mut **transaction)
-        .await
-        .map_err(failed("ending a deployment"))?;
-    Ok(())
-}
-
-async fn put_action(
-    transaction: &mut Transaction<'_, Sqlite>,
-    environment: &EnvironmentKey,
-    action: &RecordedAction,
-) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO actions (application, environment, id, claim, record) VALUES (?, ?, ?, ?, ?) ON CONFLICT (application, environment, id) DO UPDATE SET claim = excluded.claim, record = excluded.record")
-        .bind(environment.application.as_str())
-        .bind(environment.environment.as_str())
-        .bind(action.id.as_str())
-        .bind(claim_of(action, environment))
-        .bind(encode("action", action)?)
-        .execute(&mut **transaction)
-        .await
-        .map_err(failed("recording an action"))?;
-    Ok(())
-}
-
-async fn set_status(
-    transaction: &mut Transaction<'_, Sqlite>,
-    environment: &EnvironmentKey,
-    ids: &[ActionId],
-    status: Status,
-) -> Result<(), StoreError> {
-    for id in ids {
-        let row = sqlx::query("SELECT record FROM actions WHERE application = ? AND environment = ? AND id = ?")
-            .bind(environment.application.as_str())
-            .bind(environment.environment.as_str())
-            .bind(id.as_str())
-            .fetch_optional(&mut **transaction)
-            .await
-            .map_err(failed("reading an action"))?;
-        if let Some(row) = row {
-            let action: RecordedAction = decode("action", &rows::text(&row, "record")?)?;
-            put_action(transaction, environment, &RecordedAction { status, ..action }).await?;
-        }
-    }
-    Ok(())
+    let steps = vec![
+        step(1, "core", include_str!("../migrations/0001_core.sql")),
+        step(2, "retention", include_str!("../migrations/0002_retention.sql")),
+    ];
+    Migrator { migrations: steps.into(), ..Migrator::DEFAULT }
 }
 
 #[async_trait]
@@ -388,6 +236,7 @@ impl Store for SqliteStore {
             .execute(&mut *transaction)
             .await
             .map_err(failed("recording the deployment"))?;
+        retention::refer(&mut transaction, environment, number, deployment).await?;
         put_event(&mut transaction, environment, number, started).await?;
         transaction.commit().await.map_err(failed("beginning the deployment"))?;
         Ok(number)
@@ -407,6 +256,10 @@ impl Store for SqliteStore {
         }
         transaction.commit().await.map_err(failed("writing events"))?;
         Ok(sequence)
+    }
+
+    async fn forget(&self, environment: &EnvironmentKey, keep: NonZeroU32) -> Result<u64, StoreError> {
+        retention::forget(&self.pool, environment, keep).await
     }
 
     async fn deployments(&self, environment: &EnvironmentKey) -> Result<Vec<Deployment>, StoreError> {

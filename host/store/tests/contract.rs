@@ -24,7 +24,7 @@ fn action(name: &str, status: Status) -> RecordedAction {
         connection: "cluster".parse().unwrap(),
         settings: ConnectionSettings::Kubernetes { kubernetes: KubernetesSettings::default() },
         identity: format!("/ConfigMap/team/{name}"),
-        spec: serde_json::json!({ "name": name }),
+        spec: windlass_model::Spec::new(&serde_json::json!({ "name": name })).unwrap(),
         versions: BTreeMap::new(),
         resolved: None,
         mac: None,
@@ -142,4 +142,38 @@ async fn documents_and_secrets() {
     assert_eq!(store.secrets(&key("dev")).await.unwrap(), BTreeMap::from([("a".into(), 2)]));
     assert!(store.remove_secret(&key("dev"), "a").await.unwrap());
     assert!(!store.remove_secret(&key("dev"), "a").await.unwrap());
+}
+
+#[tokio::test]
+async fn only_so_much_history_is_kept_and_what_it_refers_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let environment = key("dev");
+    store
+        .create_environment(&EnvironmentRecord { key: environment.clone(), environment_type: "development".parse().unwrap() })
+        .await
+        .unwrap();
+    let lease = store.lock(&environment).await.unwrap();
+    let shared = Arc::new(b"shared".to_vec());
+    let documents: Vec<Arc<Vec<u8>>> = (0..5).map(|number| Arc::new(format!("plan {number}").into_bytes())).collect();
+    for (index, own) in documents.iter().enumerate() {
+        let plan = Digest::of_bytes(own);
+        let both = BTreeMap::from([(plan, Arc::clone(own)), (Digest::of_bytes(&shared), Arc::clone(&shared))]);
+        let new = NewDeployment { plan, documents: both, ..deployment() };
+        let number = store.begin(&environment, lease.fence(), &new, &Event::Started { intended: Vec::new() }).await.unwrap();
+        // The second succeeded, the later ones did not.
+        let status = if index == 1 { DeploymentStatus::Succeeded } else { DeploymentStatus::Cancelled };
+        store.append(&environment, lease.fence(), number, &[Event::Ended { status }]).await.unwrap();
+    }
+    assert_eq!(store.forget(&environment, 2.try_into().unwrap()).await.unwrap(), 2);
+    let kept: Vec<u64> = store.deployments(&environment).await.unwrap().iter().map(|deployment| deployment.number.0).collect();
+    assert_eq!(kept, [5, 4, 2], "the newest two, and the last that succeeded");
+    let mut there = Vec::new();
+    for document in &documents {
+        there.push(store.document(&Digest::of_bytes(document)).await.unwrap().is_some());
+    }
+    assert_eq!(there, [false, true, false, true, true]);
+    assert!(store.document(&Digest::of_bytes(&shared)).await.unwrap().is_some(), "what others refer to stays");
+    assert!(store.events(&environment, windlass_model::event::DeploymentNumber(1), 0).await.unwrap().is_empty());
+    assert_eq!(store.forget(&environment, 2.try_into().unwrap()).await.unwrap(), 0);
 }

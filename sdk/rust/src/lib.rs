@@ -59,6 +59,9 @@ pub mod export;
 
 mod bindings;
 
+#[cfg(all(target_arch = "wasm32", feature = "heap"))]
+mod heap;
+
 #[doc(hidden)]
 pub use serde_json;
 

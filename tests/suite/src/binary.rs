@@ -133,6 +133,24 @@ impl Folder {
         ran
     }
 
+    /// Starts a command line and goes on; nobody reads what it says.
+    ///
+    /// # Panics
+    ///
+    /// If it can't be started.
+    #[must_use]
+    pub fn spawn(&self, line: &str) -> std::process::Child {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let quiet = std::process::Stdio::null;
+        let spawned = self.command(&words).stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn();
+        spawned.unwrap_or_else(|error| unreachable!("windlass can't be started: {error}"))
+    }
+
+    /// Does what Ctrl-C does.
+    pub fn interrupt(child: &std::process::Child) {
+        let _ = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    }
+
     /// Runs a command line with standard input.
     pub fn pipe(&self, line: &str, input: &str) -> Ran {
         use std::io::Write as _;

@@ -7,13 +7,13 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use windlass_engine::{
     session::{
-        ActionRef, Cancel, CapabilityError, CapabilityErrorKind, Checkpoint, Depth, EffectCx, Executor, Observed, OpenConnection, Owner,
-        Ownership, Phase, Progress, ResolvedAction, Session, Step, Ticket,
+        ActionRef, Cancel, CapabilityError, CapabilityErrorKind, Checkpoint, Depth, EffectCx, Executor, Insistence, Observed,
+        OpenConnection, Owner, Ownership, Phase, Preflight, Progress, ResolvedAction, Session, Step, Ticket,
     },
     store::Fence,
 };
 use windlass_model::{
-    ActionId, NodeKey,
+    ActionId, NodeKey, Spec,
     platform::{ConnectionSettings, DirectorySettings, OnRemove, SecretFiles},
     state::{EnvironmentKey, RecordedAction, Status},
 };
@@ -29,6 +29,8 @@ impl Checkpoint for Quiet {
 
 impl Progress for Quiet {
     fn note(&self, _: &ActionId, _: &str) {}
+
+    fn point(&self, _: &'static str) {}
 }
 
 fn owner(installation: &str) -> Owner {
@@ -42,7 +44,9 @@ fn environment() -> EnvironmentKey {
     }
 }
 
-fn settings() -> ConnectionSettings {
+/// The settings of a folder of manifests.
+#[must_use]
+pub fn directory() -> ConnectionSettings {
     ConnectionSettings::Directory { directory: DirectorySettings { path: None, secrets: Some(SecretFiles::Plain) } }
 }
 
@@ -60,19 +64,19 @@ fn action(name: &str, value: &str) -> ResolvedAction {
         identity: format!("/ConfigMap/shop-dev/{name}"),
         spec: config(name, value),
         recorded: None,
-        take_ownership: false,
-        replace: false,
+        insistence: Insistence::Refuse,
+        outputs: Vec::new(),
     }
 }
 
-fn record(name: &str, value: &str, observed: &Observed) -> RecordedAction {
+fn record(name: &str, value: &str, observed: &Observed, settings: &ConnectionSettings) -> RecordedAction {
     RecordedAction {
         id: id(name),
         interface: "windlass:kubernetes/objects".into(),
         connection: "manifests".parse().unwrap_or_else(|_| unreachable!("a name")),
-        settings: settings(),
+        settings: settings.clone(),
         identity: format!("/ConfigMap/shop-dev/{name}"),
-        spec: config(name, value),
+        spec: Spec::new(&config(name, value)).unwrap_or_else(|error| unreachable!("{error}")),
         versions: std::collections::BTreeMap::new(),
         resolved: None,
         mac: None,
@@ -136,10 +140,10 @@ async fn delete(session: &dyn Session, owner: &Owner, records: &[RecordedAction]
 /// # Panics
 ///
 /// Where the capability breaks it.
-pub async fn check(executor: &dyn Executor) {
+pub async fn check(executor: &dyn Executor, settings: &ConnectionSettings) {
     let open = OpenConnection {
         name: "manifests".parse().unwrap_or_else(|_| unreachable!("a name")),
-        settings: settings(),
+        settings: settings.clone(),
         environment: environment(),
     };
     let session = executor.open(&open).await.unwrap_or_else(|error| unreachable!("{error}"));
@@ -158,10 +162,12 @@ pub async fn check(executor: &dyn Executor) {
 
     // What was made is found again, by another session too.
     let second = executor.open(&open).await.unwrap_or_else(|error| unreachable!("{error}"));
-    let records = [record("a", "1", &made[0]), record("b", "1", &made[1])];
+    let records = [record("a", "1", &made[0], settings), record("b", "1", &made[1], settings)];
+    let specs: Vec<Value> = records.iter().map(|record| record.spec.to_value()).collect();
     let refs: Vec<ActionRef<'_>> = records
         .iter()
-        .map(|record| ActionRef { id: &record.id, identity: &record.identity, handle: &record.handle, spec: Some(&record.spec) })
+        .zip(&specs)
+        .map(|(record, spec)| ActionRef { id: &record.id, identity: &record.identity, handle: &record.handle, spec })
         .collect();
     for seen in second.observe(&us, &refs, Depth::Presence).await {
         let seen = seen.unwrap_or_else(|error| unreachable!("{error}"));
@@ -174,22 +180,45 @@ pub async fn check(executor: &dyn Executor) {
     let changed = ensure(session, &us, &[action("a", "2"), action("b", "1")]).await;
     assert_eq!(changed.iter().map(|changed| changed.as_ref().is_ok_and(|changed| changed.changed)).collect::<Vec<_>>(), [true, false]);
 
+    // What would be refused is said before anything is changed.
+    let preflight = |action: ResolvedAction| Preflight {
+        id: action.id,
+        identity: action.identity,
+        spec: action.spec,
+        is_resolved: true,
+        recorded: None,
+        insistence: action.insistence,
+        replace: false,
+    };
+    let cancel = Cancel::default();
+    let ask = |owner| EffectCx {
+        owner,
+        fence: Fence(1),
+        deadline: Instant::now() + Duration::from_secs(30),
+        cancel: &cancel,
+        journal: &Quiet,
+        events: &Quiet,
+    };
+    assert!(session.preflight(&ask(&us), &[preflight(action("a", "9"))]).await.iter().all(Result::is_ok));
+    let refused = session.preflight(&ask(&others), &[preflight(action("a", "9"))]).await;
+    assert!(refused[0].as_ref().is_err_and(|error| error.kind == CapabilityErrorKind::Conflict && error.message.contains("ours")));
+
     // Someone else's is refused with whose it is, and stays.
     let refused = ensure(session, &others, &[action("a", "3")]).await;
     let error = refused[0].as_ref().err().unwrap_or_else(|| unreachable!("someone else's object was changed"));
     assert_eq!(error.kind, CapabilityErrorKind::Conflict);
     assert!(error.message.contains("ours"), "the error says whose it is: {error}");
-    let refused = delete(session, &others, &[record("a", "2", &made[0])]).await;
+    let refused = delete(session, &others, &[record("a", "2", &made[0], settings)]).await;
     assert!(refused[0].is_err(), "someone else's object was deleted");
 
     // Taking it over is an explicit verb.
-    let taken = ensure(session, &others, &[ResolvedAction { take_ownership: true, ..action("a", "3") }]).await;
+    let taken = ensure(session, &others, &[ResolvedAction { insistence: Insistence::TakeOver, ..action("a", "3") }]).await;
     assert!(taken[0].is_ok(), "{taken:?}");
-    let back = ensure(session, &us, &[ResolvedAction { take_ownership: true, ..action("a", "2") }, action("b", "1")]).await;
+    let back = ensure(session, &us, &[ResolvedAction { insistence: Insistence::TakeOver, ..action("a", "2") }, action("b", "1")]).await;
     assert!(back.iter().all(Result::is_ok), "{back:?}");
 
     // Deleted once; what is gone is fine.
-    let records = [record("a", "2", &made[0]), record("b", "1", &made[1])];
+    let records = [record("a", "2", &made[0], settings), record("b", "1", &made[1], settings)];
     for _ in 0..2 {
         assert!(delete(session, &us, &records).await.iter().all(Result::is_ok));
     }

@@ -2,6 +2,8 @@
 //! the contract that every capability passes.
 
 pub mod binary;
+pub mod cluster;
 pub mod contract;
 pub mod memory;
+pub mod proxy;
 pub mod world;

@@ -8,8 +8,8 @@ use std::{
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 use windlass_engine::session::{
-    ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Executor, Observation, Observed, OpenConnection, Owner,
-    Ownership, Phase, ResolvedAction, Session, Step, Ticket,
+    ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Executor, Insistence, Observation, Observed, OpenConnection,
+    Owner, Ownership, Phase, Preflight, ResolvedAction, Session, Step, Ticket,
 };
 use windlass_model::state::RecordedAction;
 
@@ -83,11 +83,25 @@ impl Session for Memory {
                         Some(Thing { owner: Some(other), .. }) => Ownership::Other(other.clone()),
                         Some(_) | None => Ownership::None,
                     },
-                    intact: thing.is_some_and(|thing| action.spec.is_none_or(|spec| thing.spec == *spec)),
+                    intact: thing.is_some_and(|thing| thing.spec == *action.spec),
                     phase: if thing.is_some() { Phase::Present } else { Phase::Absent },
                     outputs: Map::new(),
                     drift: Vec::new(),
                 })
+            })
+            .collect()
+    }
+
+    async fn preflight(&self, cx: &EffectCx<'_>, actions: &[Preflight]) -> Vec<Result<(), CapabilityError>> {
+        let things = self.things();
+        let owner = cx.owner.to_string();
+        actions
+            .iter()
+            .map(|action| match things.get(&action.identity) {
+                Some(thing) if thing.owner.as_ref() != Some(&owner) && action.insistence != Insistence::TakeOver => {
+                    Err(conflict(thing, &action.identity))
+                }
+                _ => Ok(()),
             })
             .collect()
     }
@@ -101,7 +115,7 @@ impl Session for Memory {
                 let known = things.get(&action.identity);
                 if let Some(thing) = known
                     && thing.owner.as_ref() != Some(&owner)
-                    && !action.take_ownership
+                    && action.insistence != Insistence::TakeOver
                 {
                     return Err(conflict(thing, &action.identity));
                 }

@@ -44,7 +44,18 @@ fn the_sdk_carries_the_same_wit() {
 #[test]
 fn first_party_drivers_import_only_what_they_use() {
     let mut table = BTreeMap::new();
-    for name in ["dns-static", "kubernetes-namespace", "postgres", "redis", "route", "template", "volume", "workload-default"] {
+    for name in [
+        "dns-static",
+        "kubernetes-namespace",
+        "observability",
+        "postgres",
+        "redis",
+        "route",
+        "template",
+        "vault-sidecar",
+        "volume",
+        "workload-default",
+    ] {
         let info = windlass_runtime::inspect(&fs::read(components().join(format!("{name}.wasm"))).unwrap()).unwrap();
         table.insert(name, (info.imports, info.privileges));
     }

@@ -188,7 +188,7 @@ fn a_deferred_value_passes_where_it_may_be_sealed_and_is_refused_where_it_must_b
     let plan = world.plan(&input).plan.unwrap();
     let deployment = plan.actions().find(|action| action.identity.contains("Deployment")).unwrap();
     assert_eq!(
-        windlass_model::sealed::displayed(&deployment.spec["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"]),
+        windlass_model::sealed::displayed(&deployment.spec.to_value()["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"]),
         "http://«deferred probe.default#web.probe:object/config./status/ip»"
     );
     assert!(deployment.depends_on.iter().any(|id| id.as_str() == "probe.default#web.probe:object/config"), "data is an edge");

@@ -62,7 +62,7 @@ resources:
 ";
 
 pub(crate) fn run(place: &Place) -> Result<()> {
-    place.cargo(&["build", "--package", "windlass-cli"])?;
+    place.cargo(&["build", "--workspace", "--bin", "windlass"])?;
     let folder = place.target.join("demo");
     if folder.exists() {
         fs::remove_dir_all(&folder)?;

@@ -8,10 +8,12 @@ mod toolchain;
 use std::{process::ExitCode, time::Instant};
 
 use anyhow::{Context as _, Result, bail};
+use windlass_cluster::{Binaries, Cluster};
 
 const HELP: &str = "\
 cargo xtask demo               prepares everything and runs the main job on the embedded default
 cargo xtask test [FILTER…]     prepares everything and runs all tests
+cargo xtask cluster            starts the cluster of the tests and keeps it until Enter is pressed
 cargo xtask bench [NAME…]      measures and prints the table
 cargo xtask components         builds the Wasm components of drivers, examples and hostile guests
 cargo xtask wit --freeze       writes the hashes of new WIT packages (released ones never change)
@@ -42,9 +44,18 @@ fn run(words: &[&str]) -> Result<()> {
             demo::run(&place)
         }
         ["test", filter @ ..] => {
+            // First, with nothing heavy beside it: the compiler of the API server wants the whole machine.
+            let servers = servers(&place)?;
             components::build_all(&place)?;
             lint(&place)?;
-            test(&place, filter)
+            test(&place, &servers, filter)
+        }
+        ["cluster"] => {
+            let cluster = cluster(&place, &servers(&place)?, "cluster")?;
+            println!("export KUBECONFIG={0}/kubeconfig {1}={0}", cluster.folder().display(), windlass_cluster::SHARED);
+            eprintln!("xtask: press Enter to stop it");
+            std::io::stdin().read_line(&mut String::new())?;
+            Ok(())
         }
         ["bench", names @ ..] => {
             components::build_all(&place)?;
@@ -73,12 +84,31 @@ fn lint(place: &place::Place) -> Result<()> {
     Ok(())
 }
 
-/// Runs every test of the workspace; the tests' processes find binary and components by environment variables.
-fn test(place: &place::Place, filter: &[&str]) -> Result<()> {
-    place.cargo(&["build", "--package", "windlass-cli"])?;
+/// Builds the servers of the test cluster, or finds them built.
+fn servers(place: &place::Place) -> Result<Binaries> {
+    Binaries::prepare(&place.root.join("tests/cluster/go"), &place::cache()?.join("cluster"))
+}
+
+/// Starts a cluster in a fresh folder.
+fn cluster(place: &place::Place, servers: &Binaries, name: &str) -> Result<Cluster> {
+    let folder = place.target.join(name);
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    let started = Instant::now();
+    let cluster = Cluster::start(servers, &folder)?;
+    eprintln!("xtask: a cluster is ready after {:.1} s", started.elapsed().as_secs_f64());
+    Ok(cluster)
+}
+
+/// Runs every test of the workspace; the tests' processes find binary, components and cluster by environment variables.
+fn test(place: &place::Place, servers: &Binaries, filter: &[&str]) -> Result<()> {
+    place.cargo(&["build", "--workspace", "--bin", "windlass"])?;
+    let cluster = cluster(place, servers, "test-cluster")?;
     let mut command = place.cargo_command();
     command.args(["test", "--workspace", "--no-fail-fast"]).args(filter);
     command.env("WINDLASS_BIN", place.target.join("debug/windlass")).env("WINDLASS_COMPONENTS", place.components());
+    command.env(windlass_cluster::SHARED, cluster.folder());
     place::succeed(&mut command).context("tests failed")
 }
 

@@ -209,10 +209,13 @@ async fn go(workspace: &Workspace, plan: &Plan, request: &Request, applying: &Ap
     }
     // Made now, not before: bad input leaves no empty environment behind.
     let key = EnvironmentKey { application: plan.application.clone(), environment: plan.environment.clone() };
-    workspace.store.create_environment(&EnvironmentRecord { key, environment_type: plan.environment_type.clone() }).await?;
+    workspace.store.create_environment(&EnvironmentRecord { key: key.clone(), environment_type: plan.environment_type.clone() }).await?;
     let engine: Engine = workspace.engine();
     let cancel = cancel_on_interrupt();
     let outcome = engine.apply(request, &cancel).await?;
+    if outcome != Outcome::NothingToDo {
+        workspace.store.forget(&key, workspace.keep_deployments).await?;
+    }
     finish_outcome(&outcome, plan)
 }
 

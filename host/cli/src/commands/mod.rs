@@ -2,6 +2,7 @@
 
 mod apply;
 mod documents;
+mod drift;
 mod driver;
 mod environment;
 mod explain;
@@ -45,6 +46,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Code, Failure> {
                 .await
         }
         Command::Deploy { path, planning, applying, output } => apply::deploy(&global, &path, &planning, &applying, output.output).await,
+        Command::Drift { environment, output, detailed_exitcode } => {
+            drift::drift(&global, &environment, output.output, detailed_exitcode).await
+        }
         Command::Resume { environment, applying } => apply::resume(&global, &environment, &applying).await,
         Command::Status { environment, output } => inspect::status(&global, &environment, output.output).await,
         Command::History { environment, output } => inspect::history(&global, &environment, output.output).await,

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use windlass_document::{ApplicationInput, load_application, parse_property};
-use windlass_engine::session::{ActionRef, Depth, OpenConnection, Owner, Phase};
 use windlass_model::{
     application::{Model, Provenance},
     plan::Plan,
@@ -165,8 +164,9 @@ pub(crate) fn show(plan: &Plan, format: Format) -> Result<(), Failure> {
     match format {
         Format::Text => print::out(&print::plan(plan)?),
         Format::Json => {
-            let bytes = plan.to_canonical().map_err(Failure::failed)?;
-            print::out(&(String::from_utf8_lossy(&bytes).into_owned() + "\n"))
+            let mut bytes = plan.to_canonical().map_err(Failure::failed)?;
+            bytes.push(b'\n');
+            print::bytes(&bytes)
         }
         Format::Yaml => print::structured(format, plan),
     }
@@ -174,49 +174,11 @@ pub(crate) fn show(plan: &Plan, format: Format) -> Result<(), Failure> {
 
 /// Looks at what exists: a report of its own, outside of the plan.
 async fn refresh(workspace: &Workspace, planned: &Planned) -> Result<(), Failure> {
-    let engine = workspace.engine();
-    let owner = Owner { installation: workspace.store.installation().to_owned(), environment: planned.input.environment.clone() };
-    let mut lines = Vec::new();
-    for record in planned.input.recorded.actions.values() {
-        let Some(executor) = engine
-            .executors
-            .iter()
-            .find(|executor| executor.interface() == record.interface && executor.connection_kind() == record.settings.kind())
-        else {
-            continue;
-        };
-        let session = executor
-            .open(&OpenConnection {
-                name: record.connection.clone(),
-                settings: record.settings.clone(),
-                environment: planned.input.environment.clone(),
-            })
-            .await?;
-        let seen = session
-            .observe(
-                &owner,
-                &[ActionRef { id: &record.id, identity: &record.identity, handle: &record.handle, spec: Some(&record.spec) }],
-                Depth::Full,
-            )
-            .await;
-        for observation in seen {
-            match observation {
-                Ok(observation) if observation.intact => {}
-                Ok(observation) if observation.phase == Phase::Absent => {
-                    lines.push(format!("  gone     {}", print::object(&record.identity)))
-                }
-                Ok(observation) => {
-                    lines.push(format!("  changed  {}", print::object(&record.identity)));
-                    lines.extend(observation.drift.iter().map(|drift| format!("      {}", drift.pointer)));
-                }
-                Err(error) => lines.push(format!("  unknown  {}: {error}", print::object(&record.identity))),
-            }
-        }
+    if planned.input.recorded.is_empty() {
+        print::note("In the world: nothing was deployed yet.");
+        return Ok(());
     }
-    print::note(&if lines.is_empty() {
-        "In the world: everything is as it was left.".to_owned()
-    } else {
-        format!("In the world:\n{}", lines.join("\n"))
-    });
+    let found = workspace.engine().drift(&workspace::actor(), &planned.input.environment).await?;
+    print::note(&super::drift::report(&found));
     Ok(())
 }

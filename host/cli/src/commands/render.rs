@@ -67,11 +67,12 @@ pub(crate) fn render(render: &Render, application: &Application) -> Result<Code,
     };
     let mut texts = Vec::new();
     for action in plan.actions().filter(|action| action.capability == "windlass:kubernetes/objects") {
-        let namespace = action.spec.get("kind").and_then(Value::as_str) == Some("Namespace");
+        let spec = action.spec.to_value();
+        let namespace = spec.get("kind").and_then(Value::as_str) == Some("Namespace");
         if namespace && !render.generate_namespace && application.platform.is_none() {
             continue;
         }
-        texts.push((action.rank, to_yaml(&shown(&action.spec, &generated))));
+        texts.push((action.rank, to_yaml(&shown(&spec, &generated))));
     }
     texts.sort_by_key(|(rank, _)| *rank);
     let text = texts.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("---\n");
@@ -106,7 +107,7 @@ fn namespace_layer(name: &str, create: bool, layers: &[(LayerName, Arc<Platform>
 fn fresh(plan: &Plan) -> Result<BTreeMap<String, String>, Failure> {
     let mut values = BTreeMap::new();
     for action in plan.actions().filter(|action| action.capability == "windlass:secrets/generated") {
-        let value = windlass_capability_secrets::generate(&action.spec).map_err(Failure::from)?;
+        let value = windlass_capability_secrets::generate(&action.spec.to_value()).map_err(Failure::from)?;
         values.insert(action.id.to_string(), value.expose().to_owned());
     }
     Ok(values)

@@ -1,9 +1,14 @@
 //! Applying: a plan becomes so, exactly; killed at any instant, the next process goes on where it stood.
 
+mod look;
+mod make;
 mod order;
 mod remove;
 mod run;
 mod values;
+mod wait;
+
+pub use look::Found;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,7 +27,7 @@ use windlass_model::{
 
 use crate::{
     authorize::{Authorize, Refused, Target},
-    session::{Cancel, CapabilityError, Executor, SecretStore},
+    session::{Cancel, CapabilityError, CapabilityErrorKind, Executor, OpenConnection, SecretStore},
     store::{EnvironmentState, NewDeployment, Store, StoreError},
 };
 
@@ -239,6 +244,19 @@ impl Engine {
         let mut run = Run::new(self, environment, request, state);
         run.tickets_of(&events);
         run.go(lease.fence(), number, cancel).await
+    }
+
+    /// Finds who executes an interface through a connection of a kind.
+    fn executor(&self, interface: &str, connection: &OpenConnection) -> Result<&dyn Executor, ApplyError> {
+        let kind = connection.settings.kind();
+        let found = self.executors.iter().find(|executor| executor.interface() == interface && executor.connection_kind() == kind);
+        found.map(AsRef::as_ref).ok_or_else(|| ApplyError::Connection {
+            connection: connection.name.clone(),
+            error: CapabilityError::new(
+                CapabilityErrorKind::Invalid,
+                format!("this build can't apply `{interface}` through a connection of kind `{kind}`"),
+            ),
+        })
     }
 
     async fn state(&self, environment: &EnvironmentKey) -> Result<EnvironmentState, ApplyError> {

@@ -15,22 +15,9 @@ use windlass_model::{
 
 use super::{
     is_late, order,
-    run::{Run, Stop},
+    run::{Notes, Run, Stop},
 };
-use crate::session::{Cancel, CapabilityError, CapabilityErrorKind as Kind, Checkpoint, EffectCx, Progress, Step, Ticket};
-
-struct Quiet;
-
-impl Progress for Quiet {
-    fn note(&self, _: &ActionId, _: &str) {}
-}
-
-#[async_trait::async_trait]
-impl Checkpoint for Quiet {
-    async fn save(&self, _: &Ticket) -> Result<(), CapabilityError> {
-        Ok(())
-    }
-}
+use crate::session::{Cancel, CapabilityErrorKind as Kind, Step};
 
 impl Run<'_> {
     /// Takes away what the plan says, in the reverse of the order in which it was made.
@@ -92,7 +79,8 @@ impl Run<'_> {
         let mut todo = records;
         while !todo.is_empty() {
             let steps = {
-                let cx = EffectCx { owner: &self.owner, fence: self.fence, deadline, cancel, journal: &Quiet, events: &Quiet };
+                let (notes, journal) = (Notes(self.engine), self.journal());
+                let cx = self.effect_cx(deadline, cancel, &journal, &notes);
                 self.engine.observer.point("before effect");
                 let steps = session.delete(&cx, &todo).await;
                 self.engine.observer.point("after effect");

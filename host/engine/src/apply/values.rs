@@ -1,17 +1,18 @@
 //! Sealed values become values: here, at the sink, and nowhere else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 use windlass_model::{
-    ActionId,
+    ActionId, Spec,
+    plan::Plan,
     sealed::{self, Encoding, Origin, Part, Sealed},
     state::{EnvironmentKey, RecordedAction},
 };
 
 use crate::{
     recorder::encode,
-    session::{CapabilityError, CapabilityErrorKind as Kind, Secret, SecretStore, generated_name, given_name},
+    session::{CapabilityError, CapabilityErrorKind as Kind, Secret, SecretStore, WantedOutput, generated_name, given_name},
 };
 
 /// Finds values of one environment.
@@ -21,6 +22,37 @@ pub(crate) struct Values<'a> {
     pub recorded: &'a BTreeMap<ActionId, RecordedAction>,
 }
 
+/// Ties the resolved spec of a record to its action.
+pub(crate) fn sent_purpose(environment: &EnvironmentKey, id: &ActionId) -> String {
+    format!("resolved {environment} {id}")
+}
+
+/// Returns the spec that was sent, values and all; nothing if none was, or the key is another.
+pub(crate) fn sent(secrets: &dyn SecretStore, environment: &EnvironmentKey, record: &RecordedAction) -> Option<Value> {
+    let bytes = secrets.open(&sent_purpose(environment, &record.id), record.resolved.as_deref()?).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+/// Lists by action the outputs that the plan's specs refer to.
+pub(crate) fn wanted(plan: &Plan) -> BTreeMap<ActionId, BTreeSet<WantedOutput>> {
+    fn collect(value: &Sealed, wanted: &mut BTreeMap<ActionId, BTreeSet<WantedOutput>>) {
+        for part in value.sealed() {
+            match &part.origin {
+                Origin::Action { id, output } => {
+                    wanted.entry(id.clone()).or_default().insert(WantedOutput { name: output.clone(), secret: part.secret });
+                }
+                Origin::Derived { of, .. } => of.iter().for_each(|inner| collect(inner, wanted)),
+                Origin::Generated { .. } | Origin::External { .. } | Origin::Output { .. } => {}
+            }
+        }
+    }
+    let mut wanted = BTreeMap::new();
+    for action in plan.actions().filter(|action| action.spec.may_be_sealed()) {
+        sealed::visit(&action.spec.to_value(), &mut |_, value| collect(value, &mut wanted));
+    }
+    wanted
+}
+
 /// The name under which a secret output of an action is stored.
 pub(crate) fn output_name(id: &ActionId, output: &str) -> String {
     format!("output/{id}/{output}")
@@ -28,7 +60,8 @@ pub(crate) fn output_name(id: &ActionId, output: &str) -> String {
 
 impl Values<'_> {
     /// Resolves a spec.
-    pub(crate) async fn resolve(&self, spec: &Value) -> Result<Value, CapabilityError> {
+    pub(crate) async fn resolve(&self, spec: &Spec) -> Result<Value, CapabilityError> {
+        let spec = &spec.to_value();
         let mut known: BTreeMap<Sealed, Value> = BTreeMap::new();
         let mut wanted: Vec<Sealed> = Vec::new();
         sealed::visit(spec, &mut |_, value| wanted.push(value.clone()));
@@ -141,9 +174,12 @@ impl Values<'_> {
 }
 
 /// Lists the versions of secrets that went into a spec, by label.
-pub(crate) fn versions(spec: &Value) -> BTreeMap<String, u64> {
+pub(crate) fn versions(spec: &Spec) -> BTreeMap<String, u64> {
     let mut out = BTreeMap::new();
-    sealed::visit(spec, &mut |_, value| {
+    if !spec.may_be_sealed() {
+        return out;
+    }
+    sealed::visit(&spec.to_value(), &mut |_, value| {
         for part in value.sealed() {
             part.origin.visit(&mut |origin| match origin {
                 Origin::Generated { action, version } => {

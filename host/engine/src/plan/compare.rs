@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use windlass_model::{
-    ActionId, Diagnostic,
+    ActionId, Diagnostic, Spec,
     plan::{Change, Destroy, DestroyReason, FieldChange, PlannedNode},
     platform::{DataLoss, OnRemove},
     pointer::Pointer,
@@ -60,10 +60,13 @@ pub(crate) fn compare(
                     } else {
                         format!("the connection is `{}` now, not `{}`", action.connection, known.connection)
                     };
-                    (Change::Replace { why }, fields(&known.spec, &action.spec))
+                    (Change::Replace { why }, fields(&known.spec.to_value(), &action.spec.to_value()))
                 }
-                Some(known) if known.spec == action.spec => (unchanged(known, action.id.as_str(), &action.spec, &changed), Vec::new()),
-                Some(known) => (planner.classify(&known.spec, &action.spec), fields(&known.spec, &action.spec)),
+                Some(known) if known.spec == action.spec => (unchanged(known, &action.spec, &changed), Vec::new()),
+                Some(known) => {
+                    let (before, after) = (known.spec.to_value(), action.spec.to_value());
+                    (planner.classify(&before, &after), fields(&before, &after))
+                }
             };
             if action.change.is_change() {
                 changed.insert(action.id.clone());
@@ -103,13 +106,16 @@ fn destroy(known: &RecordedAction, why: DestroyReason, act: OnRemove, guarded: b
 }
 
 /// Equal specs: nothing, unless the last attempt did not end, or a value that it waits for may change.
-fn unchanged(known: &RecordedAction, _: &str, spec: &Value, changed: &BTreeSet<ActionId>) -> Change {
+fn unchanged(known: &RecordedAction, spec: &Spec, changed: &BTreeSet<ActionId>) -> Change {
     match known.status {
         Status::Live => {}
         Status::Intended | Status::Uncertain | Status::Retained | Status::Deleting => return Change::Update,
     }
     let mut on = BTreeSet::new();
-    sealed::visit(spec, &mut |_, sealed| {
+    if changed.is_empty() || !spec.may_be_sealed() {
+        return Change::None;
+    }
+    sealed::visit(&spec.to_value(), &mut |_, sealed| {
         for part in sealed.sealed() {
             part.origin.visit(&mut |origin| {
                 if let Origin::Action { id, output } = origin

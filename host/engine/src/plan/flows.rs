@@ -27,13 +27,15 @@ pub(crate) fn origins(spec: &Value) -> BTreeSet<ActionId> {
 
 /// Lists where each secret goes.
 pub(crate) fn secret_flows(nodes: &[PlannedNode]) -> Vec<SecretFlow> {
-    let mut flows = BTreeSet::new();
-    for action in nodes.iter().flat_map(|node| &node.actions) {
-        sealed::visit(&action.spec, &mut |pointer, sealed| {
+    let mut flows = Vec::new();
+    for action in nodes.iter().flat_map(|node| &node.actions).filter(|action| action.spec.may_be_sealed()) {
+        sealed::visit(&action.spec.to_value(), &mut |pointer, sealed| {
             for part in sealed.sealed().filter(|part| part.secret) {
-                flows.insert(SecretFlow { from: part.origin.label(), to: action.id.clone(), pointer: pointer.to_owned() });
+                flows.push(SecretFlow { from: part.origin.label(), to: action.id.clone(), pointer: pointer.to_owned() });
             }
         });
     }
-    flows.into_iter().collect()
+    flows.sort_by(|a, b| (&a.from, &a.to, &a.pointer).cmp(&(&b.from, &b.to, &b.pointer)));
+    flows.dedup();
+    flows
 }

@@ -5,6 +5,7 @@ mod connections;
 mod desired;
 mod expand;
 mod flows;
+mod memo;
 pub(crate) mod resource;
 pub(crate) mod workload;
 
@@ -17,7 +18,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use windlass_model::{
-    ActionId, Diagnostic, Digest, NodeKey,
+    ActionId, Diagnostic, Digest, NodeKey, Spec,
     application::Model,
     name::{DocumentName, EnvironmentTypeName},
     plan::{Plan, PlannedAction, PlannedDriver, PlannedNode, PlannedStage, SCHEMA, WinningDocument},
@@ -32,6 +33,8 @@ use crate::{
     recorder::RecorderInput,
     tokens::TokenTable,
 };
+
+use memo::Memo;
 
 pub use connections::{Connections, DIRECTORY_DEFAULT, claim_of};
 pub use desired::platform_documents;
@@ -84,6 +87,13 @@ pub(crate) struct NodeOutcome {
     pub driver_calls: u64,
 }
 
+impl NodeOutcome {
+    fn asked(mut self, request: Digest) -> Self {
+        self.node.request = Some(request);
+        self
+    }
+}
+
 /// What every node's planning needs.
 pub(crate) struct Cx<'a> {
     pub input: &'a PlanInput,
@@ -95,6 +105,12 @@ pub(crate) struct Cx<'a> {
     pub data_loss_allowed: bool,
     /// Versions of generated secrets, by action: shared by all calls.
     pub secret_versions: Arc<BTreeMap<String, u64>>,
+    /// Digest of the environment type and the connections.
+    pub policy: Digest,
+    /// Revisions of the planners' rules, by interface.
+    pub revisions: BTreeMap<&'static str, u32>,
+    /// The answers of the last deployment.
+    pub memo: Memo<'a>,
 }
 
 /// Plans. Equal input gives an equal plan, byte for byte, whatever the number of threads.
@@ -110,7 +126,7 @@ pub fn plan(input: &PlanInput, planners: &Planners, host: &dyn DriverHost) -> Pl
 }
 
 fn try_plan(input: &PlanInput, planners: &Planners, host: &dyn DriverHost) -> Result<(Plan, u64), Vec<Diagnostic>> {
-    prepare(input, planners, host, |prepared| {
+    prepare(input, |prepared| {
         let Prepared { effective, graph, connections, documents, components, policy, desired } = prepared;
         let basis = input.recorded.basis().map_err(bug)?;
         let model = input.model.digest().map_err(bug)?;
@@ -122,7 +138,11 @@ fn try_plan(input: &PlanInput, planners: &Planners, host: &dyn DriverHost) -> Re
                 0,
             ),
             None if input.destroy => (Vec::new(), Vec::new(), 0),
-            None => plan_nodes(&prepared_cx(input, effective, graph, connections, planners, host))?,
+            None => {
+                let mut cx = prepared_cx(input, &prepared, planners, host);
+                cx.memo = Memo::new(input.previous.as_deref());
+                plan_nodes(&cx)?
+            }
         };
         connections.check_uniqueness(&nodes, input)?;
         let destroys = compare::compare(input, planners, &mut nodes, graph, &mut warnings)?;
@@ -149,6 +169,7 @@ fn try_plan(input: &PlanInput, planners: &Planners, host: &dyn DriverHost) -> Re
 }
 
 /// What is known before any driver is called.
+#[derive(Clone, Copy)]
 pub(crate) struct Prepared<'a> {
     pub effective: &'a Effective,
     pub graph: &'a Graph<'a>,
@@ -160,13 +181,7 @@ pub(crate) struct Prepared<'a> {
 }
 
 /// Resolves everything and hands it on.
-pub(crate) fn prepare<R>(
-    input: &PlanInput,
-    planners: &Planners,
-    host: &dyn DriverHost,
-    then: impl FnOnce(Prepared<'_>) -> Result<R, Vec<Diagnostic>>,
-) -> Result<R, Vec<Diagnostic>> {
-    let _ = (planners, host);
+pub(crate) fn prepare<R>(input: &PlanInput, then: impl FnOnce(Prepared<'_>) -> Result<R, Vec<Diagnostic>>) -> Result<R, Vec<Diagnostic>> {
     let environment = &input.environment;
     let (mut effective, problems) =
         windlass_resolve::effective(&input.model, &environment.environment, &input.environment_type, &input.last_images);
@@ -201,14 +216,8 @@ pub(crate) fn prepare<R>(
     })
 }
 
-pub(crate) fn prepared_cx<'a>(
-    input: &'a PlanInput,
-    effective: &'a Effective,
-    graph: &'a Graph<'a>,
-    connections: &'a Connections<'a>,
-    planners: &'a Planners,
-    host: &'a dyn DriverHost,
-) -> Cx<'a> {
+pub(crate) fn prepared_cx<'a>(input: &'a PlanInput, prepared: &Prepared<'a>, planners: &'a Planners, host: &'a dyn DriverHost) -> Cx<'a> {
+    let Prepared { effective, graph, connections, policy, .. } = *prepared;
     Cx {
         input,
         graph,
@@ -216,6 +225,9 @@ pub(crate) fn prepared_cx<'a>(
         planners,
         host,
         connections,
+        policy,
+        revisions: planners.descriptors().map(|descriptor| (descriptor.interface, descriptor.revision)).collect(),
+        memo: Memo::default(),
         data_loss_allowed: compare::data_loss_allowed(graph),
         secret_versions: Arc::new(
             input.secrets.iter().filter_map(|(name, version)| name.strip_prefix("action/").map(|id| (id.to_owned(), *version))).collect(),
@@ -295,11 +307,19 @@ fn plan_node(cx: &Cx<'_>, key: &NodeKey, outcomes: &BTreeMap<NodeKey, NodeOutcom
         }
         (NodeKind::Resource { maker: Maker::Definition { .. }, .. }, NodeKey::Resource(resource)) => {
             let call = resource::prepare(cx, resource, outcomes)?;
-            resource::call(cx, &call)
+            let request = cx.resource_request(&call)?;
+            match cx.memo.answer(key, request, &call.depends_on) {
+                Some(known) => Ok(known),
+                None => resource::call(cx, &call).map(|outcome| outcome.asked(request)),
+            }
         }
         (NodeKind::Workload { .. }, NodeKey::Workload(name)) => {
             let call = workload::prepare(cx, name, outcomes)?;
-            workload::call(cx, &call)
+            let request = cx.workload_request(&call)?;
+            match cx.memo.answer(key, request, &call.depends_on) {
+                Some(known) => Ok(known),
+                None => workload::call(cx, &call).map(|outcome| outcome.asked(request)),
+            }
         }
         _ => Err(vec![Diagnostic::error("bug", "a node of the wrong kind").on(key)]),
     }
@@ -461,7 +481,7 @@ impl<'a> Cx<'a> {
                 on_remove: OnRemove::Delete,
                 change: windlass_model::plan::Change::None,
                 fields: Vec::new(),
-                spec: action.spec,
+                spec: Spec::new(&action.spec).map_err(|error| vec![Diagnostic::error("canonical", error.to_string()).on(&id)])?,
                 id,
             });
         }
@@ -488,8 +508,8 @@ fn set_on_remove(actions: &mut [PlannedAction], written: Option<OnRemove>, data_
 pub(crate) const OBJECTS: &str = "windlass:kubernetes/objects";
 
 /// Describes a driver call inside a plan.
-pub(crate) fn planned_driver(used: &DriverUse<'_>, request: Digest) -> PlannedDriver {
-    PlannedDriver { driver: used.reference.component_key(), component: used.component, request }
+pub(crate) fn planned_driver(used: &DriverUse<'_>) -> PlannedDriver {
+    PlannedDriver { driver: used.reference.component_key(), component: used.component }
 }
 
 /// Describes the winning document of a node.

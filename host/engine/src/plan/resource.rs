@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 use windlass_model::{
-    Diagnostic, Digest, NodeKey, ResourceKey,
+    Diagnostic, NodeKey, ResourceKey,
     name::DocumentName,
     plan::PlannedNode,
     platform::{LayerName, MatchRule, OnRemove, ResourceDefinition},
@@ -173,7 +173,6 @@ pub(crate) fn call(cx: &Cx<'_>, call: &ResourceCall<'_>) -> Result<NodeOutcome, 
         params: params.to_string(),
         inputs: inputs.to_string(),
     };
-    let digest = request_digest(&call.used, &request, &tokens)?;
     let recorder = Recorder::new(cx.recorder_input(&node, &call.used, call.namespace.as_deref(), tokens)?);
     let (result, recorder) = cx.host.call(&call.used.component, &request, recorder);
     let answer = answered(result, &recorder, &node)?;
@@ -184,10 +183,11 @@ pub(crate) fn call(cx: &Cx<'_>, call: &ResourceCall<'_>) -> Result<NodeOutcome, 
         node: PlannedNode {
             key: node,
             definition: Some(winning(call.definition.name(), call.layer, call.rule.as_ref())),
-            drivers: vec![planned_driver(&call.used, digest)],
+            drivers: vec![planned_driver(&call.used)],
             depends_on: call.depends_on.clone(),
             actions,
             outputs,
+            request: None,
         },
         warnings,
         driver_calls: 1,
@@ -218,12 +218,6 @@ pub(crate) fn staged_sentence(problem: Diagnostic, node: &NodeKey) -> Diagnostic
     let message = format!("`{node}` needs `{}`, known only after {after}", problem.pointer);
     Diagnostic { message, ..problem }
         .hint("this value would have to be known while planning; let the driver take it sealed, or give it in the definition")
-}
-
-/// Hashes component, request and what its tokens stand for.
-pub(crate) fn request_digest(used: &DriverUse<'_>, request: &DriverRequest, tokens: &TokenTable) -> Result<Digest, Vec<Diagnostic>> {
-    // Fields of structs have one order, so these bytes are one for each request: no sorting is needed.
-    serde_json::to_vec(&(used.component, request, tokens.parts())).map(|bytes| Digest::of_bytes(&bytes)).map_err(super::bug)
 }
 
 /// Collects refusals: the driver's own, and those of what it staged.
@@ -278,12 +272,15 @@ fn outputs(
     let Body::Outputs(text) = &answer.body else { return Err(vec![invalid(node, "manifests instead of outputs")]) };
     let value: Value = serde_json::from_str(text).map_err(|error| vec![invalid(node, &format!("its outputs are no JSON: {error}"))])?;
     windlass_model::canonical::check(&value).map_err(|error| vec![invalid(node, &error.to_string())])?;
-    let Value::Object(fields) = &value else { return Err(vec![invalid(node, "its outputs are no JSON object")]) };
+    if !value.is_object() {
+        return Err(vec![invalid(node, "its outputs are no JSON object")]);
+    }
     let mut problems: Vec<Diagnostic> = schema
         .check(&value, "", &token_label(&recorder.tokens))
         .into_iter()
         .map(|problem| Diagnostic { code: format!("output-{}", problem.code), ..problem })
         .collect();
+    let Value::Object(fields) = value else { return Ok((Map::new(), Vec::new())) };
     let mut out = Map::new();
     let mut warnings = Vec::new();
     let kind = desired::resource_type(&cx.input.layers, call.key.r#type.as_str());
@@ -300,13 +297,13 @@ fn outputs(
             }
         };
         let closed = match declared {
-            Some(declared) => schema::coerce(declared, name, closed),
+            Some(declared) => schema::coerce(declared, &name, closed),
             None => closed,
         };
         let mut has_secret = false;
         windlass_model::sealed::visit(&closed, &mut |_, sealed| has_secret |= sealed.is_secret());
         if let Some(declared) = declared {
-            let secret = schema::is_secret_output(declared, name);
+            let secret = schema::is_secret_output(declared, &name);
             if has_secret && !secret {
                 problems.push(
                     Diagnostic::error(
@@ -328,7 +325,7 @@ fn outputs(
             }
             let properties = declared.get("properties").and_then(Value::as_object);
             if let Some(properties) = properties
-                && !properties.contains_key(name)
+                && !properties.contains_key(&name)
                 && declared.get("additionalProperties") == Some(&Value::Bool(false))
             {
                 let problem = Diagnostic::error(
@@ -336,13 +333,13 @@ fn outputs(
                     format!("the output `{name}` is not declared by the type `{}`", call.key.r#type),
                 )
                 .at(format!("/{name}"));
-                problems.push(match nearest(name, properties.keys().map(String::as_str)) {
+                problems.push(match nearest(&name, properties.keys().map(String::as_str)) {
                     Some(near) => problem.hint(format!("did you mean `{near}`?")),
                     None => problem,
                 });
             }
         }
-        out.insert(name.clone(), closed);
+        out.insert(name, closed);
     }
     if let Some(declared) = declared {
         let open = TokenTable::default().open(&Value::Object(out.clone()));
@@ -402,6 +399,7 @@ pub(crate) fn plan_host(
             depends_on: node.edges.iter().cloned().collect(),
             actions: Vec::new(),
             outputs,
+            request: None,
         },
         warnings: Vec::new(),
         driver_calls: 0,

@@ -17,7 +17,7 @@ use super::{
     Cx, DriverUse, NodeOutcome, OBJECTS,
     expand::Lookup,
     planned_driver,
-    resource::{answered, diagnostic, expand_value, request_digest, staged_sentence, token_label},
+    resource::{answered, diagnostic, expand_value, staged_sentence, token_label},
     winning,
 };
 use crate::{
@@ -210,6 +210,7 @@ pub(crate) fn call(cx: &Cx<'_>, call: &WorkloadCall<'_>) -> Result<NodeOutcome, 
             depends_on: call.depends_on.clone(),
             actions,
             outputs: Map::new(),
+            request: None,
         },
         warnings,
     })
@@ -245,7 +246,6 @@ fn call_stage(
         inputs: inputs.to_string(),
         manifests: manifests.iter().map(ToString::to_string).collect(),
     };
-    let digest = request_digest(&stage.used, &request, &tokens)?;
     let recorder = Recorder::new(cx.recorder_input(node, &stage.used, call.namespace.as_deref(), tokens)?);
     let (result, recorder) = cx.host.call(component, &request, recorder);
     let answer = answered(result, &recorder, node)?;
@@ -261,7 +261,7 @@ fn call_stage(
         let closed = parsed.and_then(|value: Value| {
             windlass_model::canonical::check(&value)
                 .map_err(|error| Diagnostic::error("driver-answer", format!("manifest {index}: {error}")))?;
-            recorder.tokens.close(&value).map_err(|errors| token_problem(&errors))
+            recorder.tokens.close(value).map_err(|errors| token_problem(&errors))
         });
         match closed {
             Ok(value) => rendered.push(value),
@@ -271,7 +271,7 @@ fn call_stage(
             ),
         }
     }
-    if problems.is_empty() { Ok((rendered, recorder, planned_driver(&stage.used, digest), warnings)) } else { Err(problems) }
+    if problems.is_empty() { Ok((rendered, recorder, planned_driver(&stage.used), warnings)) } else { Err(problems) }
 }
 
 /// Turns rendered manifests into actions: checked like everything that is staged.

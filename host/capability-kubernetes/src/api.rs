@@ -1,0 +1,293 @@
+//! Requests to an API server: bounded, timed, repeated where that is safe, and answered with what it said.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use http::{Method, Request, header};
+use http_body_util::{BodyExt as _, Limited};
+use kube::client::Body;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind};
+use windlass_model::limits;
+
+/// The name under which fields are ours.
+pub(crate) const MANAGER: &str = "windlass";
+/// One request; a server that takes longer is asked again.
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long an unreachable server is asked again and again.
+const OUTAGE_TIME_MAX: Duration = Duration::from_secs(60);
+/// Answers 500 are often final (a broken webhook): they are tried so often.
+const INTERNAL_TRIES_MAX: u32 = 5;
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// A client of one API server.
+pub(crate) struct Api {
+    pub(crate) client: kube::Client,
+    in_flight: Semaphore,
+    jitter: AtomicU64,
+}
+
+/// What the server refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// The HTTP status.
+    pub code: u16,
+    /// The machine's word: `Conflict`, `Forbidden`, …
+    pub reason: String,
+    /// What it said.
+    pub message: String,
+    /// Fields and their messages.
+    pub causes: Vec<(String, String)>,
+}
+
+/// Why there is no answer of use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The server refused.
+    Refused(Refusal),
+    /// No answer came, or none that can be read: it may have happened.
+    Lost(String),
+}
+
+impl Failure {
+    pub(crate) fn is_code(&self, code: u16) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.code == code)
+    }
+}
+
+impl Api {
+    pub(crate) fn new(client: kube::Client) -> Self {
+        let mut seed = [0; 8];
+        // Without randomness back-offs are only less spread.
+        let _ = getrandom::fill(&mut seed);
+        Self { client, in_flight: Semaphore::new(limits::CLUSTER_REQUESTS_MAX), jitter: AtomicU64::new(u64::from_le_bytes(seed) | 1) }
+    }
+
+    /// Reads.
+    pub(crate) async fn get(&self, path: &str, accept: &'static str, until: Instant) -> Result<Value, Failure> {
+        self.call(Method::GET, path, &[(header::ACCEPT, accept)], Vec::new(), until).await
+    }
+
+    /// Reads text, for people: the log of a container. One try.
+    pub(crate) async fn text(&self, path: &str) -> Option<String> {
+        let request = Request::builder().method(Method::GET).uri(path).body(Body::empty()).ok()?;
+        let answer = tokio::time::timeout(REQUEST_TIME_MAX, self.client.send(request)).await.ok()?.ok()?;
+        if !answer.status().is_success() {
+            return None;
+        }
+        let bytes = Limited::new(answer.into_body(), limits::CLUSTER_LOG_BYTES_MAX).collect().await.ok()?.to_bytes();
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Applies on the server; the same again is no change.
+    pub(crate) async fn apply(&self, path: &str, body: &Value, options: ApplyOptions, until: Instant) -> Result<Value, Failure> {
+        let ApplyOptions { force, dry_run } = options;
+        let dry = if dry_run { "&dryRun=All" } else { "" };
+        let path = format!("{path}?fieldManager={MANAGER}&fieldValidation=Strict&force={force}{dry}");
+        let bytes = serde_json::to_vec(body).map_err(|error| Failure::Lost(error.to_string()))?;
+        self.call(Method::PATCH, &path, &[(header::CONTENT_TYPE, "application/apply-patch+yaml")], bytes, until).await
+    }
+
+    /// Deletes exactly the object with this uid.
+    pub(crate) async fn delete(&self, path: &str, uid: &str, until: Instant) -> Result<Value, Failure> {
+        let body = serde_json::json!({
+            "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background", "preconditions": { "uid": uid }
+        });
+        let bytes = serde_json::to_vec(&body).map_err(|error| Failure::Lost(error.to_string()))?;
+        self.call(Method::DELETE, path, &[(header::CONTENT_TYPE, "application/json")], bytes, until).await
+    }
+
+    /// Sends one request until there is an answer: everything that is sent here may be sent twice.
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(header::HeaderName, &'static str)],
+        body: Vec<u8>,
+        until: Instant,
+    ) -> Result<Value, Failure> {
+        let _turn = self.in_flight.acquire().await.map_err(|error| Failure::Lost(error.to_string()))?;
+        let give_up = until.min(Instant::now() + OUTAGE_TIME_MAX);
+        let mut tries = 0;
+        loop {
+            let mut request = Request::builder().method(method.clone()).uri(path);
+            for (name, value) in headers {
+                request = request.header(name, *value);
+            }
+            let request = request.body(Body::from(body.clone())).map_err(|error| Failure::Lost(error.to_string()))?;
+            let (failure, wait) = match self.once(request).await {
+                Ok(value) => return Ok(value),
+                Err((failure, wait)) => (failure, wait),
+            };
+            tries += 1;
+            let again = match &failure {
+                Failure::Lost(_) => true,
+                Failure::Refused(refusal) => match refusal.code {
+                    429 | 502 | 503 | 504 => true,
+                    500 => tries < INTERNAL_TRIES_MAX,
+                    _ => false,
+                },
+            };
+            let pause = wait.unwrap_or_else(|| self.backoff(tries));
+            if !again || Instant::now() + pause >= give_up {
+                return Err(failure);
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// One try; a refusal may say when to ask again.
+    async fn once(&self, request: Request<Body>) -> Result<Value, (Failure, Option<Duration>)> {
+        let lost = |why: String| (Failure::Lost(why), None);
+        let asked = async {
+            let answer = self.client.send(request).await.map_err(|error| lost(chain(&error)))?;
+            let (head, body) = answer.into_parts();
+            let bytes = Limited::new(body, limits::CLUSTER_ANSWER_BYTES_MAX)
+                .collect()
+                .await
+                .map_err(|error| lost(format!("the answer broke off: {error}")))?
+                .to_bytes();
+            Ok((head, bytes))
+        };
+        let (head, bytes) = tokio::time::timeout(REQUEST_TIME_MAX, asked)
+            .await
+            .map_err(|_| lost(format!("no answer within {} s", REQUEST_TIME_MAX.as_secs())))??;
+        if head.status.is_success() {
+            return serde_json::from_slice(&bytes).map_err(|error| lost(format!("the answer can't be read: {error}")));
+        }
+        let wait = head
+            .headers
+            .get(header::RETRY_AFTER)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|seconds| seconds.parse().ok())
+            .map(Duration::from_secs);
+        Err((Failure::Refused(refusal(head.status.as_u16(), &bytes)), wait))
+    }
+
+    /// Doubles from try to try, spread so that many clients don't come back together.
+    fn backoff(&self, tries: u32) -> Duration {
+        // A xorshift is random enough to spread.
+        let mut state = self.jitter.load(Ordering::Relaxed);
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        self.jitter.store(state, Ordering::Relaxed);
+        let full = BACKOFF_MIN.saturating_mul(1 << tries.min(10)).min(BACKOFF_MAX);
+        full / 2 + (full / 2).mul_f64((state % 1_000) as f64 / 1_000.0)
+    }
+}
+
+/// How something is applied.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ApplyOptions {
+    /// Fields that others own become ours.
+    pub force: bool,
+    /// Nothing is kept.
+    pub dry_run: bool,
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut out = error.to_string();
+    let mut inner = error.source();
+    while let Some(error) = inner {
+        let text = error.to_string();
+        if !out.contains(&text) {
+            out.push_str(": ");
+            out.push_str(&text);
+        }
+        inner = error.source();
+    }
+    out
+}
+
+fn refusal(code: u16, bytes: &[u8]) -> Refusal {
+    let status: Value = serde_json::from_slice(bytes).unwrap_or(Value::Null);
+    let text = |value: &Value, field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let causes = status
+        .pointer("/details/causes")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .map(|cause| (text(cause, "field"), text(cause, "message")))
+        .collect();
+    let said = text(&status, "message");
+    let message = if said.is_empty() { String::from_utf8_lossy(bytes).chars().take(200).collect() } else { said };
+    Refusal { code, reason: text(&status, "reason"), message, causes }
+}
+
+impl From<Failure> for CapabilityError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Lost(why) => {
+                Self::new(Kind::Uncertain, format!("the API server did not answer: {why}")).hint("deploy again: it is looked at first")
+            }
+            Failure::Refused(refusal) => refused(&refusal),
+        }
+    }
+}
+
+/// Says in a person's words what the server refused.
+fn refused(refusal: &Refusal) -> CapabilityError {
+    let Refusal { code, reason, message, causes } = refusal;
+    let is_quota = message.contains("exceeded quota");
+    match code {
+        401 => CapabilityError::new(Kind::Denied, "the API server does not know these credentials").hint("renew the kubeconfig"),
+        403 if is_quota => CapabilityError::new(Kind::Quota, message.clone()).hint("raise the ResourceQuota, or ask for less"),
+        403 if message.contains("is being terminated") => {
+            CapabilityError::new(Kind::Unavailable, message.clone()).hint("the namespace is going away; deploy again when it is gone")
+        }
+        403 => {
+            CapabilityError::new(Kind::Denied, message.clone()).hint("give the service account this permission, or use another connection")
+        }
+        404 => CapabilityError::new(Kind::Invalid, message.clone()),
+        409 if causes.iter().any(|(_, message)| message.starts_with("conflict with")) => {
+            let fields: Vec<String> = causes.iter().map(|(field, message)| format!("`{field}` ({message})")).collect();
+            CapabilityError::new(Kind::Conflict, format!("somebody else owns fields of it: {}", fields.join(", ")))
+                .hint("leave these fields to them, or take them over with `--take-ownership OBJECT`")
+        }
+        409 => CapabilityError::new(Kind::Conflict, message.clone()),
+        400 | 422 if message.contains("denied the request") => {
+            CapabilityError::new(Kind::Denied, message.clone()).hint("an admission rule of the cluster refuses it")
+        }
+        400 | 422 => CapabilityError::new(Kind::Invalid, message.clone()),
+        429 | 500..=599 => CapabilityError::new(Kind::Unavailable, format!("the API server answers {code}: {message}")),
+        _ => CapabilityError::new(Kind::Failed, format!("the API server answers {code} {reason}: {message}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_in_a_persons_words() {
+        let say = |code: u16, body: Value| {
+            let error = CapabilityError::from(Failure::Refused(refusal(code, body.to_string().as_bytes())));
+            format!("{:?}: {} [{}]", error.kind, error.message, error.hint.unwrap_or_default())
+        };
+        insta::assert_snapshot!(
+            [
+                say(409, serde_json::json!({ "reason": "Conflict", "message": "Apply failed", "details": { "causes": [
+                    { "reason": "FieldManagerConflict", "field": ".spec.replicas", "message": "conflict with \"kubectl\" using apps/v1" } ] } })),
+                say(403, serde_json::json!({ "reason": "Forbidden", "message": "pods is forbidden: exceeded quota: q, requested: pods=1" })),
+                say(403, serde_json::json!({ "reason": "Forbidden", "message": "user x cannot patch resource y" })),
+                say(422, serde_json::json!({ "reason": "Invalid", "message": "spec.ports: Required value" })),
+                say(400, serde_json::json!({ "reason": "BadRequest", "message": "admission webhook \"p\" denied the request: no" })),
+                say(503, serde_json::json!("oops")),
+            ]
+            .join("\n"),
+            @r#"
+        Conflict: somebody else owns fields of it: `.spec.replicas` (conflict with "kubectl" using apps/v1) [leave these fields to them, or take them over with `--take-ownership OBJECT`]
+        Quota: pods is forbidden: exceeded quota: q, requested: pods=1 [raise the ResourceQuota, or ask for less]
+        Denied: user x cannot patch resource y [give the service account this permission, or use another connection]
+        Invalid: spec.ports: Required value []
+        Denied: admission webhook "p" denied the request: no [an admission rule of the cluster refuses it]
+        Unavailable: the API server answers 503: "oops" []
+        "#
+        );
+    }
+}

@@ -1,0 +1,16 @@
+//! Kubernetes objects in a real cluster: server-side apply, readiness, ownership, drift, removal.
+//!
+//! The only crate that names kube. What is known of objects without a cluster is in `windlass-manifest`.
+
+mod api;
+mod connect;
+mod fields;
+mod marks;
+mod namespace;
+mod resource;
+mod session;
+mod trouble;
+mod watch;
+
+pub use connect::{ClusterOptions, KubernetesExecutor, client};
+pub use marks::{LABEL_OWNER, owner_label};

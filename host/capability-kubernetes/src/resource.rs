@@ -1,0 +1,158 @@
+//! Where objects are: kinds and their paths, from the table or from the server's own list.
+
+use std::{collections::HashMap, sync::Arc, time::Instant};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::Mutex;
+use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind};
+use windlass_model::platform::Scope;
+
+use crate::api::{Api, Failure};
+
+pub(crate) const JSON: &str = "application/json";
+
+/// A kind as the server serves it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Resource {
+    /// `apps/v1`.
+    pub api_version: String,
+    /// `Deployment`.
+    pub kind: String,
+    /// `deployments`.
+    pub plural: String,
+    /// Whether objects live in a namespace.
+    pub is_namespaced: bool,
+}
+
+/// One object's place.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Place {
+    /// Its kind.
+    #[serde(flatten)]
+    pub resource: Resource,
+    /// Empty for objects of the whole cluster.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Resource {
+    /// Returns the path of all objects, in a namespace or everywhere.
+    pub(crate) fn path(&self, namespace: &str) -> String {
+        let root = if self.api_version.contains('/') { "apis" } else { "api" };
+        let Self { api_version, plural, .. } = self;
+        if self.is_namespaced && !namespace.is_empty() {
+            format!("/{root}/{api_version}/namespaces/{namespace}/{plural}")
+        } else {
+            format!("/{root}/{api_version}/{plural}")
+        }
+    }
+}
+
+impl Place {
+    pub(crate) fn path(&self) -> String {
+        format!("{}/{}", self.resource.path(&self.namespace), self.name)
+    }
+}
+
+/// The kinds that a server serves, asked for once.
+#[derive(Default)]
+pub(crate) struct Discovery {
+    versions: Mutex<HashMap<String, Arc<Vec<Resource>>>>,
+}
+
+impl Discovery {
+    /// Finds the place of a manifest; the server is asked only about kinds outside the table.
+    pub(crate) async fn place(&self, api: &Api, manifest: &Value, until: Instant) -> Result<Place, CapabilityError> {
+        let text = |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let resource = self.resource(api, text("/apiVersion"), text("/kind"), until).await?;
+        let namespace = if resource.is_namespaced { text("/metadata/namespace").to_owned() } else { String::new() };
+        Ok(Place { resource, namespace, name: text("/metadata/name").to_owned() })
+    }
+
+    async fn resource(&self, api: &Api, api_version: &str, kind: &str, until: Instant) -> Result<Resource, CapabilityError> {
+        if let Some(known) = windlass_manifest::find(api_version, kind) {
+            return Ok(Resource {
+                api_version: api_version.to_owned(),
+                kind: kind.to_owned(),
+                plural: known.plural.to_owned(),
+                is_namespaced: known.scope == Scope::Namespaced,
+            });
+        }
+        let served = self.served(api, api_version, until).await?;
+        served.iter().find(|resource| resource.kind == kind).cloned().ok_or_else(|| unknown(api_version, kind))
+    }
+
+    async fn served(&self, api: &Api, api_version: &str, until: Instant) -> Result<Arc<Vec<Resource>>, CapabilityError> {
+        let mut versions = self.versions.lock().await;
+        if let Some(known) = versions.get(api_version) {
+            return Ok(Arc::clone(known));
+        }
+        let root = if api_version.contains('/') { "apis" } else { "api" };
+        let list = match api.get(&format!("/{root}/{api_version}"), JSON, until).await {
+            Ok(list) => list,
+            Err(failure) if failure.is_code(404) => return Err(unknown(api_version, "")),
+            Err(failure) => return Err(failure.into()),
+        };
+        let resources = Arc::new(resources(&list, api_version));
+        versions.insert(api_version.to_owned(), Arc::clone(&resources));
+        Ok(resources)
+    }
+
+    /// Lists every kind that can be listed: one version of each.
+    pub(crate) async fn all(&self, api: &Api, until: Instant) -> Result<Vec<Resource>, CapabilityError> {
+        let groups = api.get("/apis", JSON, until).await.map_err(CapabilityError::from)?;
+        let preferred = groups
+            .get("groups")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(|group| group.pointer("/preferredVersion/groupVersion").and_then(Value::as_str))
+            .map(str::to_owned);
+        let mut all = Vec::new();
+        for version in std::iter::once("v1".to_owned()).chain(preferred) {
+            match self.served(api, &version, until).await {
+                Ok(served) => all.extend(served.iter().cloned()),
+                // A group whose own server is down can't be asked now.
+                Err(error) if error.kind == Kind::Unavailable => return Err(error),
+                Err(_) => {}
+            }
+        }
+        Ok(all)
+    }
+}
+
+fn unknown(api_version: &str, kind: &str) -> CapabilityError {
+    let what = if kind.is_empty() { api_version.to_owned() } else { format!("{api_version}/{kind}") };
+    CapabilityError::new(Kind::Invalid, format!("the cluster does not know `{what}`"))
+        .hint("install its CustomResourceDefinition, or use a definition that does without it")
+}
+
+/// Reads an `APIResourceList`; what can't be listed is left out.
+fn resources(list: &Value, api_version: &str) -> Vec<Resource> {
+    let entries = list.get("resources").and_then(Value::as_array);
+    entries
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let text = |field: &str| entry.get(field).and_then(Value::as_str);
+            let verbs = entry.get("verbs").and_then(Value::as_array)?;
+            let plural = text("name").filter(|name| !name.contains('/'))?;
+            verbs.iter().any(|verb| verb == "list").then_some(())?;
+            Some(Resource {
+                api_version: api_version.to_owned(),
+                kind: text("kind")?.to_owned(),
+                plural: plural.to_owned(),
+                is_namespaced: entry.get("namespaced").and_then(Value::as_bool)?,
+            })
+        })
+        .collect()
+}
+
+/// Tells whether a failure means that the kind itself is gone, and with it all its objects.
+pub(crate) fn is_gone(failure: &Failure) -> bool {
+    failure.is_code(404)
+}

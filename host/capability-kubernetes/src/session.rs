@@ -1,0 +1,306 @@
+//! A session on one cluster: what is there is listed once, what is sent is sent once, what is waited for is watched.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use futures_util::{StreamExt as _, stream};
+use serde_json::{Map, Value};
+use tokio::sync::Notify;
+use windlass_engine::session::{
+    ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Observation, Owner, Ownership, Phase, Preflight,
+    ResolvedAction, Session, Step, Ticket,
+};
+use windlass_model::{ActionId, limits, state::RecordedAction};
+
+use crate::{
+    api::{Api, ApplyOptions, Failure},
+    fields,
+    marks::{self, LABEL_OWNER},
+    resource::{Discovery, JSON, Place, Resource, is_gone},
+    watch::Watch,
+};
+
+mod apply;
+mod delete;
+mod wait;
+
+/// Metadata without specs: enough to know whose something is and whether it is as it was left.
+pub(crate) const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+/// Reading for a look, not for an effect.
+const LOOK_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// An open cluster.
+pub(crate) struct ClusterSession {
+    api: Arc<Api>,
+    discovery: Arc<Discovery>,
+    /// What was listed, and what we changed since.
+    listed: Mutex<HashMap<(Resource, String), BTreeMap<String, Arc<Value>>>>,
+    /// Namespaces that this session made: nothing of anybody can be in them.
+    made: Mutex<Vec<String>>,
+    watches: Mutex<HashMap<(Resource, String), Arc<Watch>>>,
+    news: Arc<Notify>,
+    /// What was said last about each wait.
+    notes: Mutex<HashMap<ActionId, String>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Names what is listed together: a kind in a namespace, or one object of the whole cluster.
+fn bucket(place: &Place) -> (Resource, String) {
+    let around = if place.resource.is_namespaced { &place.namespace } else { &place.name };
+    (place.resource.clone(), around.clone())
+}
+
+/// Visits the items of a list.
+pub(crate) fn items(list: &Value) -> impl Iterator<Item = &Value> {
+    list.get("items").and_then(Value::as_array).into_iter().flatten()
+}
+
+fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Runs futures, so many at a time, and keeps the order of what they yield.
+pub(crate) async fn each<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
+    stream::iter(futures).buffered(limits::CLUSTER_REQUESTS_MAX).collect().await
+}
+
+impl ClusterSession {
+    pub(crate) fn new(api: Arc<Api>, discovery: Arc<Discovery>) -> Self {
+        Self {
+            api,
+            discovery,
+            listed: Mutex::default(),
+            made: Mutex::default(),
+            watches: Mutex::default(),
+            news: Arc::default(),
+            notes: Mutex::default(),
+        }
+    }
+
+    /// Finds the place of a spec; where the kind is gone from the cluster, the record knows it.
+    async fn place(&self, spec: &Value, handle: &Value, until: Instant) -> Result<Place, CapabilityError> {
+        match handle.get("place").and_then(|place| serde_json::from_value(place.clone()).ok()) {
+            Some(place) => Ok(place),
+            None => self.discovery.place(&self.api, spec, until).await,
+        }
+    }
+
+    /// Finds the places of specs and lists what is around them; a list that is refused is the answer for all in it.
+    async fn places(&self, specs: &[(&Value, &Value)], until: Instant) -> Vec<Result<Place, CapabilityError>> {
+        let places = each(specs.iter().map(|(spec, handle)| self.place(spec, handle, until)).collect()).await;
+        let refused = self.survey(places.iter().filter_map(|place| place.as_ref().ok()), until).await;
+        let answer = |place: Result<Place, CapabilityError>| {
+            let place = place?;
+            refused.get(&bucket(&place)).map_or(Ok(place), |error| Err(error.clone()))
+        };
+        places.into_iter().map(answer).collect()
+    }
+
+    /// Makes sure that everything around these places is listed: one list for each kind and namespace.
+    async fn survey(&self, places: impl Iterator<Item = &Place>, until: Instant) -> BTreeMap<(Resource, String), CapabilityError> {
+        let mut wanted: BTreeSet<(Resource, String)> = places.map(bucket).collect();
+        wanted.retain(|bucket| !lock(&self.listed).contains_key(bucket));
+        let made = lock(&self.made).clone();
+        let list = |(resource, around): (Resource, String)| {
+            let is_new = resource.is_namespaced && made.contains(&around);
+            async move {
+                let found = match (is_new, resource.is_namespaced) {
+                    (true, _) => Ok(BTreeMap::new()),
+                    (false, true) => self.list(&resource, &around, "", until).await,
+                    // Of the whole cluster's objects one is looked for: the rest is nobody's business.
+                    (false, false) => self.list(&resource, "", &format!("&fieldSelector=metadata.name%3D{around}"), until).await,
+                };
+                ((resource, around), found)
+            }
+        };
+        let mut refused = BTreeMap::new();
+        for (key, found) in each(wanted.into_iter().map(list).collect()).await {
+            match found {
+                Ok(found) => {
+                    lock(&self.listed).entry(key).or_insert(found);
+                }
+                Err(error) => {
+                    refused.insert(key, error);
+                }
+            }
+        }
+        refused
+    }
+
+    /// Lists metadata, page by page.
+    async fn list(
+        &self,
+        resource: &Resource,
+        namespace: &str,
+        filter: &str,
+        until: Instant,
+    ) -> Result<BTreeMap<String, Arc<Value>>, CapabilityError> {
+        let mut found = BTreeMap::new();
+        let mut next = String::new();
+        loop {
+            let path = format!("{}?limit=500{filter}{next}", resource.path(namespace));
+            let mut list = match self.api.get(&path, METADATA_LIST, until).await {
+                Ok(list) => list,
+                Err(failure) if is_gone(&failure) => return Ok(found),
+                Err(failure) => return Err(failure.into()),
+            };
+            let token = text(&list, "/metadata/continue").to_owned();
+            for item in list.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default() {
+                let Value::Object(mut fields) = item else { continue };
+                let Some(metadata) = fields.remove("metadata") else { continue };
+                found.insert(text(&metadata, "/name").to_owned(), Arc::new(metadata));
+            }
+            if token.is_empty() {
+                return Ok(found);
+            }
+            next = format!("&continue={token}");
+        }
+    }
+
+    /// Returns the metadata of what is there.
+    fn found(&self, place: &Place) -> Option<Arc<Value>> {
+        lock(&self.listed).get(&bucket(place))?.get(&place.name).cloned()
+    }
+
+    /// Notes what is there now.
+    fn note(&self, place: &Place, metadata: Option<Value>) {
+        let mut listed = lock(&self.listed);
+        let known = listed.entry(bucket(place)).or_default();
+        match metadata {
+            Some(metadata) => known.insert(place.name.clone(), Arc::new(metadata)),
+            None => known.remove(&place.name),
+        };
+    }
+
+    async fn observe_one(
+        &self,
+        owner: &Owner,
+        action: ActionRef<'_>,
+        place: Result<Place, CapabilityError>,
+        depth: Depth,
+        until: Instant,
+    ) -> Result<Observation, CapabilityError> {
+        let place = place?;
+        let seen = Observation {
+            identity: action.identity.to_owned(),
+            owner: Ownership::None,
+            intact: false,
+            phase: Phase::Absent,
+            outputs: Map::new(),
+            drift: Vec::new(),
+        };
+        let Some(metadata) = self.found(&place) else { return Ok(seen) };
+        let mut seen = Observation {
+            owner: marks::ownership(&metadata, owner),
+            intact: text(&metadata, "/uid") == text(action.handle, "/uid")
+                && fields::hash(&metadata).as_deref() == action.handle.get("fields").and_then(Value::as_str),
+            phase: if metadata.get("deletionTimestamp").is_some() { Phase::Deleting } else { Phase::Present },
+            ..seen
+        };
+        if depth == Depth::Full && !seen.intact && seen.phase == Phase::Present && seen.owner == Ownership::Ours {
+            let live = self.api.get(&place.path(), JSON, until).await.map_err(CapabilityError::from)?;
+            let body = apply::body(action.spec, owner, Some(text(&metadata, "/uid")));
+            let options = ApplyOptions { force: true, dry_run: true };
+            let wanted = self.api.apply(&place.path(), &body, options, until).await.map_err(CapabilityError::from)?;
+            seen.drift = fields::drift(&wanted, &live);
+            if place.resource.kind == "Secret" {
+                // A report is for everyone to see.
+                seen.drift.iter_mut().for_each(|field| (field.recorded, field.found) = (None, None));
+            }
+            // Nothing of ours differs: somebody only took a field over with our own value.
+            seen.intact = seen.drift.is_empty();
+        }
+        Ok(seen)
+    }
+}
+
+#[async_trait]
+impl Session for ClusterSession {
+    async fn observe(&self, owner: &Owner, actions: &[ActionRef<'_>], depth: Depth) -> Vec<Result<Observation, CapabilityError>> {
+        let until = Instant::now() + LOOK_TIME_MAX;
+        let specs: Vec<(&Value, &Value)> = actions.iter().map(|action| (action.spec, action.handle)).collect();
+        let places = self.places(&specs, until).await;
+        let looks = actions.iter().zip(places).map(|(action, place)| self.observe_one(owner, *action, place, depth, until));
+        each(looks.collect()).await
+    }
+
+    async fn preflight(&self, cx: &EffectCx<'_>, actions: &[Preflight]) -> Vec<Result<(), CapabilityError>> {
+        let specs: Vec<(&Value, &Value)> = actions.iter().map(|action| (&action.spec, &Value::Null)).collect();
+        let places = self.places(&specs, cx.deadline).await;
+        each(actions.iter().zip(places).map(|(action, place)| self.preflight_one(cx, action, place)).collect()).await
+    }
+
+    async fn ensure(&self, cx: &EffectCx<'_>, actions: &[ResolvedAction]) -> Vec<Result<Step, CapabilityError>> {
+        let specs: Vec<(&Value, &Value)> = actions.iter().map(|action| (&action.spec, &Value::Null)).collect();
+        let places = self.places(&specs, cx.deadline).await;
+        each(actions.iter().zip(places).map(|(action, place)| self.ensure_one(cx, action, place)).collect()).await
+    }
+
+    async fn poll(&self, cx: &EffectCx<'_>, tickets: &[Ticket]) -> Vec<Result<Step, CapabilityError>> {
+        self.poll_all(cx, tickets).await
+    }
+
+    async fn delete(&self, cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<Step, CapabilityError>> {
+        let specs: Vec<Value> = actions.iter().map(|action| action.spec.to_value()).collect();
+        let both: Vec<(&Value, &Value)> = specs.iter().zip(actions).map(|(spec, action)| (spec, &action.handle)).collect();
+        let places = self.places(&both, cx.deadline).await;
+        each(actions.iter().zip(places).map(|(action, place)| self.delete_one(cx, action, place)).collect()).await
+    }
+
+    async fn list_ours(&self, owner: &Owner) -> Result<Vec<Observation>, CapabilityError> {
+        let until = Instant::now() + LOOK_TIME_MAX;
+        let filter = &format!("&labelSelector={}%3D{}", LABEL_OWNER.replace('/', "%2F"), marks::owner_label(owner));
+        let lists = self.discovery.all(&self.api, until).await?.into_iter().map(|resource| async move {
+            let found = self.list(&resource, "", filter, until).await;
+            (resource, found)
+        });
+        let mut ours = Vec::new();
+        for (resource, found) in each(lists.collect()).await {
+            let found = match found {
+                Ok(found) => found,
+                // What may not be listed was not made by us with these permissions.
+                Err(error) if error.kind == Kind::Denied => continue,
+                Err(error) => return Err(error),
+            };
+            let group = resource.api_version.rsplit_once('/').map_or("", |(group, _)| group);
+            for (name, metadata) in found.iter().filter(|(_, metadata)| marks::ownership(metadata, owner) == Ownership::Ours) {
+                ours.push(Observation {
+                    identity: format!("{group}/{}/{}/{name}", resource.kind, text(metadata, "/namespace")),
+                    owner: Ownership::Ours,
+                    intact: true,
+                    phase: if metadata.get("deletionTimestamp").is_some() { Phase::Deleting } else { Phase::Present },
+                    outputs: Map::new(),
+                    drift: Vec::new(),
+                });
+            }
+        }
+        Ok(ours)
+    }
+}
+
+/// Says whose something is, to whoever wanted it.
+fn not_ours(place: &Place, owner: &Ownership) -> CapabilityError {
+    let whose = match owner {
+        Ownership::Other(who) => format!("it belongs to {who}"),
+        Ownership::None | Ownership::Ours => "it exists and is not ours".to_owned(),
+    };
+    CapabilityError::new(Kind::Conflict, whose)
+        .hint(format!("give yours another name, or take it over with `--take-ownership {}`", object(place)))
+}
+
+fn object(place: &Place) -> String {
+    let group = place.resource.api_version.rsplit_once('/').map_or("", |(group, _)| group);
+    [group, &place.resource.kind, &place.namespace, &place.name].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/")
+}
+
+/// Tells whether a refusal means that the object is another one now.
+fn is_other_object(failure: &Failure) -> bool {
+    matches!(failure, Failure::Refused(refusal) if refusal.code == 409 && refusal.message.to_lowercase().contains("uid"))
+}

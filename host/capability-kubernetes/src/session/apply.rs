@@ -1,0 +1,192 @@
+//! Makes objects so: by server-side apply alone, under our name, with our mark.
+
+use base64::Engine as _;
+use serde_json::{Map, Value, json};
+use windlass_engine::session::{
+    CapabilityError, CapabilityErrorKind as Kind, EffectCx, Insistence, Observed, Owner, Ownership, Preflight, ResolvedAction, Secret,
+    Step, WantedOutput,
+};
+use windlass_manifest::Readiness;
+
+use super::{ClusterSession, is_other_object, lock, not_ours, text, wait::Waited};
+use crate::{
+    api::{ApplyOptions, Failure},
+    fields, marks,
+    resource::Place,
+};
+
+/// Writes what is sent: marked, with `data` in the place of `stringData`, tied to the object that we know.
+pub(crate) fn body(spec: &Value, owner: &Owner, uid: Option<&str>) -> Value {
+    let mut body = spec.clone();
+    marks::mark(&mut body, owner);
+    if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut)
+        && let Some(uid) = uid
+    {
+        metadata.insert("uid".into(), json!(uid));
+    }
+    // The server would keep keys of `stringData` that are gone from it: `data` is what it owns by field.
+    if let Value::Object(fields) = &mut body
+        && text(spec, "/kind") == "Secret"
+        && let Some(Value::Object(plain)) = fields.remove("stringData")
+        && let Value::Object(data) = fields.entry("data").or_insert_with(|| Value::Object(Map::new()))
+    {
+        for (key, value) in plain {
+            let bytes = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            data.insert(key, json!(base64::engine::general_purpose::STANDARD.encode(bytes)));
+        }
+    }
+    body
+}
+
+/// What the record keeps to find an object again, and to tell whether it is as it was left.
+pub(crate) fn handle(place: &Place, live: &Value) -> Value {
+    let metadata = live.get("metadata").unwrap_or(&Value::Null);
+    json!({ "place": place, "uid": text(metadata, "/uid"), "fields": fields::hash(metadata) })
+}
+
+/// Reads the outputs that others need; nothing as long as one is missing.
+pub(crate) fn outputs(live: &Value, wanted: &[WantedOutput]) -> Option<Observed> {
+    let mut observed = Observed::default();
+    for WantedOutput { name, secret } in wanted {
+        let value = live.pointer(name).filter(|value| !value.is_null())?;
+        if *secret {
+            let plain = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            observed.secret_outputs.insert(name.clone(), Secret::new(plain));
+        } else {
+            observed.outputs.insert(name.clone(), value.clone());
+        }
+    }
+    Some(observed)
+}
+
+impl ClusterSession {
+    /// Tells whether a place may be written, and which object is there.
+    fn claim(&self, cx: &EffectCx<'_>, place: &Place, insistence: Insistence) -> Result<Option<String>, CapabilityError> {
+        let Some(metadata) = self.found(place) else { return Ok(None) };
+        let owner = marks::ownership(&metadata, cx.owner);
+        if owner != Ownership::Ours && insistence != Insistence::TakeOver {
+            return Err(not_ours(place, &owner));
+        }
+        if metadata.get("deletionTimestamp").is_some() {
+            return Err(CapabilityError::new(Kind::Unavailable, "it is going away").hint("deploy again when it is gone"));
+        }
+        Ok(Some(text(&metadata, "/uid").to_owned()))
+    }
+
+    /// Asks what would be refused; in a namespace that is still to be made there is nothing to ask.
+    pub(super) async fn preflight_one(
+        &self,
+        cx: &EffectCx<'_>,
+        action: &Preflight,
+        place: Result<Place, CapabilityError>,
+    ) -> Result<(), CapabilityError> {
+        let place = &place?;
+        let uid = self.claim(cx, place, action.insistence)?;
+        let is_new_namespace = || async {
+            let namespace = Place {
+                resource: crate::resource::Resource {
+                    api_version: "v1".into(),
+                    kind: "Namespace".into(),
+                    plural: "namespaces".into(),
+                    is_namespaced: false,
+                },
+                namespace: String::new(),
+                name: place.namespace.clone(),
+            };
+            let refused = self.survey(std::iter::once(&namespace), cx.deadline).await;
+            refused.into_values().next().map_or_else(|| Ok(self.found(&namespace).is_none()), Err)
+        };
+        if !action.is_resolved || action.replace || (place.resource.is_namespaced && is_new_namespace().await?) {
+            return Ok(());
+        }
+        let options = ApplyOptions { force: action.insistence != Insistence::Refuse, dry_run: true };
+        let body = body(&action.spec, cx.owner, uid.as_deref());
+        match self.api.apply(&place.path(), &body, options, cx.deadline).await {
+            Ok(_) => Ok(()),
+            // Made or removed by somebody at this moment: the real try says it.
+            Err(failure) if is_other_object(&failure) || matches!(failure, Failure::Lost(_)) => Ok(()),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    pub(super) async fn ensure_one(
+        &self,
+        cx: &EffectCx<'_>,
+        action: &ResolvedAction,
+        place: Result<Place, CapabilityError>,
+    ) -> Result<Step, CapabilityError> {
+        let place = &place?;
+        let mut uid = self.claim(cx, place, action.insistence)?;
+        let before = self.found(place).map(|metadata| text(&metadata, "/resourceVersion").to_owned());
+        let options = ApplyOptions { force: action.insistence != Insistence::Refuse, dry_run: false };
+        let mut tries = 0;
+        let live = loop {
+            cx.events.point("before request");
+            match self.api.apply(&place.path(), &body(&action.spec, cx.owner, uid.as_deref()), options, cx.deadline).await {
+                Ok(live) => break live,
+                // Somebody removed it, or made it again, since the list: looked at anew, once.
+                Err(failure) if is_other_object(&failure) && tries == 0 => {
+                    tries += 1;
+                    self.look_again(place, cx).await?;
+                    uid = self.claim(cx, place, action.insistence)?;
+                }
+                Err(failure) => return Err(failure.into()),
+            }
+        };
+        cx.events.point("after request");
+        if place.resource.kind == "Namespace" && before.is_none() {
+            lock(&self.made).push(place.name.clone());
+        }
+        let changed = before.as_deref() != Some(text(&live, "/metadata/resourceVersion"));
+        self.note(place, live.get("metadata").cloned());
+        let waited = Waited::new(place, &live, action.outputs.clone());
+        match (windlass_manifest::readiness(&live), outputs(&live, &action.outputs)) {
+            (Readiness::Current, Some(observed)) => Ok(Step::Done(Observed { handle: handle(place, &live), changed, ..observed })),
+            (Readiness::Current, None) => waited.step("waiting for a field that others need".to_owned()),
+            (Readiness::InProgress(why) | Readiness::Failed(why), _) => waited.step(why),
+            (Readiness::Terminating, _) => Err(CapabilityError::new(Kind::Unavailable, "it is going away")),
+        }
+    }
+
+    /// Reads the metadata of one place anew.
+    pub(super) async fn look_again(&self, place: &Place, cx: &EffectCx<'_>) -> Result<(), CapabilityError> {
+        match self.api.get(&place.path(), crate::resource::JSON, cx.deadline).await {
+            Ok(live) => self.note(place, live.get("metadata").cloned()),
+            Err(failure) if failure.is_code(404) => self.note(place, None),
+            Err(failure) => return Err(failure.into()),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_go_as_data_and_everything_is_marked() {
+        let owner = Owner {
+            installation: "i".into(),
+            environment: windlass_model::state::EnvironmentKey {
+                application: "shop".parse().unwrap(),
+                environment: "dev".parse().unwrap(),
+            },
+        };
+        let spec = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "x" }, "data": { "a": "YQ==" }, "stringData": { "b": "ü" } });
+        let sent = body(&spec, &owner, Some("u-1"));
+        assert_eq!(sent["data"], json!({ "a": "YQ==", "b": "w7w=" }));
+        assert!(sent.get("stringData").is_none());
+        assert_eq!(sent["metadata"]["uid"], "u-1");
+        assert_eq!(sent["metadata"]["annotations"]["windlass.dev/mark"], "i/shop/dev");
+    }
+
+    #[test]
+    fn outputs_wait_for_each_other() {
+        let live = json!({ "status": { "ip": "1.2.3.4", "ports": [80] } });
+        let want = |name: &str, secret| WantedOutput { name: name.to_owned(), secret };
+        let seen = outputs(&live, &[want("/status/ip", false), want("/status/ports/0", true)]).unwrap();
+        assert_eq!(seen.outputs["/status/ip"], "1.2.3.4");
+        assert_eq!(seen.secret_outputs["/status/ports/0"].expose(), "80");
+        assert!(outputs(&live, &[want("/status/ip", false), want("/status/host", false)]).is_none());
+    }
+}

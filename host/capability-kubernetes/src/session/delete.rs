@@ -1,0 +1,79 @@
+//! Takes objects away: exactly the one that we made, and a namespace only when nothing is left inside.
+
+use serde_json::Value;
+use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, EffectCx, Observed, Ownership, Step};
+use windlass_model::state::{RecordedAction, Status};
+
+use super::{ClusterSession, is_other_object, not_ours, text};
+use crate::{marks, namespace, resource::Place};
+
+/// When to ask whether something is gone.
+const GONE_AFTER_MS: u64 = 200;
+
+fn gone(changed: bool) -> Step {
+    Step::Done(Observed { changed, ..Observed::default() })
+}
+
+impl ClusterSession {
+    pub(super) async fn delete_one(
+        &self,
+        cx: &EffectCx<'_>,
+        action: &RecordedAction,
+        place: Result<Place, CapabilityError>,
+    ) -> Result<Step, CapabilityError> {
+        let place = &match place {
+            Ok(place) => place,
+            // The kind is gone from the cluster, and all its objects with it.
+            Err(error) if error.kind == Kind::Invalid => return Ok(gone(false)),
+            Err(error) => return Err(error),
+        };
+        let Some(mut metadata) = self.found(place) else { return Ok(gone(false)) };
+        if metadata.get("deletionTimestamp").is_some() {
+            // Asked for before: is it gone now?
+            self.look_again(place, cx).await?;
+            match self.found(place) {
+                Some(now) if text(&now, "/uid") == text(&metadata, "/uid") => return Ok(leaving(&now)),
+                Some(now) => metadata = now,
+                None => return Ok(gone(true)),
+            }
+        }
+        let owner = marks::ownership(&metadata, cx.owner);
+        if owner != Ownership::Ours {
+            // What was never answered may never have been ours; what has another uid is another object.
+            let never_made = action.handle.is_null() && action.status != Status::Live;
+            let is_other = !action.handle.is_null() && text(&metadata, "/uid") != text(&action.handle, "/uid");
+            return if never_made || is_other { Ok(gone(false)) } else { Err(not_ours(place, &owner)) };
+        }
+        if place.resource.kind == "Namespace"
+            && let Some(what) = namespace::what_stays(&self.api, &self.discovery, &place.name, cx.owner, cx.deadline).await?
+        {
+            cx.events.note(&action.id, &format!("the namespace `{}` stays: it holds {what}", place.name));
+            return Ok(gone(false));
+        }
+        cx.events.point("before request");
+        let answer = self.api.delete(&place.path(), text(&metadata, "/uid"), cx.deadline).await;
+        cx.events.point("after request");
+        match answer {
+            Ok(answer) if text(&answer, "/kind") == "Status" || answer.pointer("/metadata/deletionTimestamp").is_none() => {
+                self.note(place, None);
+                Ok(gone(true))
+            }
+            Ok(answer) => {
+                self.note(place, answer.get("metadata").cloned());
+                Ok(leaving(answer.get("metadata").unwrap_or(&Value::Null)))
+            }
+            Err(failure) if failure.is_code(404) || is_other_object(&failure) => {
+                self.note(place, None);
+                Ok(gone(false))
+            }
+            Err(failure) => Err(failure.into()),
+        }
+    }
+}
+
+/// It is on its way out: finalizers hold it.
+fn leaving(metadata: &Value) -> Step {
+    let holders: Vec<&str> = metadata.get("finalizers").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let note = if holders.is_empty() { "going away".to_owned() } else { format!("going away, held by {}", holders.join(", ")) };
+    Step::Waiting { ticket: Value::Null, retry_after_ms: GONE_AFTER_MS, note }
+}

@@ -1,0 +1,203 @@
+//! Waits until objects are as their specs want them: watched, never asked for one by one.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, EffectCx, Observed, Step, Ticket, WantedOutput};
+use windlass_manifest::Readiness;
+use windlass_model::limits;
+
+use super::{
+    ClusterSession,
+    apply::{handle, outputs},
+    lock, text,
+};
+use crate::{
+    marks::{LABEL_OWNER, owner_label},
+    resource::{JSON, Place, Resource},
+    trouble,
+    watch::Watch,
+};
+
+/// How long one question waits for news.
+const NEWS_TIME_MAX: Duration = Duration::from_millis(1_000);
+/// A watch that has not told of an object by then is helped by a read.
+const TOLD_WITHIN_MS: u128 = 2_000;
+
+/// What a ticket holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Waited {
+    place: Place,
+    uid: String,
+    generation: i64,
+    outputs: Vec<WantedOutput>,
+    /// Since when, in milliseconds of the Unix epoch: the wait has an end, over restarts too.
+    since_ms: u64,
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+}
+
+impl Waited {
+    pub(super) fn new(place: &Place, live: &Value, outputs: Vec<WantedOutput>) -> Self {
+        Self {
+            place: place.clone(),
+            uid: text(live, "/metadata/uid").to_owned(),
+            generation: generation(live),
+            outputs,
+            since_ms: now_ms(),
+        }
+    }
+
+    pub(super) fn step(&self, note: String) -> Result<Step, CapabilityError> {
+        let ticket = serde_json::to_value(self).map_err(|error| CapabilityError::new(Kind::Failed, error.to_string()))?;
+        Ok(Step::Waiting { ticket, retry_after_ms: 0, note })
+    }
+}
+
+fn generation(live: &Value) -> i64 {
+    live.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0)
+}
+
+/// What one look at a wait says.
+enum Look {
+    Done(Observed),
+    Waiting(String),
+    Failed(Option<Arc<Value>>, String),
+}
+
+impl ClusterSession {
+    pub(super) async fn poll_all(&self, cx: &EffectCx<'_>, tickets: &[Ticket]) -> Vec<Result<Step, CapabilityError>> {
+        let waits: Vec<Result<Waited, CapabilityError>> = tickets
+            .iter()
+            .map(|ticket| {
+                serde_json::from_value(ticket.state.clone())
+                    .map_err(|error| CapabilityError::new(Kind::Invalid, format!("the ticket can't be read: {error}")))
+            })
+            .collect();
+        let news = self.news.notified();
+        tokio::pin!(news);
+        news.as_mut().enable();
+        let mut looks = self.look_all(cx, &waits).await;
+        if looks.iter().all(|look| matches!(look, Ok(Look::Waiting(_)))) {
+            let patience = NEWS_TIME_MAX.min(cx.deadline.saturating_duration_since(Instant::now()));
+            if tokio::time::timeout(patience, news).await.is_ok() {
+                // News come in bursts: one look for all of them.
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                looks = self.look_all(cx, &waits).await;
+            }
+        }
+        let mut steps = Vec::with_capacity(looks.len());
+        for ((ticket, waited), look) in tickets.iter().zip(&waits).zip(looks) {
+            steps.push(match (look, waited) {
+                (Ok(Look::Done(observed)), _) => Ok(Step::Done(observed)),
+                (Ok(Look::Waiting(note)), Ok(waited)) => {
+                    self.tell(cx, ticket, &note);
+                    waited.step(note)
+                }
+                (Ok(Look::Failed(live, why)), Ok(waited)) => Err(self.failure(cx, &waited.place, live, why).await),
+                (Err(error), _) => Err(error),
+                (Ok(_), Err(error)) => Err(error.clone()),
+            });
+        }
+        steps
+    }
+
+    /// Says what is waited for, once for each reason.
+    fn tell(&self, cx: &EffectCx<'_>, ticket: &Ticket, note: &str) {
+        let mut notes = lock(&self.notes);
+        if notes.get(&ticket.id).map(String::as_str) != Some(note) {
+            cx.events.note(&ticket.id, note);
+            notes.insert(ticket.id.clone(), note.to_owned());
+        }
+    }
+
+    async fn look_all(&self, cx: &EffectCx<'_>, waits: &[Result<Waited, CapabilityError>]) -> Vec<Result<Look, CapabilityError>> {
+        let mut looks = Vec::with_capacity(waits.len());
+        for waited in waits {
+            looks.push(match waited {
+                Ok(waited) => self.look(cx, waited).await,
+                Err(error) => Err(error.clone()),
+            });
+        }
+        looks
+    }
+
+    async fn look(&self, cx: &EffectCx<'_>, waited: &Waited) -> Result<Look, CapabilityError> {
+        let selector = format!("{}%3D{}", LABEL_OWNER.replace('/', "%2F"), owner_label(cx.owner));
+        let watch = self.watch(&waited.place.resource, &waited.place.namespace, &selector);
+        let age_ms = u128::from(now_ms().saturating_sub(waited.since_ms));
+        let live = match watch.object(&waited.place.name) {
+            Some(live) => live,
+            None if watch.is_deleted(&waited.place.name) => return Ok(Look::Failed(None, "somebody deleted it".to_owned())),
+            None if age_ms < TOLD_WITHIN_MS => return Ok(Look::Waiting("sent".to_owned())),
+            None => match self.api.get(&waited.place.path(), JSON, cx.deadline).await {
+                Ok(live) => Arc::new(live),
+                Err(failure) if failure.is_code(404) => return Ok(Look::Failed(None, "somebody deleted it".to_owned())),
+                Err(failure) => return Err(failure.into()),
+            },
+        };
+        if text(&live, "/metadata/uid") != waited.uid {
+            return Ok(Look::Failed(None, "somebody deleted it and made it again".to_owned()));
+        }
+        if generation(&live) < waited.generation {
+            return Ok(Look::Waiting("sent".to_owned()));
+        }
+        let why = match (windlass_manifest::readiness(&live), outputs(&live, &waited.outputs)) {
+            (Readiness::Current, Some(observed)) => {
+                self.note(&waited.place, live.get("metadata").cloned());
+                return Ok(Look::Done(Observed { handle: handle(&waited.place, &live), changed: true, ..observed }));
+            }
+            (Readiness::Current, None) => {
+                let missing: Vec<&str> = waited.outputs.iter().map(|output| output.name.as_str()).collect();
+                format!("`{}` is not there yet", missing.join("`, `"))
+            }
+            (Readiness::Failed(why), _) => return Ok(Look::Failed(Some(live), why)),
+            (Readiness::Terminating, _) => return Ok(Look::Failed(None, "somebody is deleting it".to_owned())),
+            (Readiness::InProgress(why), _) => why,
+        };
+        if trouble::has_pods(&live)
+            && let Some(found) = trouble::final_trouble(&live, &self.pods(&waited.place.namespace).objects())
+        {
+            return Ok(Look::Failed(Some(live), found.text));
+        }
+        if age_ms > limits::READY_TIME_MAX.as_millis() {
+            return Ok(Look::Failed(Some(live), format!("not ready within {} min: {why}", limits::READY_TIME_MAX.as_secs() / 60)));
+        }
+        Ok(Look::Waiting(why))
+    }
+
+    fn watch(&self, resource: &Resource, namespace: &str, selector: &str) -> Arc<Watch> {
+        let mut watches = lock(&self.watches);
+        let start = || Arc::new(Watch::start(Arc::clone(&self.api), resource, namespace, selector, Arc::clone(&self.news)));
+        Arc::clone(watches.entry((resource.clone(), namespace.to_owned())).or_insert_with(start))
+    }
+
+    fn pods(&self, namespace: &str) -> Arc<Watch> {
+        let pods = Resource { api_version: "v1".into(), kind: "Pod".into(), plural: "pods".into(), is_namespaced: true };
+        self.watch(&pods, namespace, "")
+    }
+
+    /// Says why something will not be ready, with everything that helps.
+    async fn failure(&self, cx: &EffectCx<'_>, place: &Place, live: Option<Arc<Value>>, why: String) -> CapabilityError {
+        let mut message = why;
+        if let Some(live) = live {
+            let pods = if trouble::has_pods(&live) { self.pods(&place.namespace).objects() } else { Vec::new() };
+            let until = cx.deadline.min(Instant::now() + Duration::from_secs(10));
+            for line in trouble::explain(&self.api, &live, &pods, until).await {
+                if !message.contains(line.trim()) {
+                    message.push_str("\n  ");
+                    message.push_str(&line);
+                }
+            }
+        }
+        let error = CapabilityError::new(Kind::Failed, message);
+        if error.message.contains("exceeded quota") { CapabilityError { kind: Kind::Quota, ..error } } else { error }
+    }
+}

@@ -1,0 +1,128 @@
+//! One watch per kind and namespace: the live objects that something waits for.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use http::{Method, Request};
+use http_body_util::BodyExt as _;
+use kube::client::Body;
+use serde_json::Value;
+use tokio::{sync::Notify, task::JoinHandle};
+use windlass_model::limits;
+
+use crate::{api::Api, resource::Resource};
+
+/// The server ends a watch after this long; another one follows.
+const WATCH_SECONDS: u32 = 290;
+/// Pause before a watch that broke off is begun again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Live objects, by name, as the server tells of them.
+pub(crate) struct Watch {
+    seen: Arc<Mutex<Seen>>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Seen {
+    objects: HashMap<String, Arc<Value>>,
+    deleted: HashSet<String>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Watch {
+    /// Begins to watch: what exists is told first, then every change. `news` is rung at each.
+    pub(crate) fn start(api: Arc<Api>, resource: &Resource, namespace: &str, selector: &str, news: Arc<Notify>) -> Self {
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let path = format!("{}?watch=1&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}", resource.path(namespace));
+        let path = if selector.is_empty() { path } else { format!("{path}&labelSelector={selector}") };
+        let task = tokio::spawn(follow(api, path, Arc::clone(&seen), news));
+        Self { seen, task }
+    }
+
+    /// Returns the newest state of an object, as far as it was told.
+    pub(crate) fn object(&self, name: &str) -> Option<Arc<Value>> {
+        lock(&self.seen).objects.get(name).cloned()
+    }
+
+    /// Tells whether an object was seen to go.
+    pub(crate) fn is_deleted(&self, name: &str) -> bool {
+        lock(&self.seen).deleted.contains(name)
+    }
+
+    /// Returns all objects.
+    pub(crate) fn objects(&self) -> Vec<Arc<Value>> {
+        lock(&self.seen).objects.values().cloned().collect()
+    }
+}
+
+/// Follows a watch for ever; one that ends or is too old is begun again with what exists.
+async fn follow(api: Arc<Api>, path: String, seen: Arc<Mutex<Seen>>, news: Arc<Notify>) {
+    let mut version = String::new();
+    loop {
+        let from = if version.is_empty() { path.clone() } else { format!("{path}&resourceVersion={version}") };
+        if once(&api, &from, &seen, &news, &mut version).await.is_none() {
+            version.clear();
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+/// Follows one watch to its end; nothing if the version is of no use any more.
+async fn once(api: &Api, path: &str, seen: &Mutex<Seen>, news: &Notify, version: &mut String) -> Option<()> {
+    let request = Request::builder().method(Method::GET).uri(path).body(Body::empty()).ok()?;
+    let answer = api.client.send(request).await.ok()?;
+    if !answer.status().is_success() {
+        return None;
+    }
+    let mut body = answer.into_body();
+    let mut line: Vec<u8> = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.ok()?.into_data() else { continue };
+        for piece in data.split_inclusive(|byte| *byte == b'\n') {
+            line.extend_from_slice(piece);
+            if line.len() > limits::CLUSTER_ANSWER_BYTES_MAX {
+                return None;
+            }
+            if piece.ends_with(b"\n") {
+                let event: Value = serde_json::from_slice(&line).ok()?;
+                line.clear();
+                tell(event, seen, version)?;
+                news.notify_waiters();
+            }
+        }
+    }
+    Some(())
+}
+
+fn tell(mut event: Value, seen: &Mutex<Seen>, version: &mut String) -> Option<()> {
+    let object = event.get_mut("object").map(Value::take)?;
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let told = event.get("type").and_then(Value::as_str)?;
+    if told == "ERROR" {
+        return None;
+    }
+    *version = text("/metadata/resourceVersion")?;
+    let Some(name) = text("/metadata/name").filter(|_| told != "BOOKMARK") else { return Some(()) };
+    let mut seen = lock(seen);
+    if told == "DELETED" {
+        seen.objects.remove(&name);
+        seen.deleted.insert(name);
+    } else {
+        seen.deleted.remove(&name);
+        seen.objects.insert(name, Arc::new(object));
+    }
+    Some(())
+}

@@ -1,0 +1,70 @@
+//! `drift`: what is not as it was left, field by field, and by whom.
+
+use windlass_engine::{
+    apply::Found,
+    session::{Ownership, Phase},
+};
+use windlass_model::event::DriftedField;
+
+use crate::{
+    arguments::{Environment, Format, Global},
+    exit::{Code, Failure},
+    print,
+    workspace::{self, Workspace},
+};
+
+pub(crate) async fn drift(global: &Global, environment: &Environment, format: Format, detailed: bool) -> Result<Code, Failure> {
+    let workspace = Workspace::open(global).await?;
+    let key = workspace.find(environment).await?;
+    let found = workspace.engine().drift(&workspace::actor(), &key).await?;
+    match format {
+        Format::Text => print::out(&(report(&found) + "\n"))?,
+        format => print::structured(format, &found.iter().map(entry).collect::<Vec<_>>())?,
+    }
+    Ok(if detailed && !found.is_empty() { Code::Changes } else { Code::Done })
+}
+
+fn entry(found: &Found) -> serde_json::Value {
+    serde_json::json!({
+        "id": found.id, "object": print::object(&found.identity), "state": state(found), "owner": owner(found), "fields": found.fields,
+    })
+}
+
+fn state(found: &Found) -> &'static str {
+    match (found.phase, &found.owner) {
+        (Phase::Absent, _) => "gone",
+        (Phase::Deleting, _) => "deleting",
+        (Phase::Present, Ownership::Ours) => "changed",
+        (Phase::Present, Ownership::Other(_) | Ownership::None) => "taken",
+    }
+}
+
+fn owner(found: &Found) -> Option<&str> {
+    match &found.owner {
+        Ownership::Other(owner) => Some(owner),
+        Ownership::Ours | Ownership::None => None,
+    }
+}
+
+/// Writes what is not as it was left.
+pub(crate) fn report(found: &[Found]) -> String {
+    if found.is_empty() {
+        return "In the world: everything is as it was left.".to_owned();
+    }
+    let mut lines = vec!["In the world:".to_owned()];
+    for one in found {
+        let whose = owner(one).map(|owner| format!("  by {owner}")).unwrap_or_default();
+        lines.push(format!("  {:<8} {}{whose}", state(one), print::object(&one.identity)));
+        lines.extend(one.fields.iter().map(field));
+    }
+    lines.join("\n")
+}
+
+fn field(field: &DriftedField) -> String {
+    let show = |value: &Option<serde_json::Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
+    let by = field.by.as_ref().map(|by| format!("  by {by}")).unwrap_or_default();
+    if field.recorded.is_none() && field.found.is_none() {
+        return format!("      {}{by}", field.pointer);
+    }
+    format!("      {}: {} → {}{by}", field.pointer, show(&field.recorded), show(&field.found))
+}

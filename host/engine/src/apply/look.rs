@@ -1,0 +1,126 @@
+//! Looks at what exists: reads only, in batches, nothing is said twice.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde_json::Value;
+use windlass_model::{
+    ActionId,
+    event::{Actor, DriftedField, Verb},
+    name::DocumentName,
+    plan::Change,
+    state::{EnvironmentKey, RecordedAction, Status},
+};
+
+use super::{ApplyError, Engine, run::Run};
+use crate::authorize::Target;
+use crate::session::{ActionRef, CapabilityError, Depth, Observation, OpenConnection, Owner, Ownership, Phase, Session};
+
+/// Something that is not as it was left.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// The action.
+    pub id: ActionId,
+    /// What the system calls it.
+    pub identity: String,
+    /// Whether it exists.
+    pub phase: Phase,
+    /// Whose it is.
+    pub owner: Ownership,
+    /// Which fields of ours differ.
+    pub fields: Vec<DriftedField>,
+}
+
+impl Engine {
+    /// Looks at everything that is recorded as live and returns what is not as it was left, field by field.
+    pub async fn drift(&self, actor: &Actor, environment: &EnvironmentKey) -> Result<Vec<Found>, ApplyError> {
+        let state = self.state(environment).await?;
+        let target = Target {
+            application: environment.application.clone(),
+            environment: environment.environment.clone(),
+            environment_type: state.record.environment_type.clone(),
+        };
+        self.authorize.authorize(actor, Verb::Read, &target)?;
+        let owner = Owner { installation: self.store.installation().to_owned(), environment: environment.clone() };
+        let mut groups: BTreeMap<(String, DocumentName, String), Vec<RecordedAction>> = BTreeMap::new();
+        for record in state.recorded.actions.into_values().filter(|record| record.status == Status::Live) {
+            let settings = serde_json::to_string(&record.settings).unwrap_or_default();
+            groups.entry((record.interface.clone(), record.connection.clone(), settings)).or_default().push(record);
+        }
+        let mut found = Vec::new();
+        for ((interface, connection, _), records) in groups {
+            let Some(first) = records.first() else { continue };
+            let open = OpenConnection { name: connection.clone(), settings: first.settings.clone(), environment: environment.clone() };
+            let session = self.executor(&interface, &open)?.open(&open).await.map_err(|error| fail(&connection, error))?;
+            found.extend(
+                look(self, environment, &owner, session.as_ref(), &records, Depth::Full).await.map_err(|error| fail(&connection, error))?,
+            );
+        }
+        found.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(found)
+    }
+}
+
+fn fail(connection: &DocumentName, error: CapabilityError) -> ApplyError {
+    ApplyError::Connection { connection: connection.clone(), error }
+}
+
+impl Run<'_> {
+    /// Tells whether everything that should not change is as it was left; reads only.
+    pub(crate) async fn all_intact(&mut self) -> Result<bool, ApplyError> {
+        Ok(self.changed_in_the_world(Depth::Presence).await?.is_empty())
+    }
+
+    /// Looks at everything that the plan leaves alone.
+    pub(crate) async fn changed_in_the_world(&mut self, depth: Depth) -> Result<BTreeMap<ActionId, Found>, ApplyError> {
+        let plan = Arc::clone(&self.request.plan);
+        let mut groups: BTreeMap<(String, DocumentName), Vec<RecordedAction>> = BTreeMap::new();
+        for action in plan.actions().filter(|action| matches!(action.change, Change::None)) {
+            if let Some(record) = self.recorded.get(&action.id).filter(|record| record.status == Status::Live) {
+                groups.entry((record.interface.clone(), record.connection.clone())).or_default().push(record.clone());
+            }
+        }
+        let mut changed = BTreeMap::new();
+        for ((interface, connection), records) in groups {
+            let settings = self.settings(&connection);
+            let session = self.session(&interface, &connection, &settings).await?;
+            let found = look(self.engine, &self.environment, &self.owner, session.as_ref(), &records, depth)
+                .await
+                .map_err(|error| fail(&connection, error))?;
+            changed.extend(found.into_iter().map(|found| (found.id.clone(), found)));
+        }
+        Ok(changed)
+    }
+}
+
+/// Looks at records of one connection and returns those that are not as they were left.
+async fn look(
+    engine: &Engine,
+    environment: &EnvironmentKey,
+    owner: &Owner,
+    session: &dyn Session,
+    records: &[RecordedAction],
+    depth: Depth,
+) -> Result<Vec<Found>, CapabilityError> {
+    // Only a full comparison needs the values that were sent: they are decrypted for it alone.
+    let specs: Vec<Value> = records
+        .iter()
+        .map(|record| match depth {
+            Depth::Presence => record.spec.to_value(),
+            Depth::Full => super::values::sent(engine.secrets.as_ref(), environment, record).unwrap_or_else(|| record.spec.to_value()),
+        })
+        .collect();
+    let refs: Vec<ActionRef<'_>> = records
+        .iter()
+        .zip(&specs)
+        .map(|(record, spec)| ActionRef { id: &record.id, identity: &record.identity, handle: &record.handle, spec })
+        .collect();
+    let seen = session.observe(owner, &refs, depth).await;
+    let mut found = Vec::new();
+    for (record, seen) in records.iter().zip(seen) {
+        let Observation { owner, intact, phase, drift, .. } = seen?;
+        if !(intact && owner == Ownership::Ours) {
+            found.push(Found { id: record.id.clone(), identity: record.identity.clone(), phase, owner, fields: drift });
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,303 @@
+//! Makes what a plan wants: looked at first, then batch by batch, each intent on disk before its effect.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Instant,
+};
+
+use windlass_model::{
+    ActionId,
+    event::{Event, HealedAction},
+    limits,
+    name::DocumentName,
+    plan::{Change, PlannedAction},
+    state::{RecordedAction, Status},
+};
+
+use super::{
+    order,
+    run::{Notes, Run, Stop},
+    values::{self, Values},
+};
+use crate::session::{Cancel, CapabilityError, Depth, Insistence, Observed, Phase, Preflight, ResolvedAction, Step, Ticket, WantedOutput};
+
+/// What is still to be made.
+pub(crate) struct Pending {
+    /// Ranks by action.
+    pub ranks: BTreeMap<ActionId, u16>,
+    /// Actions that are wanted as they are, and were changed by others.
+    restored: BTreeSet<ActionId>,
+}
+
+impl Run<'_> {
+    /// Makes everything that the plan wants.
+    pub(crate) async fn make(&mut self, deadline: Instant, cancel: &Cancel) -> Result<(), Stop> {
+        let plan = Arc::clone(&self.request.plan);
+        let planned: BTreeMap<&ActionId, &PlannedAction> = plan.actions().map(|action| (&action.id, action)).collect();
+        let mut pending = self.pending(&planned).await?;
+        self.preflight(&planned, &pending, deadline, cancel).await?;
+        while !pending.ranks.is_empty() || !self.waiting.is_empty() {
+            if cancel.is_cancelled() {
+                return Err(Stop::Cancelled);
+            }
+            let ready: Vec<ActionId> =
+                order::ready(&pending.ranks, &self.needs).into_iter().filter(|id| !self.waiting.contains_key(id)).collect();
+            if ready.is_empty() {
+                self.wait(&mut pending, deadline, cancel).await?;
+                continue;
+            }
+            for ((interface, connection), actions) in grouped(ready.iter().filter_map(|id| planned.get(id).copied())) {
+                for batch in actions.chunks(limits::EFFECT_BATCH_MAX) {
+                    if cancel.is_cancelled() {
+                        return Err(Stop::Cancelled);
+                    }
+                    self.batch(&interface, &connection, batch, &mut pending, deadline, cancel).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds out what is to be made: what the plan changes, and what others changed that it leaves alone.
+    async fn pending(&mut self, planned: &BTreeMap<&ActionId, &PlannedAction>) -> Result<Pending, Stop> {
+        let mut changed = self.changed_in_the_world(Depth::Presence).await?;
+        if changed.values().any(|found| found.phase == Phase::Present) {
+            changed = self.changed_in_the_world(Depth::Full).await?;
+        }
+        let mut pending = Pending { ranks: BTreeMap::new(), restored: changed.keys().cloned().collect() };
+        for action in planned.values() {
+            let found = changed.get(&action.id);
+            if found.is_some_and(|found| found.phase == Phase::Absent)
+                && action.holds_data
+                && self.insistence(action) != Insistence::TakeOver
+            {
+                return Err(Stop::Failed {
+                    reason: format!("`{}` held data and is gone; it is not made again silently", action.identity),
+                    hint: Some(format!("restore it, or let it be made anew: `--take-ownership {}`", action.identity)),
+                });
+            }
+            if found.is_some() || !self.is_done(action) || self.lacks_output(action).await? {
+                pending.ranks.insert(action.id.clone(), action.rank);
+            }
+        }
+        if !changed.is_empty() {
+            let actions = changed.into_values().map(|found| HealedAction { id: found.id, fields: found.fields }).collect();
+            self.append(&[Event::Healed { actions }]).await?;
+        }
+        Ok(pending)
+    }
+
+    /// Tells whether an action needs no look at all: nothing changes, or an earlier process did it.
+    fn is_done(&self, action: &PlannedAction) -> bool {
+        self.recorded.get(&action.id).is_some_and(|record| {
+            record.status == Status::Live
+                && record.spec == action.spec
+                && record.identity == action.identity
+                && record.connection == action.connection
+        }) && !matches!(action.change, Change::Pending { .. })
+    }
+
+    /// Tells whether somebody new needs an output that was not asked for when the action was done.
+    async fn lacks_output(&self, action: &PlannedAction) -> Result<bool, Stop> {
+        let Some(record) = self.recorded.get(&action.id) else { return Ok(false) };
+        for WantedOutput { name, secret } in self.wanted.get(&action.id).into_iter().flatten() {
+            let known = if *secret {
+                let stored = values::output_name(&action.id, name);
+                self.engine.secrets.read(&self.environment, &stored, None).await.map_err(|error| failed(action, &error))?.is_some()
+            } else {
+                record.outputs.contains_key(name)
+            };
+            if !known {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn insistence(&self, action: &PlannedAction) -> Insistence {
+        let taken = &self.request.take_ownership;
+        if taken.contains(&action.identity) || taken.contains(action.id.as_str()) { Insistence::TakeOver } else { Insistence::Refuse }
+    }
+
+    fn insistence_in(&self, action: &PlannedAction, pending: &Pending) -> Insistence {
+        let restored = if pending.restored.contains(&action.id) { Insistence::Restore } else { Insistence::Refuse };
+        self.insistence(action).max(restored)
+    }
+
+    /// Asks every system what it would refuse, before anything is changed; all refusals at once.
+    async fn preflight(
+        &mut self,
+        planned: &BTreeMap<&ActionId, &PlannedAction>,
+        pending: &Pending,
+        deadline: Instant,
+        cancel: &Cancel,
+    ) -> Result<(), Stop> {
+        let mut refused: Vec<(String, CapabilityError)> = Vec::new();
+        for ((interface, connection), actions) in grouped(pending.ranks.keys().filter_map(|id| planned.get(id).copied())) {
+            let mut preflights = Vec::with_capacity(actions.len());
+            for action in actions {
+                let values = Values { environment: &self.environment, secrets: self.engine.secrets.as_ref(), recorded: &self.recorded };
+                let resolved = values.resolve(&action.spec).await.ok();
+                preflights.push(Preflight {
+                    id: action.id.clone(),
+                    identity: action.identity.clone(),
+                    is_resolved: resolved.is_some(),
+                    spec: resolved.unwrap_or_else(|| action.spec.to_value()),
+                    recorded: self.recorded.get(&action.id).cloned(),
+                    insistence: self.insistence_in(action, pending),
+                    replace: matches!(action.change, Change::Replace { .. }),
+                });
+            }
+            let settings = self.settings(&connection);
+            let session = self.session(&interface, &connection, &settings).await?;
+            let (notes, journal) = (Notes(self.engine), self.journal());
+            let answers = session.preflight(&self.effect_cx(deadline, cancel, &journal, &notes), &preflights).await;
+            refused.extend(
+                preflights.into_iter().zip(answers).filter_map(|(asked, answer)| answer.err().map(|error| (asked.identity, error))),
+            );
+        }
+        let Some((_, first)) = refused.first() else { return Ok(()) };
+        let hint = first.hint.clone();
+        let reason = refused.iter().map(|(identity, error)| format!("`{identity}`: {}", error.message)).collect::<Vec<_>>().join("\n");
+        Err(Stop::Failed { reason, hint })
+    }
+
+    async fn batch(
+        &mut self,
+        interface: &str,
+        connection: &DocumentName,
+        batch: &[&PlannedAction],
+        pending: &mut Pending,
+        deadline: Instant,
+        cancel: &Cancel,
+    ) -> Result<(), Stop> {
+        let settings = self.settings(connection);
+        let session = self.session(interface, connection, &settings).await?;
+        let replaced = self.replaced(batch);
+        if !replaced.is_empty() {
+            self.remove(replaced, deadline, cancel).await?;
+        }
+        let mut resolved = Vec::with_capacity(batch.len());
+        let mut sending = Vec::with_capacity(batch.len());
+        for action in batch {
+            let values = Values { environment: &self.environment, secrets: self.engine.secrets.as_ref(), recorded: &self.recorded };
+            let spec = values.resolve(&action.spec).await.map_err(|error| failed(action, &error))?;
+            let bytes = windlass_model::canonical::to_vec(&spec)
+                .map_err(|error| Stop::Failed { reason: format!("`{}`: {error}", action.id), hint: None })?;
+            let mac = self.engine.secrets.mac(&bytes);
+            let before = self.recorded.get(&action.id).cloned();
+            if matches!(action.change, Change::Pending { .. })
+                && before.as_ref().is_some_and(|before| before.mac.as_ref() == Some(&mac) && before.status == Status::Live)
+            {
+                pending.ranks.remove(&action.id);
+                continue;
+            }
+            let sealed = self
+                .engine
+                .secrets
+                .seal(&values::sent_purpose(&self.environment, &action.id), &bytes)
+                .map_err(|error| failed(action, &error))?;
+            sending.push(RecordedAction { resolved: Some(sealed), mac: Some(mac), ..self.record(action, Status::Intended) });
+            resolved.push(ResolvedAction {
+                id: action.id.clone(),
+                identity: action.identity.clone(),
+                spec,
+                recorded: before,
+                insistence: self.insistence_in(action, pending),
+                outputs: self.wanted.get(&action.id).into_iter().flatten().cloned().collect(),
+            });
+        }
+        if resolved.is_empty() {
+            return Ok(());
+        }
+        self.append(&[Event::Sending { actions: sending.clone() }]).await?;
+        let steps = {
+            let (notes, journal) = (Notes(self.engine), self.journal());
+            let cx = self.effect_cx(deadline, cancel, &journal, &notes);
+            self.engine.observer.point("before effect");
+            let steps = session.ensure(&cx, &resolved).await;
+            self.engine.observer.point("after effect");
+            steps
+        };
+        self.take_steps(sending, steps, pending).await
+    }
+
+    /// Lists what must go before it can be made again; what an earlier process made again already stays.
+    fn replaced(&self, batch: &[&PlannedAction]) -> Vec<RecordedAction> {
+        batch
+            .iter()
+            .filter(|action| matches!(action.change, Change::Replace { .. }))
+            .filter_map(|action| Some((action, self.recorded.get(&action.id)?)))
+            .filter(|(action, record)| {
+                let is_made_again = record.status == Status::Intended && record.spec == action.spec;
+                !(is_made_again || record.spec.is_null())
+            })
+            .map(|(_, record)| record.clone())
+            .collect()
+    }
+
+    /// Records what came of a batch; the first failure stops the deployment.
+    pub(crate) async fn take_steps(
+        &mut self,
+        records: Vec<RecordedAction>,
+        steps: Vec<Result<Step, CapabilityError>>,
+        pending: &mut Pending,
+    ) -> Result<(), Stop> {
+        let mut done = Vec::new();
+        let mut events = Vec::new();
+        let mut failure: Option<(RecordedAction, CapabilityError)> = None;
+        for (record, step) in records.into_iter().zip(steps) {
+            match step {
+                Ok(Step::Done(observed)) => {
+                    self.keep_secret_outputs(&record.id, &observed).await?;
+                    pending.ranks.remove(&record.id);
+                    self.waiting.remove(&record.id);
+                    done.push(RecordedAction { status: Status::Live, handle: observed.handle, outputs: observed.outputs, ..record });
+                }
+                Ok(Step::Waiting { ticket, note, .. }) => {
+                    self.waiting.insert(record.id.clone(), Ticket { id: record.id.clone(), state: ticket.clone() });
+                    events.push(Event::Waiting { id: record.id, ticket, note });
+                }
+                Err(error) => {
+                    events.push(Event::ActionFailed { id: record.id.clone(), message: error.message.clone() });
+                    failure.get_or_insert((record, error));
+                }
+            }
+        }
+        if !done.is_empty() {
+            events.insert(0, Event::Done { actions: done });
+        }
+        if !events.is_empty() {
+            self.append(&events).await?;
+        }
+        match failure {
+            Some((record, error)) => Err(Stop::Failed { reason: format!("`{}`: {}", record.identity, error.message), hint: error.hint }),
+            None => Ok(()),
+        }
+    }
+
+    async fn keep_secret_outputs(&self, id: &ActionId, observed: &Observed) -> Result<(), Stop> {
+        for (output, secret) in &observed.secret_outputs {
+            self.engine
+                .secrets
+                .write(&self.environment, &values::output_name(id, output), secret)
+                .await
+                .map_err(|error| Stop::Failed { reason: error.message, hint: error.hint })?;
+        }
+        Ok(())
+    }
+}
+
+/// Groups actions by interface and connection.
+fn grouped<'p>(actions: impl Iterator<Item = &'p PlannedAction>) -> BTreeMap<(String, DocumentName), Vec<&'p PlannedAction>> {
+    let mut groups: BTreeMap<(String, DocumentName), Vec<&PlannedAction>> = BTreeMap::new();
+    for action in actions {
+        groups.entry((action.capability.clone(), action.connection.clone())).or_default().push(action);
+    }
+    groups
+}
+
+fn failed(action: &PlannedAction, error: &CapabilityError) -> Stop {
+    Stop::Failed { reason: format!("`{}`: {}", action.id, error.message), hint: error.hint.clone() }
+}

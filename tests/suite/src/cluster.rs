@@ -1,0 +1,159 @@
+//! One application on the cluster that the whole test run shares, in a namespace of its own.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use windlass_cluster::Shared;
+
+use crate::binary::Folder;
+
+/// How long something may take that happens by itself.
+const SOON: Duration = Duration::from_secs(30);
+
+/// An application with a connection to the cluster.
+#[derive(Debug)]
+pub struct Scene {
+    /// Where windlass runs; the application is in `app`.
+    pub folder: Folder,
+    /// The application's name.
+    pub application: String,
+    /// The namespace of its environment `dev`.
+    pub namespace: String,
+    shared: Shared,
+}
+
+impl Scene {
+    /// Makes an application of a name that no other test has.
+    ///
+    /// # Panics
+    ///
+    /// Outside of `cargo xtask test`.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let kubeconfig = |shared: &Shared| shared.kubeconfig().display().to_string();
+        let shared = Shared::find().unwrap_or_else(|error| unreachable!("{error}"));
+        Self::with_connection(name, &format!("kubeconfig: {{ file: {} }}", kubeconfig(&shared)))
+    }
+
+    /// Makes an application whose connection has these settings.
+    ///
+    /// # Panics
+    ///
+    /// Outside of `cargo xtask test`.
+    #[must_use]
+    pub fn with_connection(name: &str, settings: &str) -> Self {
+        let shared = Shared::find().unwrap_or_else(|error| unreachable!("{error}"));
+        let application = format!("t{}-{name}", std::process::id());
+        let folder = Folder::new();
+        folder.write(
+            "app/application.yaml",
+            &format!("apiVersion: windlass.dev/v1alpha1\nkind: Application\nmetadata: {{ name: {application} }}\nspec: {{}}\n"),
+        );
+        folder.write(
+            "platform/connection.yaml",
+            &format!("apiVersion: windlass.dev/v1alpha1\nkind: Connection\nmetadata: {{ name: cluster }}\nspec:\n  capability: kubernetes\n  kubernetes: {{ {settings} }}\n"),
+        );
+        folder.ok("platform apply platform");
+        Self { namespace: format!("{application}-dev"), folder, application, shared }
+    }
+
+    /// Makes an application on a cluster of the test's own.
+    ///
+    /// # Panics
+    ///
+    /// Outside of `cargo xtask test`.
+    #[must_use]
+    pub fn on(name: &str, shared: Shared) -> Self {
+        let settings = format!("kubeconfig: {{ file: {} }}", shared.kubeconfig().display());
+        Self { shared, ..Self::with_connection(name, &settings) }
+    }
+
+    /// Counts how often the server made each object of the namespace anew: once is right.
+    #[must_use]
+    pub fn made(&self) -> std::collections::BTreeMap<String, usize> {
+        let mut made = std::collections::BTreeMap::new();
+        for event in self.events() {
+            let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+            let is_made = text("/verb") == "patch" && event.pointer("/responseStatus/code").and_then(Value::as_u64) == Some(201);
+            if is_made {
+                *made.entry(format!("{}/{}", text("/objectRef/resource"), text("/objectRef/name"))).or_insert(0) += 1;
+            }
+        }
+        made
+    }
+
+    /// Lists the marked objects of the namespace.
+    #[must_use]
+    pub fn objects(&self) -> Vec<String> {
+        let kinds = "secrets,services,deployments,configmaps,persistentvolumeclaims,statefulsets";
+        let listed = self.kubectl(&["-n", &self.namespace, "get", kinds, "-l", "windlass.dev/owner", "-o", "name"]).unwrap_or_default();
+        let mut objects: Vec<String> = listed.lines().map(str::to_owned).collect();
+        objects.sort();
+        objects
+    }
+
+    /// Runs kubectl as the administrator.
+    ///
+    /// # Errors
+    ///
+    /// If it fails.
+    pub fn kubectl(&self, arguments: &[&str]) -> Result<String, String> {
+        self.shared.kubectl(arguments, None).map_err(|error| error.to_string())
+    }
+
+    /// Returns an object of the namespace.
+    ///
+    /// # Panics
+    ///
+    /// If it is not there.
+    #[must_use]
+    pub fn get(&self, object: &str) -> Value {
+        let text = self
+            .kubectl(&["-n", &self.namespace, "get", object, "-o", "json", "--show-managed-fields"])
+            .unwrap_or_else(|error| unreachable!("{error}"));
+        serde_json::from_str(&text).unwrap_or_else(|error| unreachable!("{error}"))
+    }
+
+    /// Waits until kubectl succeeds in the namespace.
+    ///
+    /// # Panics
+    ///
+    /// If it never does.
+    pub fn wait_for(&self, arguments: &[&str]) {
+        let all: Vec<&str> = ["-n", &self.namespace].into_iter().chain(arguments.iter().copied()).collect();
+        let until = Instant::now() + SOON;
+        while let Err(error) = self.kubectl(&all) {
+            assert!(Instant::now() < until, "{error}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Counts the requests by which windlass changed something in the namespace, by the server's own log.
+    #[must_use]
+    pub fn changes(&self) -> usize {
+        self.requests().iter().filter(|request| matches!(request.0.as_str(), "create" | "update" | "patch" | "delete")).count()
+    }
+
+    /// Lists what windlass asked for in the namespace: verb and path.
+    #[must_use]
+    pub fn requests(&self) -> Vec<(String, String)> {
+        let text = |event: &Value, pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        self.events().iter().map(|event| (text(event, "/verb"), text(event, "/requestURI"))).collect()
+    }
+
+    /// Reads what windlass asked for in the namespace out of the server's own log.
+    fn events(&self) -> Vec<Value> {
+        let log = std::fs::read_to_string(self.shared.audit_log()).unwrap_or_default();
+        let text = |event: &Value, pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        log.lines()
+            .filter(|line| line.contains(&self.namespace))
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter(|event| {
+                let uri = text(event, "/requestURI");
+                let is_here = text(event, "/objectRef/namespace") == self.namespace || text(event, "/objectRef/name") == self.namespace;
+                let by_us = uri.contains("fieldManager=windlass") || text(event, "/userAgent").is_empty();
+                is_here && by_us && !uri.contains("dryRun=All")
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,353 @@
+//! A real API server behind the same seam: applied, waited for, explained, healed, pruned, removed.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests: a failure here is the test's")]
+
+use windlass_cluster::Shared;
+use windlass_suite::{binary::Folder, cluster::Scene};
+
+const WEB: &str = "
+apiVersion: score.dev/v1b1
+metadata: { name: web }
+service: { ports: { http: { port: 80, targetPort: 8080 } } }
+containers:
+  main:
+    image: web:1
+    variables: { PASSWORD: \"${resources.cache.password}\", LEVEL: info }
+resources:
+  cache: { type: redis }
+";
+
+#[test]
+fn the_main_job_on_a_cluster() {
+    let scene = Scene::new("job");
+    scene.folder.write("app/web.score.yaml", WEB);
+    let first = scene.folder.ok("deploy app -e dev --create-env development --yes");
+    assert!(first.err.contains("succeeded"), "{}", first.err);
+    // Everything is ready, ours, and holds what was planned.
+    let deployment = scene.get("deployment/web");
+    assert_eq!(deployment["status"]["readyReplicas"], 1);
+    assert_eq!(
+        deployment["metadata"]["annotations"]["windlass.dev/mark"].as_str().unwrap().split('/').skip(1).collect::<Vec<_>>(),
+        [scene.application.as_str(), "dev"]
+    );
+    let secret = scene.get("secret/web-secrets");
+    assert!(secret["data"]["main.PASSWORD"].is_string() && secret.get("stringData").is_none());
+    // Once more: nothing to do, no changing request.
+    let before = scene.changes();
+    let again = scene.folder.ok("deploy app -e dev --yes");
+    assert!(again.err.contains("nothing was written"), "{}", again.err);
+    assert_eq!(scene.changes(), before, "a deployment without changes sent something");
+    // One variable: one object.
+    scene.folder.write("app/web.score.yaml", &WEB.replace("info", "debug"));
+    scene.folder.ok("deploy app -e dev --yes");
+    assert_eq!(scene.changes() - before, 1);
+    assert_eq!(scene.get("deployment/web")["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"], "debug");
+    // Back, and away.
+    scene.folder.ok("rollback -e dev --yes");
+    assert_eq!(scene.get("deployment/web")["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"], "info");
+    let gone = scene.folder.ok("destroy -e dev --yes");
+    assert!(gone.err.contains("succeeded"), "{}", gone.err);
+    assert!(scene.kubectl(&["get", "namespace", &scene.namespace]).is_err(), "the namespace is still there");
+}
+
+#[test]
+fn the_contract_of_every_sink() {
+    use windlass_capability_kubernetes::{ClusterOptions, KubernetesExecutor};
+    use windlass_model::platform::{ConnectionSettings, KubernetesSettings, Reference};
+    let scene = Scene::new("contract");
+    scene.kubectl(&["create", "namespace", "shop-dev"]).ok();
+    let kubeconfig = Shared::find().unwrap().kubeconfig().display().to_string();
+    let settings = ConnectionSettings::Kubernetes {
+        kubernetes: KubernetesSettings { kubeconfig: Some(Reference::File(kubeconfig)), ..KubernetesSettings::default() },
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(windlass_suite::contract::check(&KubernetesExecutor::new(ClusterOptions::default()), &settings));
+    scene.kubectl(&["delete", "namespace", "shop-dev", "--wait=false"]).unwrap();
+}
+
+fn with_scene(scene: &str) -> String {
+    WEB.replace("metadata: { name: web }", &format!("metadata: {{ name: web, annotations: {{ windlass.test/scene: {scene} }} }}"))
+        .replace("resources:\n  cache: { type: redis }\n", "")
+        .replace("PASSWORD: \"${resources.cache.password}\", ", "")
+}
+
+#[test]
+fn failures_are_told_with_container_and_reason() {
+    for (name, wanted) in [
+        ("image-pull-error", "container `main`: ImagePullBackOff: Back-off pulling image \"web:1\""),
+        ("crash-loop", "container `main` keeps ending (CrashLoopBackOff, exit code 3, 4 restarts)"),
+    ] {
+        let scene = Scene::new(name);
+        scene.folder.write("app/web.score.yaml", &with_scene(name));
+        let failed = scene.folder.run("deploy app -e dev --create-env development --yes");
+        assert_eq!(failed.code, 1, "{}", failed.err);
+        assert!(failed.err.contains(wanted), "{}", failed.err);
+        // Mended: the new pods count, not the old ones.
+        scene.folder.write("app/web.score.yaml", &with_scene("none").replace(", annotations: { windlass.test/scene: none }", ""));
+        scene.folder.ok("deploy app -e dev --yes");
+        scene.folder.ok("destroy -e dev --yes");
+    }
+}
+
+#[test]
+fn what_takes_long_goes_on_after_the_time_is_up() {
+    let scene = Scene::new("slow");
+    scene.folder.write("app/web.score.yaml", &with_scene("never-ready"));
+    let out_of_time = scene.folder.run("deploy app -e dev --create-env development --yes --timeout 2s");
+    assert_eq!(out_of_time.code, 4, "{}", out_of_time.err);
+    assert!(scene.folder.ok("status -e dev").out.contains("interrupted, or under way"));
+    scene.folder.write("app/web.score.yaml", &with_scene("slow-ready"));
+    let done = scene.folder.ok("deploy app -e dev --yes");
+    assert!(done.err.contains("note      workload/web:object/deployment.web"), "progress is shown: {}", done.err);
+    scene.folder.ok("destroy -e dev --yes");
+}
+
+#[test]
+fn strangers_objects_stay() {
+    let scene = Scene::new("strangers");
+    scene.folder.write("app/web.score.yaml", &with_scene("none").replace(", annotations: { windlass.test/scene: none }", ""));
+    scene.kubectl(&["create", "namespace", &scene.namespace]).unwrap();
+    let refused = scene.folder.run("deploy app -e dev --create-env development --yes");
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains(&format!("`/Namespace//{}`: it exists and is not ours", scene.namespace)), "{}", refused.err);
+    scene.folder.ok(&format!("deploy app -e dev --yes --take-ownership Namespace/{}", scene.namespace));
+    // Argo CD's stay its own, even over our mark.
+    scene.kubectl(&["-n", &scene.namespace, "annotate", "service/web", "argocd.argoproj.io/tracking-id=shop:/Service:x/web"]).unwrap();
+    scene.folder.write(
+        "app/web.score.yaml",
+        &WEB.replace("port: 80,", "port: 81,")
+            .replace("resources:\n  cache: { type: redis }\n", "")
+            .replace("PASSWORD: \"${resources.cache.password}\", ", ""),
+    );
+    let refused = scene.folder.run("deploy app -e dev --yes");
+    assert!(refused.err.contains("it belongs to Argo CD (application `shop`)"), "{}", refused.err);
+    assert_eq!(scene.get("service/web")["spec"]["ports"][0]["port"], 80, "nothing was changed");
+    scene.kubectl(&["-n", &scene.namespace, "annotate", "service/web", "argocd.argoproj.io/tracking-id-"]).unwrap();
+    scene.folder.ok("deploy app -e dev --yes");
+    // A namespace with something of somebody's stays.
+    scene.kubectl(&["-n", &scene.namespace, "create", "configmap", "theirs", "--from-literal=a=b"]).unwrap();
+    let gone = scene.folder.ok("destroy -e dev --yes");
+    assert!(gone.err.contains("ConfigMap `theirs`, which is not ours"), "{}", gone.err);
+    assert!(scene.kubectl(&["-n", &scene.namespace, "get", "configmap", "theirs"]).is_ok());
+    assert!(scene.kubectl(&["-n", &scene.namespace, "get", "deployment", "web"]).is_err());
+    scene.kubectl(&["delete", "namespace", &scene.namespace, "--wait=false"]).unwrap();
+}
+
+#[test]
+fn drift_of_ours_is_named_and_healed() {
+    let scene = Scene::new("drift");
+    scene.folder.write("app/web.score.yaml", WEB);
+    scene.folder.ok("deploy app -e dev --create-env development --yes");
+    assert_eq!(scene.folder.run("drift -e dev --detailed-exitcode").code, 0);
+    // Fields that others own are none of our business.
+    scene.kubectl(&["-n", &scene.namespace, "scale", "deployment/web", "--replicas=2"]).unwrap();
+    scene.kubectl(&["-n", &scene.namespace, "label", "service/web", "team=x"]).unwrap();
+    assert_eq!(scene.folder.run("drift -e dev --detailed-exitcode").code, 0, "{}", scene.folder.run("drift -e dev").out);
+    // Ours are.
+    scene.kubectl(&["-n", &scene.namespace, "set", "image", "deployment/web", "main=web:evil"]).unwrap();
+    scene.kubectl(&["-n", &scene.namespace, "delete", "service", "web"]).unwrap();
+    let seen = scene.folder.run("drift -e dev --detailed-exitcode");
+    assert_eq!(seen.code, 2);
+    assert!(seen.out.contains("/spec/template/spec/containers/0/image: \"web:1\" → \"web:evil\"  by kubectl-set"), "{}", seen.out);
+    assert!(seen.out.contains(&format!("gone     Service/{}/web", scene.namespace)), "{}", seen.out);
+    let healed = scene.folder.ok("deploy app -e dev --yes");
+    assert!(healed.err.contains("restoring"), "{}", healed.err);
+    assert_eq!(scene.get("deployment/web")["spec"]["template"]["spec"]["containers"][0]["image"], "web:1");
+    assert_eq!(scene.get("deployment/web")["spec"]["replicas"], 2);
+    assert_eq!(scene.folder.run("drift -e dev --detailed-exitcode").code, 0);
+    scene.folder.ok("destroy -e dev --yes");
+}
+
+#[test]
+fn conflicts_name_the_other_manager() {
+    let scene = Scene::new("conflict");
+    let web = with_scene("none").replace(", annotations: { windlass.test/scene: none }", "");
+    scene.folder.write("app/web.score.yaml", &web);
+    scene.folder.ok("deploy app -e dev --create-env development --yes");
+    scene.kubectl(&["-n", &scene.namespace, "set", "env", "deployment/web", "LEVEL=theirs"]).unwrap();
+    scene.folder.write("app/web.score.yaml", &web.replace("info", "debug"));
+    let refused = scene.folder.run("deploy app -e dev --yes");
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("conflict with \"kubectl-set\""), "{}", refused.err);
+    scene.folder.ok(&format!("deploy app -e dev --yes --take-ownership apps/Deployment/{}/web", scene.namespace));
+    assert_eq!(scene.get("deployment/web")["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"], "debug");
+    scene.folder.ok("destroy -e dev --yes");
+}
+
+#[test]
+fn what_was_recorded_is_deleted_when_all_documents_are_gone() {
+    let scene = Scene::new("gone");
+    scene.folder.write("app/web.score.yaml", WEB);
+    // Definitions and connection come with the command alone: nothing of them is stored.
+    let connection = scene.folder.read("platform/connection.yaml");
+    scene.folder.write(
+        "empty/type.yaml",
+        "apiVersion: windlass.dev/v1alpha1\nkind: EnvironmentType\nmetadata: { name: development }\nspec: { dataLoss: allow }\n",
+    );
+    scene.folder.ok("platform apply empty");
+    scene.folder.write("given/connection.yaml", &connection);
+    scene.folder.ok("deploy app -e dev --create-env development --yes --platform given");
+    std::fs::remove_dir_all(scene.folder.path().join("given")).unwrap();
+    // A stored connection can't go while something was made through it.
+    scene.folder.ok("destroy -e dev --yes");
+    assert!(scene.kubectl(&["get", "namespace", &scene.namespace]).is_err(), "the namespace is still there");
+}
+
+#[test]
+fn a_deferred_address_reaches_the_container() {
+    // The built-in definitions know names before objects exist; a load balancer's address is known only afterwards.
+    let scene = Scene::new("address");
+    let platform = scene.folder.read("platform/connection.yaml")
+        + "---\napiVersion: windlass.dev/v1alpha1\nkind: ResourceDefinition\nmetadata: { name: balancer }\nspec:\n  type: endpoint\n  driver: { builtin: template }\n  grants: [{ import: windlass:kubernetes/objects, kinds: [v1/Service] }, { import: windlass:secrets/generated }]\n  inputs:\n    manifests:\n      balancer:\n        apiVersion: v1\n        kind: Service\n        metadata: { name: balancer }\n        spec: { type: LoadBalancer, selector: { a: b }, ports: [{ name: http, port: 80 }] }\n    outputs: { ip: \"{{ field('balancer', '/status/loadBalancer/ingress/0/ip') }}\" }\n---\napiVersion: windlass.dev/v1alpha1\nkind: ResourceType\nmetadata: { name: endpoint }\nspec: { outputs: { type: object, properties: { ip: { type: string } } } }\n";
+    scene.folder.write("platform/connection.yaml", &platform);
+    scene.folder.ok("platform apply platform");
+    scene.folder.write(
+        "app/web.score.yaml",
+        "apiVersion: score.dev/v1b1\nmetadata: { name: web }\ncontainers: { main: { image: \"web:1\", variables: { IP: \"${resources.e.ip}\" } } }\nresources: { e: { type: endpoint } }\n",
+    );
+    let folder = scene.folder.path().to_path_buf();
+    let namespace = scene.namespace.clone();
+    let helper = std::thread::spawn(move || {
+        // Somebody's controller gives the address while the deployment waits.
+        let shared = Shared::find().unwrap();
+        for _ in 0..200 {
+            let patched = shared.kubectl(
+                &[
+                    "-n",
+                    &namespace,
+                    "patch",
+                    "service/balancer",
+                    "--subresource=status",
+                    "--type=merge",
+                    "-p",
+                    r#"{"status":{"loadBalancer":{"ingress":[{"ip":"192.0.2.7"}]}}}"#,
+                ],
+                None,
+            );
+            if patched.is_ok() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        panic!("the service never came, in {}", folder.display());
+    });
+    scene.folder.ok("deploy app -e dev --create-env development --yes");
+    helper.join().unwrap();
+    assert_eq!(scene.get("deployment/web")["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"], "192.0.2.7");
+    scene.folder.ok("destroy -e dev --yes");
+}
+
+#[test]
+fn ctrl_c_stops_between_actions_and_the_next_deploy_goes_on() {
+    let scene = Scene::new("ctrlc");
+    scene.folder.write("app/web.score.yaml", &with_scene("never-ready"));
+    let mut child = scene.folder.spawn("deploy app -e dev --create-env development --yes");
+    scene.wait_for(&["get", "deployment/web"]);
+    Folder::interrupt(&child);
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(130), "once: stopped between two actions");
+    assert!(scene.folder.ok("history -e dev").out.contains("cancelled"));
+    let mut child = scene.folder.spawn("deploy app -e dev --yes");
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    // A second deployment of the same environment says who is at it.
+    let second = scene.folder.run("deploy app -e dev --yes");
+    assert_eq!(second.code, 1);
+    assert!(second.err.contains("is being changed by another process"), "{}", second.err);
+    Folder::interrupt(&child);
+    Folder::interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    scene.folder.write("app/web.score.yaml", &with_scene("none").replace(", annotations: { windlass.test/scene: none }", ""));
+    scene.folder.ok("deploy app -e dev --yes");
+    scene.folder.ok("destroy -e dev --yes");
+}
+
+#[test]
+fn the_permissions_that_we_publish_are_enough_and_needed() {
+    let shared = Shared::find().unwrap();
+    let permissions = std::fs::read_to_string(windlass_suite::binary::root().join("examples/cluster/permissions.yaml")).unwrap();
+    shared.kubectl(&["apply", "-f", "-"], Some(&permissions)).unwrap();
+    let plain = with_scene("none").replace(", annotations: { windlass.test/scene: none }", "");
+    // A user who may do nothing is told what is missing.
+    let limited = Scene::with_connection("rbac", &format!("kubeconfig: {{ file: {} }}", shared.limited_kubeconfig().display()));
+    limited.folder.write("app/web.score.yaml", &plain);
+    let refused = limited.folder.run("deploy app -e dev --create-env development --yes");
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("User \"limited\" cannot list resource \"namespaces\""), "{}", refused.err);
+    // The administrator acts as the published account: that is all that this deployment has.
+    let account = "impersonate: { user: \"system:serviceaccount:windlass:windlass\", groups: [\"system:serviceaccounts\"] }";
+    let scene = Scene::with_connection("account", &format!("kubeconfig: {{ file: {} }}, {account}", shared.kubeconfig().display()));
+    scene.folder.write("app/web.score.yaml", WEB);
+    scene.folder.ok("deploy app -e dev --create-env development --yes");
+    assert_eq!(scene.folder.run("drift -e dev --detailed-exitcode").code, 0);
+    scene.folder.ok("destroy -e dev --yes");
+    assert!(scene.kubectl(&["get", "namespace", &scene.namespace]).is_err(), "the namespace is still there");
+}
+
+#[test]
+fn kubeconfigs_that_name_programs_are_refused() {
+    let shared = Shared::find().unwrap();
+    let text = std::fs::read_to_string(shared.kubeconfig()).unwrap();
+    let scene = Scene::with_connection("exec", "kubeconfig: { env: EXEC_KUBECONFIG }");
+    scene.folder.write("app/web.score.yaml", &with_scene("none").replace(", annotations: { windlass.test/scene: none }", ""));
+    let exec = text.replace(
+        "user: { token: test-administrator }",
+        "user: { exec: { apiVersion: client.authentication.k8s.io/v1, command: touch, args: [ran], interactiveMode: Never } }",
+    );
+    assert_ne!(exec, text);
+    let line = "deploy app -e dev --create-env development --yes";
+    let refused = scene.folder.run_with(line, &[("EXEC_KUBECONFIG", &exec)]);
+    assert!(refused.err.contains("names programs or files of this machine: exec"), "{}", refused.err);
+    assert!(!scene.folder.path().join("ran").exists(), "the program was run");
+    // The text itself in a variable is fine.
+    assert_eq!(scene.folder.run_with(line, &[("EXEC_KUBECONFIG", &text)]).code, 0);
+    assert_eq!(scene.folder.run_with("destroy -e dev --yes", &[("EXEC_KUBECONFIG", &text)]).code, 0);
+}
+
+#[test]
+fn every_workload_gets_what_its_environment_type_appends() {
+    let scene = Scene::new("stages");
+    let platform = scene.folder.read("platform/connection.yaml")
+        + "---\napiVersion: windlass.dev/v1alpha1\nkind: EnvironmentType\nmetadata: { name: development }\nspec:\n  dataLoss: allow\n  workloadStages:\n    - { name: apm, driver: { builtin: observability }, inputs: { datadog: { admission: true }, opentelemetry: { inject: java } } }\n    - { name: vault, driver: { builtin: vault-sidecar }, inputs: { role: \"{application}-{workload}\", secrets: { db: \"kv/{environment}/db\" } } }\n";
+    scene.folder.write("platform/connection.yaml", &platform);
+    scene.folder.ok("platform apply platform");
+    scene.folder.write("app/web.score.yaml", &with_scene("none").replace(", annotations: { windlass.test/scene: none }", ""));
+    scene.folder.ok("deploy app -e dev --create-env development --yes");
+    let pod = scene.get("deployment/web")["spec"]["template"]["metadata"].clone();
+    assert_eq!(pod["labels"]["tags.datadoghq.com/service"], "web");
+    assert_eq!(pod["labels"]["tags.datadoghq.com/version"], "1");
+    assert_eq!(pod["annotations"]["instrumentation.opentelemetry.io/inject-java"], "true");
+    assert_eq!(pod["annotations"]["vault.hashicorp.com/role"], format!("{}-web", scene.application));
+    scene.folder.ok("destroy -e dev --yes");
+}
+
+#[test]
+fn kinds_that_windlass_does_not_know_are_found_and_waited_for() {
+    let scene = Scene::new("widget");
+    let definition = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: { name: widgets.test.windlass.dev }\nspec:\n  group: test.windlass.dev\n  scope: Namespaced\n  names: { kind: Widget, plural: widgets, singular: widget }\n  versions: [{ name: v1, served: true, storage: true, subresources: { status: {} }, schema: { openAPIV3Schema: { type: object, x-kubernetes-preserve-unknown-fields: true } } }]\n";
+    let platform = scene.folder.read("platform/connection.yaml")
+        + "---\napiVersion: windlass.dev/v1alpha1\nkind: ResourceType\nmetadata: { name: widget }\nspec: { outputs: { type: object, properties: { url: { type: string } } } }\n---\napiVersion: windlass.dev/v1alpha1\nkind: ResourceDefinition\nmetadata: { name: widget }\nspec:\n  type: widget\n  driver: { builtin: template }\n  grants: [{ import: windlass:kubernetes/objects, kinds: [{ apiVersion: test.windlass.dev/v1, kind: Widget, plural: widgets, scope: Namespaced, readable: [/status/url] }] }, { import: windlass:secrets/generated }]\n  inputs:\n    manifests: { widget: { apiVersion: test.windlass.dev/v1, kind: Widget, metadata: { name: w }, spec: { size: 1 } } }\n    outputs: { url: \"{{ field('widget', '/status/url') }}\" }\n";
+    scene.folder.write("platform/connection.yaml", &platform);
+    scene.folder.ok("platform apply platform");
+    scene.folder.write(
+        "app/web.score.yaml",
+        "apiVersion: score.dev/v1b1\nmetadata: { name: web }\ncontainers: { main: { image: \"web:1\", variables: { URL: \"${resources.w.url}\" } } }\nresources: { w: { type: widget } }\n",
+    );
+    let unknown = scene.folder.run("deploy app -e dev --create-env development --yes");
+    assert!(unknown.err.contains("the cluster does not know `test.windlass.dev/v1`"), "{}", unknown.err);
+    Shared::find().unwrap().kubectl(&["apply", "-f", "-"], Some(definition)).unwrap();
+    scene.wait_for(&["get", "widgets"]);
+    let child = scene.folder.spawn("deploy app -e dev --yes");
+    scene.wait_for(&[
+        "patch",
+        "widgets/w",
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        r#"{"status":{"url":"http://w","conditions":[{"type":"Ready","status":"True"}]}}"#,
+    ]);
+    let mut child = child;
+    assert!(child.wait().unwrap().success(), "{}", scene.folder.ok("events -e dev").out);
+    assert_eq!(scene.get("deployment/web")["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"], "http://w");
+    // The kind goes, and its objects with it: nothing is left to delete.
+    scene.kubectl(&["delete", "crd", "widgets.test.windlass.dev"]).unwrap();
+    scene.folder.ok("destroy -e dev --yes");
+}

@@ -1,0 +1,200 @@
+//! Nothing lost, nothing doubled on a real API server: killed at every point, and through everything that a network does.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests: a failure here is the test's")]
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use windlass_cluster::{Cluster, Shared};
+use windlass_suite::{
+    cluster::Scene,
+    proxy::{Fault, FaultProxy},
+};
+
+const WEB: &str = "
+apiVersion: score.dev/v1b1
+metadata: { name: web }
+service: { ports: { http: { port: 80, targetPort: 8080 } } }
+containers: { main: { image: \"web:IMAGE\", variables: { TOKEN: \"${resources.token.value}\" } } }
+resources: { token: { type: token } }
+";
+
+/// A generated secret without pods of its own: what is tested here is not how many objects there are.
+const TOKEN: &str = "---
+apiVersion: windlass.dev/v1alpha1
+kind: ResourceType
+metadata: { name: token }
+spec: { outputs: { type: object, properties: { value: { type: string, x-windlass-secret: true } } } }
+---
+apiVersion: windlass.dev/v1alpha1
+kind: ResourceDefinition
+metadata: { name: token }
+spec:
+  type: token
+  driver: { builtin: template }
+  grants: [{ import: windlass:secrets/generated }, { import: windlass:kubernetes/objects }]
+  inputs: { secrets: { value: {} }, outputs: { value: \"{{ secrets.value }}\" } }
+";
+
+const FIRST: &str = "deploy app -e dev --create-env development --yes";
+const NEXT: &str = "deploy app -e dev --yes";
+
+fn furnish(scene: Scene) -> Scene {
+    let platform = scene.folder.read("platform/connection.yaml") + TOKEN;
+    scene.folder.write("platform/connection.yaml", &platform);
+    scene.folder.ok("platform apply platform");
+    scene.folder.write("app/web.score.yaml", &WEB.replace("IMAGE", "1"));
+    scene
+}
+
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
+fn scene(name: &str) -> Scene {
+    furnish(Scene::new(&format!("{name}{}", NUMBER.fetch_add(1, Ordering::SeqCst))))
+}
+
+fn deployed(name: &str) -> Scene {
+    let scene = scene(name);
+    scene.folder.ok(FIRST);
+    scene
+}
+
+fn settled(scene: &Scene, expected: &[String], at: &str) {
+    let base = |object: &String| object.clone();
+    assert_eq!(scene.objects().iter().map(base).collect::<Vec<_>>(), expected, "{at}");
+    let state: serde_json::Value = serde_json::from_str(&scene.folder.ok("env show -e dev -o json").out).unwrap();
+    for action in state["actions"].as_array().unwrap() {
+        assert_eq!(action["status"], "live", "{at}: {}", action["id"]);
+    }
+    let drift = scene.folder.run("drift -e dev --detailed-exitcode");
+    assert_eq!(drift.code, 0, "{at}: {}{}", drift.out, drift.err);
+    let again = scene.folder.ok("plan app -e dev --detailed-exitcode");
+    assert_eq!(again.code, 0, "{at}");
+    for (object, times) in scene.made() {
+        assert_eq!(times, 1, "{at}: {object} was made {times} times");
+    }
+}
+
+/// Kills at every point, several points side by side: each has a namespace of its own.
+fn kill_everywhere(name: &str, prepare: &(dyn Fn() -> Scene + Sync), line: &str, then: &str) {
+    let counted = prepare();
+    let file = counted.folder.path().join("points");
+    let ran = counted.folder.run_with(line, &[("WINDLASS_COUNT_POINTS", file.to_str().unwrap())]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let total: u64 = counted.folder.read("points").parse().unwrap();
+    let expected = counted.objects();
+    assert!(total > 10, "{total} points");
+    let next = AtomicU64::new(1);
+    std::thread::scope(|threads| {
+        for _ in 0..4 {
+            threads.spawn(|| {
+                loop {
+                    let at = next.fetch_add(1, Ordering::SeqCst);
+                    if at > total {
+                        return;
+                    }
+                    let scene = prepare();
+                    let ran = scene.folder.run_with(line, &[("WINDLASS_KILL_AT", &at.to_string())]);
+                    // Waiting has as many points as the server takes time: the last ones may not come.
+                    assert!(ran.code == -1 || (ran.code == 0 && at > total / 2), "{name} killed at {at}: {}", ran.err);
+                    if at.is_multiple_of(3) {
+                        scene.folder.run_with(then, &[("WINDLASS_KILL_AT", "4")]);
+                    }
+                    let ran = scene.folder.run(then);
+                    assert_eq!(ran.code, 0, "{name} killed at {at}: {}{}", ran.out, ran.err);
+                    if expected.is_empty() {
+                        assert!(scene.objects().is_empty(), "{name} killed at {at}: {:?}", scene.objects());
+                        assert!(
+                            scene.kubectl(&["get", "namespace", &scene.namespace]).is_err(),
+                            "{name} killed at {at}: the namespace is left"
+                        );
+                    } else {
+                        settled(&scene, &expected, &format!("{name} killed at {at}"));
+                        scene.kubectl(&["delete", "namespace", &scene.namespace, "--wait=false"]).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    eprintln!("| {name} | {total} points | {total} times the same end state |");
+}
+
+#[test]
+fn killed_in_the_first_deployment() {
+    kill_everywhere("first deployment", &|| scene("kf"), FIRST, FIRST);
+}
+
+#[test]
+fn killed_in_the_second_deployment() {
+    let prepare = || {
+        let scene = deployed("ks");
+        scene.folder.write(
+            "app/web.score.yaml",
+            &WEB.replace("IMAGE", "2").replace("service: { ports: { http: { port: 80, targetPort: 8080 } } }\n", ""),
+        );
+        scene
+    };
+    kill_everywhere("second deployment", &prepare, NEXT, NEXT);
+}
+
+#[test]
+fn killed_in_a_rollback() {
+    let prepare = || {
+        let scene = deployed("kr");
+        scene.folder.write("app/web.score.yaml", &WEB.replace("IMAGE", "2"));
+        scene.folder.ok(NEXT);
+        scene.folder.write("app/web.score.yaml", &WEB.replace("IMAGE", "1"));
+        scene
+    };
+    kill_everywhere("rollback", &prepare, "rollback -e dev 1 --yes", NEXT);
+}
+
+#[test]
+fn killed_while_everything_is_taken_away() {
+    kill_everywhere("destroy", &|| deployed("kd"), "destroy -e dev --yes", "destroy -e dev --yes");
+}
+
+#[test]
+fn what_networks_and_servers_do_changes_nothing() {
+    let kubeconfig = Shared::find().unwrap().kubeconfig();
+    for fault in
+        [Fault::AnswerLost, Fault::Status(429), Fault::Status(500), Fault::Status(503), Fault::Slow(400), Fault::Cut, Fault::Garbage]
+    {
+        let proxy = FaultProxy::start(&kubeconfig, fault, 3);
+        let scene = scene("fault");
+        let expected = ["deployment.apps/web", "secret/web-secrets", "service/web"].map(str::to_owned);
+        scene.folder.write("proxy.kubeconfig", &proxy.kubeconfig());
+        let settings = format!("kubeconfig: {{ file: {} }}", scene.folder.path().join("proxy.kubeconfig").display());
+        let platform = scene.folder.read("platform/connection.yaml");
+        let (before, after) = platform.split_once("kubeconfig:").unwrap();
+        let rest = after.split_once('}').unwrap().1;
+        scene.folder.write("platform/connection.yaml", &format!("{before}{settings}{rest}"));
+        scene.folder.ok("platform apply platform");
+        let ran = scene.folder.run(FIRST);
+        assert_eq!(ran.code, 0, "{fault:?}: {}", ran.err);
+        settled(&scene, &expected, &format!("{fault:?}"));
+        let ran = scene.folder.run("destroy -e dev --yes");
+        assert_eq!(ran.code, 0, "{fault:?}: {}", ran.err);
+        assert!(scene.objects().is_empty(), "{fault:?}");
+        assert!(proxy.hits() > 3, "{fault:?} was met {} times", proxy.hits());
+    }
+}
+
+#[test]
+fn the_server_dies_in_the_middle_and_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = Cluster::start(&Shared::find().unwrap().binaries().unwrap(), folder.path()).unwrap();
+    let scene = furnish(Scene::on("restart", cluster.shared()));
+    scene.folder.write(
+        "app/web.score.yaml",
+        &WEB.replace("IMAGE", "1")
+            .replace("metadata: { name: web }", "metadata: { name: web, annotations: { windlass.test/scene: slow-ready } }"),
+    );
+    let mut child = scene.folder.spawn(FIRST);
+    scene.wait_for(&["get", "secret/web-secrets"]);
+    cluster.restart_server(Duration::from_secs(2)).unwrap();
+    assert!(child.wait().unwrap().success(), "{}", scene.folder.ok("events -e dev").out);
+    let expected = ["deployment.apps/web", "secret/web-secrets", "service/web"].map(str::to_owned);
+    settled(&scene, &expected, "after a restart of the server");
+}
