@@ -30,6 +30,8 @@ mod wait;
 
 /// Metadata without specs: enough to know whose something is and whether it is as it was left.
 pub(crate) const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+/// Objects of one page: metadata of so many is about 10 MiB.
+const PAGE: u32 = 5_000;
 /// Reading for a look, not for an effect.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(60);
 
@@ -107,9 +109,20 @@ impl ClusterSession {
     async fn survey(&self, places: impl Iterator<Item = &Place>, until: Instant) -> BTreeMap<(Resource, String), CapabilityError> {
         let mut wanted: BTreeSet<(Resource, String)> = places.map(bucket).collect();
         wanted.retain(|bucket| !lock(&self.listed).contains_key(bucket));
+        // Objects of the whole cluster first: in a namespace that is not there, there is nothing to list.
+        let (inside, whole): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(resource, _)| resource.is_namespaced);
+        let mut refused = self.list_all(whole, until).await;
+        refused.extend(self.list_all(inside, until).await);
+        refused
+    }
+
+    async fn list_all(&self, wanted: Vec<(Resource, String)>, until: Instant) -> BTreeMap<(Resource, String), CapabilityError> {
         let made = lock(&self.made).clone();
+        let is_absent = |namespace: &String| {
+            lock(&self.listed).iter().any(|((resource, name), found)| resource.kind == "Namespace" && name == namespace && found.is_empty())
+        };
         let list = |(resource, around): (Resource, String)| {
-            let is_new = resource.is_namespaced && made.contains(&around);
+            let is_new = resource.is_namespaced && (made.contains(&around) || is_absent(&around));
             async move {
                 let found = match (is_new, resource.is_namespaced) {
                     (true, _) => Ok(BTreeMap::new()),
@@ -145,7 +158,7 @@ impl ClusterSession {
         let mut found = BTreeMap::new();
         let mut next = String::new();
         loop {
-            let path = format!("{}?limit=500{filter}{next}", resource.path(namespace));
+            let path = format!("{}?limit={PAGE}{filter}{next}", resource.path(namespace));
             let mut list = match self.api.get(&path, METADATA_LIST, until).await {
                 Ok(list) => list,
                 Err(failure) if is_gone(&failure) => return Ok(found),

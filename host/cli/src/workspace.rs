@@ -38,6 +38,7 @@ use crate::{
     builtin,
     exit::{Code, Failure, Reason},
     observer::Terminal,
+    print,
 };
 
 /// What planning needs, and nothing that acts.
@@ -121,7 +122,29 @@ impl Planning {
                 );
             }
         }
-        if problems.is_empty() { Ok((platform, provenance)) } else { Err(located(problems, &provenance)) }
+        if problems.is_empty() {
+            problems = self.misfits(&platform)?;
+        }
+        let (errors, warnings): (Vec<Diagnostic>, Vec<Diagnostic>) = problems.into_iter().partition(Diagnostic::is_error);
+        print::diagnostics(&warnings.into_iter().map(|warning| (warning, None)).collect::<Vec<_>>());
+        if errors.is_empty() { Ok((platform, provenance)) } else { Err(located(errors, &provenance)) }
+    }
+
+    /// Asks every driver what it is, once, and compares that with the type that it is used for.
+    fn misfits(&self, platform: &Platform) -> Result<Vec<Diagnostic>, Failure> {
+        let mut problems = Vec::new();
+        for definition in platform.definitions.values() {
+            let Some(component) = platform.component(&definition.spec.driver) else { continue };
+            let kinds = [&platform.resource_types, &self.built_in.resource_types];
+            let Some(kind) = kinds.iter().find_map(|kinds| kinds.get(definition.spec.r#type.as_str())) else { continue };
+            match self.host.describe(&component) {
+                Ok(description) => problems.extend(windlass_engine::register::check(definition, kind, &description)),
+                Err(fault) => {
+                    problems.push(Diagnostic::from(fault).on(format!("ResourceDefinition/{}", definition.name())).at("/spec/driver"))
+                }
+            }
+        }
+        Ok(problems)
     }
 
     /// Plans; errors name the places of their documents.

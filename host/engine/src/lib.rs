@@ -10,6 +10,7 @@ pub mod explain;
 pub mod plan;
 pub mod planner;
 pub mod recorder;
+pub mod register;
 pub mod schema;
 pub mod session;
 pub mod store;

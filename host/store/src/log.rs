@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use sqlx::{Sqlite, Transaction};
 use windlass_engine::{plan::claim_of, store::StoreError};
 use windlass_model::{
-    ActionId, Digest,
+    ActionId, Digest, Spec,
     event::{DeploymentNumber, DeploymentStatus, Event},
     platform::OnRemove,
     state::{EnvironmentKey, RecordedAction, Status},
@@ -61,15 +61,25 @@ pub(crate) async fn put_event(
 /// The log names actions; their records stand in their own table, written in the same commit.
 fn slim(event: &Event) -> Event {
     let strip = |actions: &[RecordedAction]| -> Vec<RecordedAction> {
-        actions
-            .iter()
-            .map(|action| RecordedAction {
-                spec: windlass_model::Spec::null(),
-                resolved: None,
-                handle: serde_json::Value::Null,
-                ..action.clone()
-            })
-            .collect()
+        let slim = |action: &RecordedAction| RecordedAction {
+            id: action.id.clone(),
+            interface: action.interface.clone(),
+            connection: action.connection.clone(),
+            settings: action.settings.clone(),
+            identity: action.identity.clone(),
+            spec: Spec::null(),
+            versions: action.versions.clone(),
+            resolved: None,
+            mac: action.mac.clone(),
+            handle: serde_json::Value::Null,
+            outputs: action.outputs.clone(),
+            status: action.status,
+            depends_on: Vec::new(),
+            rank: action.rank,
+            on_remove: action.on_remove,
+            holds_data: action.holds_data,
+        };
+        actions.iter().map(slim).collect()
     };
     match event {
         Event::Started { intended } => Event::Started { intended: strip(intended) },
@@ -89,9 +99,7 @@ async fn fold(
 ) -> Result<(), StoreError> {
     match event {
         Event::Started { intended: actions } | Event::Sending { actions } | Event::Unchanged { actions } | Event::Done { actions } => {
-            for action in actions {
-                put_action(transaction, environment, action).await?;
-            }
+            put_actions(transaction, environment, actions).await?;
         }
         Event::Removing { ids } => set_status(transaction, environment, ids, Status::Deleting).await?,
         Event::Removed { ids, act: OnRemove::Retain } => set_status(transaction, environment, ids, Status::Retained).await?,
@@ -132,20 +140,27 @@ async fn set_deployment_status(
     Ok(())
 }
 
-async fn put_action(
+/// Writes records, all in one statement: a deployment may have thousands.
+async fn put_actions(
     transaction: &mut Transaction<'_, Sqlite>,
     environment: &EnvironmentKey,
-    action: &RecordedAction,
+    actions: &[RecordedAction],
 ) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO actions (application, environment, id, claim, record) VALUES (?, ?, ?, ?, ?) ON CONFLICT (application, environment, id) DO UPDATE SET claim = excluded.claim, record = excluded.record")
-        .bind(environment.application.as_str())
-        .bind(environment.environment.as_str())
-        .bind(action.id.as_str())
-        .bind(claim_of(action, environment))
-        .bind(encode("action", action)?)
-        .execute(&mut **transaction)
-        .await
-        .map_err(failed("recording an action"))?;
+    let rows: Vec<(&str, String, String)> = actions
+        .iter()
+        .map(|action| Ok((action.id.as_str(), claim_of(action, environment), encode("action", action)?)))
+        .collect::<Result<_, StoreError>>()?;
+    sqlx::query(
+        "INSERT INTO actions (application, environment, id, claim, record)
+         SELECT ?1, ?2, value->>0, value->>1, value->>2 FROM json_each(?3) WHERE true
+         ON CONFLICT (application, environment, id) DO UPDATE SET claim = excluded.claim, record = excluded.record",
+    )
+    .bind(environment.application.as_str())
+    .bind(environment.environment.as_str())
+    .bind(encode("actions", &rows)?)
+    .execute(&mut **transaction)
+    .await
+    .map_err(failed("recording actions"))?;
     Ok(())
 }
 
@@ -165,7 +180,7 @@ async fn set_status(
             .map_err(failed("reading an action"))?;
         if let Some(row) = row {
             let action: RecordedAction = decode("action", &rows::text(&row, "record")?)?;
-            put_action(transaction, environment, &RecordedAction { status, ..action }).await?;
+            put_actions(transaction, environment, &[RecordedAction { status, ..action }]).await?;
         }
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: a table with medians and spread. Ratios are against a floor in the same run.
 
+mod cluster;
 mod native;
 mod process;
 mod workload;
@@ -37,6 +38,9 @@ fn main() -> Result<()> {
     }
     if is_wanted("noop") {
         no_op()?;
+    }
+    if is_wanted("cluster") {
+        cluster::run()?;
     }
     if is_wanted("diff") {
         platform_diff()?;

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Instant,
 };
@@ -16,8 +16,11 @@ pub(crate) struct Usage {
     pub cpu_ms: f64,
 }
 
-fn command(folder: &Path, arguments: &[&str]) -> Result<Command> {
-    let binary = std::env::var_os("WINDLASS_BIN").context("WINDLASS_BIN is not set: run `cargo xtask bench`")?;
+fn binary() -> Result<PathBuf> {
+    Ok(std::env::var_os("WINDLASS_BIN").context("WINDLASS_BIN is not set: run `cargo xtask bench`")?.into())
+}
+
+fn command(folder: &Path, binary: &Path, arguments: &[&str]) -> Command {
     // The shell's `time` reports what the kernel counted; its own cost is the same for every sample.
     let mut command = Command::new("bash");
     command
@@ -27,13 +30,18 @@ fn command(folder: &Path, arguments: &[&str]) -> Result<Command> {
         .arg(binary)
         .args(arguments);
     command.current_dir(folder).env("USAGE", folder.join("usage")).env("NO_COLOR", "1");
-    Ok(command)
+    command
 }
 
 /// Runs a command that must succeed.
 pub(crate) fn run(folder: &Path, arguments: &[&str]) -> Result<Usage> {
+    run_tool(folder, &binary()?, arguments)
+}
+
+/// Runs somebody's command that must succeed.
+pub(crate) fn run_tool(folder: &Path, tool: &Path, arguments: &[&str]) -> Result<Usage> {
     let started = Instant::now();
-    let mut child = command(folder, arguments)?.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    let mut child = command(folder, tool, arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
     let output = {
         let mut text = String::new();
         if let Some(mut stderr) = child.stderr.take() {
@@ -44,7 +52,7 @@ pub(crate) fn run(folder: &Path, arguments: &[&str]) -> Result<Usage> {
     let status = child.wait()?;
     let wall_ms = started.elapsed().as_secs_f64() * 1e3;
     if !status.success() {
-        bail!("windlass {arguments:?}: {status}\n{output}");
+        bail!("{} {arguments:?}: {status}\n{output}", tool.display());
     }
     let times = fs::read_to_string(folder.join("usage"))?;
     let cpu_ms = times.split_whitespace().filter_map(|time| time.parse::<f64>().ok()).sum::<f64>() * 1e3;

@@ -153,8 +153,9 @@ impl Cluster {
             "kube-scheduler",
             &[kubeconfig.clone(), "--leader-elect=false".to_owned(), "--secure-port=0".to_owned()],
         )?;
-        cluster.spawn(binaries, "kwok", &[kubeconfig, "--manage-all-nodes=true".to_owned(), format!("--config={}", at("scenes.yaml"))])?;
+        // Before kwok: it plays only kinds that are there when it starts.
         cluster.furnish(binaries)?;
+        cluster.spawn(binaries, "kwok", &[kubeconfig, "--manage-all-nodes=true".to_owned(), format!("--config={}", at("scenes.yaml"))])?;
         Ok(cluster)
     }
 
@@ -189,8 +190,13 @@ impl Cluster {
 
     /// Brings in what an empty cluster lacks: nodes, a storage class, the Gateway API.
     fn furnish(&self, binaries: &Binaries) -> Result<()> {
-        self.kubectl(&["apply", "-f", "-"], Some(include_str!("../scenes/cluster.yaml")))?;
+        let volumes: String = (0..VOLUMES)
+            .map(|number| format!("---\napiVersion: v1\nkind: PersistentVolume\nmetadata: {{ name: volume-{number} }}\nspec:\n  capacity: {{ storage: 100Gi }}\n  accessModes: [ReadWriteOnce, ReadWriteMany]\n  storageClassName: standard\n  persistentVolumeReclaimPolicy: Retain\n  hostPath: {{ path: /dev/null }}\n"))
+            .collect();
+        let furniture = format!("{}{volumes}", include_str!("../scenes/cluster.yaml"));
+        self.kubectl(&["create", "-f", "-"], Some(&furniture))?;
         self.kubectl(&["apply", "--server-side", "-f", &binaries.gateway_crds().display().to_string()], None)?;
+        self.kubectl(&["wait", "--for=condition=established", "--timeout=30s", "crd", "--all"], None)?;
         Ok(())
     }
 
@@ -255,6 +261,9 @@ fn kubectl_with(kubectl: &Path, kubeconfig: &Path, arguments: &[&str], input: Op
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
+
+/// Volumes that claims are bound to; nobody frees one in the life of a test cluster.
+const VOLUMES: usize = 60;
 
 /// These name nobody outside of a loopback server that lives for one run.
 const ADMIN_TOKEN: &str = "test-administrator";

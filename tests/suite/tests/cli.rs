@@ -319,3 +319,40 @@ fn appended_stages_reach_every_workload() {
     folder.write("broken/p.yaml", "apiVersion: windlass.dev/v1alpha1\nkind: ResourceDefinition\nmetadata: { name: x }\nspec: { type: x, driver: { file: labels.wasm } }\n");
     assert_eq!(folder.run("platform apply broken").code, 65);
 }
+
+#[test]
+fn only_whose_question_changed_is_asked_again() {
+    let folder = application();
+    folder.write("shop/other.score.yaml", &WEB.replace("name: web", "name: other").replace("image: .", "image: other:1"));
+    folder.ok("deploy shop -e dev --image web=web:1 --yes");
+    let calls = |line: &str| {
+        let ran = folder.run_with(line, &[("WINDLASS_COUNT_CALLS", "1")]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        ran.err.lines().find_map(|line| line.strip_prefix("driver calls: ")).unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!(calls("plan shop -e dev"), 0, "nothing changed");
+    folder.write("shop/web.score.yaml", &WEB.replace("      KEY:", "      MORE: x\n      KEY:"));
+    assert_eq!(calls("plan shop -e dev"), 1, "one workload changed");
+    // A definition changes: its resources are asked; workloads only where an output moved.
+    folder.write(
+        "given/p.yaml",
+        "apiVersion: windlass.dev/v1alpha1\nkind: ResourceDefinition\nmetadata: { name: pg }\nspec:\n  type: postgres\n  driver: { builtin: postgres }\n  inputs: { storage: 2Gi }\n  grants:\n    - { import: windlass:kubernetes/objects, kinds: [v1/Secret, v1/Service, v1/PersistentVolumeClaim, apps/v1/StatefulSet] }\n    - { import: windlass:secrets/generated }\n",
+    );
+    assert_eq!(calls("plan shop -e dev --platform given"), 3, "two databases and the changed workload");
+    // What is reused is what would have been made: a fresh installation makes the same plan of it.
+    let plan = |folder: &Folder| {
+        let plan: serde_json::Value = serde_json::from_str(&folder.ok("plan shop -e dev -o json").out).unwrap();
+        plan["stages"][0]["nodes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .flat_map(|node| node["actions"].as_array().cloned().unwrap_or_default())
+            .map(|action| action["spec"].clone())
+            .collect::<Vec<_>>()
+    };
+    let reused = plan(&folder);
+    let fresh = application();
+    fresh.write("shop/other.score.yaml", &folder.read("shop/other.score.yaml"));
+    fresh.write("shop/web.score.yaml", &folder.read("shop/web.score.yaml").replace("image: .", "image: web:1"));
+    assert_eq!(plan(&fresh), reused);
+}

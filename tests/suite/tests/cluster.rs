@@ -351,3 +351,90 @@ fn kinds_that_windlass_does_not_know_are_found_and_waited_for() {
     scene.kubectl(&["delete", "crd", "widgets.test.windlass.dev"]).unwrap();
     scene.folder.ok("destroy -e dev --yes");
 }
+
+#[test]
+fn the_tour_of_the_readme() {
+    let root = windlass_suite::binary::root();
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let connection = std::fs::read_to_string(root.join("examples/cluster/connection.yaml")).unwrap();
+    let folder = Folder::new();
+    let kubeconfig = Shared::find().unwrap().kubeconfig().display().to_string();
+    let block = readme.split("```sh cluster\n").nth(1).unwrap().split("```").next().unwrap();
+    let lines: Vec<&str> = block.lines().map(|line| line.strip_prefix("windlass ").unwrap()).collect();
+    assert!(lines.len() >= 6 && readme.contains("kubernetes: { kubeconfig: { env: KUBECONFIG } }"));
+    for line in lines {
+        let ran = folder.run_with(line, &[("KUBECONFIG", &kubeconfig)]);
+        assert_eq!(ran.code, 0, "windlass {line}\n{}\n{}", ran.out, ran.err);
+        if line.starts_with("init") {
+            folder.write("shop/platform/cluster.yaml", &connection);
+        }
+    }
+}
+
+#[test]
+fn routes_wait_for_every_parent() {
+    let scene = Scene::new("route");
+    scene.folder.write(
+        "app/web.score.yaml",
+        "apiVersion: score.dev/v1b1\nmetadata: { name: web }\nservice: { ports: { http: { port: 80 } } }\ncontainers: { main: { image: \"web:1\" } }\nresources:\n  dns: { type: dns }\n  route: { type: route, params: { host: \"${resources.dns.host}\", path: /, port: 80 } }\n",
+    );
+    let mut child = scene.folder.spawn("deploy app -e dev --create-env development --yes");
+    scene.wait_for(&["get", "httproutes", "-o", "jsonpath={.items[0].metadata.name}"]);
+    let name = scene.kubectl(&["-n", &scene.namespace, "get", "httproutes", "-o", "jsonpath={.items[0].metadata.name}"]).unwrap();
+    assert!(child.try_wait().unwrap().is_none(), "nobody has accepted the route yet");
+    let parent = |accepted: &str| {
+        format!(
+            r#"{{"status":{{"parents":[{{"controllerName":"test.windlass.dev/gateway","parentRef":{{"name":"gateway"}},"conditions":[{{"type":"Accepted","status":"{accepted}","reason":"R","message":"","lastTransitionTime":"2026-01-01T00:00:00Z","observedGeneration":1}},{{"type":"ResolvedRefs","status":"True","reason":"R","message":"","lastTransitionTime":"2026-01-01T00:00:00Z","observedGeneration":1}}]}}]}}}}"#
+        )
+    };
+    let route = format!("httproutes/{name}");
+    scene.wait_for(&["patch", &route, "--subresource=status", "--type=merge", "-p", &parent("False")]);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(child.try_wait().unwrap().is_none(), "the parent refused the route");
+    scene.wait_for(&["patch", &route, "--subresource=status", "--type=merge", "-p", &parent("True")]);
+    assert!(child.wait().unwrap().success(), "{}", scene.folder.ok("events -e dev").out);
+    scene.folder.ok("destroy -e dev --yes");
+}
+
+#[test]
+fn a_quota_that_is_used_up_is_named() {
+    let scene = Scene::new("quota");
+    let web = with_scene("none").replace(", annotations: { windlass.test/scene: none }", "");
+    scene.folder.write("app/web.score.yaml", &web);
+    scene.folder.ok("deploy app -e dev --create-env development --yes");
+    scene.kubectl(&["-n", &scene.namespace, "create", "quota", "small", "--hard=pods=1"]).unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    scene.folder.write("app/web.score.yaml", &web.replace("web:1", "web:2"));
+    let refused = scene.folder.run("deploy app -e dev --yes");
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("exceeded quota: small"), "{}", refused.err);
+    scene.kubectl(&["-n", &scene.namespace, "delete", "quota", "small"]).unwrap();
+    scene.folder.ok("rollback -e dev --yes");
+    scene.folder.ok("destroy -e dev --yes");
+}
+
+#[test]
+fn what_can_not_be_changed_is_replaced_and_planned_so() {
+    let scene = Scene::new("replace");
+    let connection = scene.folder.read("platform/connection.yaml");
+    let platform = |value: &str| {
+        scene.folder.write(
+            "platform/connection.yaml",
+            &format!("{connection}---\napiVersion: windlass.dev/v1alpha1\nkind: ResourceType\nmetadata: {{ name: fixed }}\nspec: {{}}\n---\napiVersion: windlass.dev/v1alpha1\nkind: ResourceDefinition\nmetadata: {{ name: fixed }}\nspec:\n  type: fixed\n  driver: {{ builtin: template }}\n  grants: [{{ import: windlass:kubernetes/objects, kinds: [v1/ConfigMap] }}, {{ import: windlass:secrets/generated }}]\n  inputs:\n    manifests: {{ map: {{ apiVersion: v1, kind: ConfigMap, metadata: {{ name: fixed }}, immutable: true, data: {{ a: {value} }} }} }}\n"),
+        );
+        scene.folder.ok("platform apply platform");
+    };
+    platform("one");
+    let application = scene.folder.read("app/application.yaml").replace("spec: {}", "spec: { resources: { f: { type: fixed } } }");
+    scene.folder.write("app/application.yaml", &application);
+    scene.folder.ok("deploy app -e dev --create-env development --yes");
+    let before = scene.get("configmap/fixed");
+    platform("two");
+    let plan = scene.folder.ok("plan app -e dev");
+    assert!(plan.out.contains("replace") && plan.out.contains("the ConfigMap is immutable"), "{}", plan.out);
+    scene.folder.ok("deploy app -e dev --yes");
+    let after = scene.get("configmap/fixed");
+    assert_eq!(after["data"]["a"], "two");
+    assert_ne!(after["metadata"]["uid"], before["metadata"]["uid"]);
+    scene.folder.ok("destroy -e dev --yes");
+}

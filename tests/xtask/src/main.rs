@@ -12,6 +12,7 @@ use windlass_cluster::{Binaries, Cluster};
 
 const HELP: &str = "\
 cargo xtask demo               prepares everything and runs the main job on the embedded default
+cargo xtask demo --cluster     the same on a Kubernetes API server: on yours if KUBECONFIG is set
 cargo xtask test [FILTER…]     prepares everything and runs all tests
 cargo xtask cluster            starts the cluster of the tests and keeps it until Enter is pressed
 cargo xtask bench [NAME…]      measures and prints the table
@@ -43,6 +44,15 @@ fn run(words: &[&str]) -> Result<()> {
             components::build_all(&place)?;
             demo::run(&place)
         }
+        ["demo", "--cluster"] => {
+            // With KUBECONFIG set it runs there; else on a cluster of ours.
+            let own = match std::env::var_os("KUBECONFIG") {
+                Some(_) => None,
+                None => Some(cluster(&place, &servers(&place)?, "demo-servers")?),
+            };
+            components::build_all(&place)?;
+            demo::run_on_cluster(&place, own.as_ref())
+        }
         ["test", filter @ ..] => {
             // First, with nothing heavy beside it: the compiler of the API server wants the whole machine.
             let servers = servers(&place)?;
@@ -61,6 +71,11 @@ fn run(words: &[&str]) -> Result<()> {
             components::build_all(&place)?;
             place.cargo(&["build", "--release", "--package", "windlass-cli", "--package", "windlass-bench"])?;
             let mut command = std::process::Command::new(place.target.join("release/windlass-bench"));
+            let needs_cluster = names.is_empty() || names.contains(&"cluster");
+            let cluster = if needs_cluster { Some(cluster(&place, &servers(&place)?, "bench-cluster")?) } else { None };
+            if let Some(cluster) = &cluster {
+                command.env(windlass_cluster::SHARED, cluster.folder());
+            }
             command.args(names).env("WINDLASS_BIN", place.target.join("release/windlass")).env("WINDLASS_COMPONENTS", place.components());
             place::succeed(&mut command)
         }

@@ -140,12 +140,17 @@ impl ClusterSession {
         let changed = before.as_deref() != Some(text(&live, "/metadata/resourceVersion"));
         self.note(place, live.get("metadata").cloned());
         let waited = Waited::new(place, &live, action.outputs.clone());
-        match (windlass_manifest::readiness(&live), outputs(&live, &action.outputs)) {
-            (Readiness::Current, Some(observed)) => Ok(Step::Done(Observed { handle: handle(place, &live), changed, ..observed })),
-            (Readiness::Current, None) => waited.step("waiting for a field that others need".to_owned()),
-            (Readiness::InProgress(why) | Readiness::Failed(why), _) => waited.step(why),
-            (Readiness::Terminating, _) => Err(CapabilityError::new(Kind::Unavailable, "it is going away")),
-        }
+        let why = match (windlass_manifest::readiness(&live), outputs(&live, &action.outputs)) {
+            (Readiness::Current, Some(observed)) => {
+                return Ok(Step::Done(Observed { handle: handle(place, &live), changed, ..observed }));
+            }
+            (Readiness::Current, None) => "waiting for a field that others need".to_owned(),
+            (Readiness::InProgress(why) | Readiness::Failed(why), _) => why,
+            (Readiness::Terminating, _) => return Err(CapabilityError::new(Kind::Unavailable, "it is going away")),
+        };
+        // Said with this step already.
+        lock(&self.notes).insert(action.id.clone(), why.clone());
+        waited.step(why)
     }
 
     /// Reads the metadata of one place anew.

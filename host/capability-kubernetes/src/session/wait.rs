@@ -191,10 +191,13 @@ impl ClusterSession {
             let pods = if trouble::has_pods(&live) { self.pods(&place.namespace).objects() } else { Vec::new() };
             let until = cx.deadline.min(Instant::now() + Duration::from_secs(10));
             for line in trouble::explain(&self.api, &live, &pods, until).await {
-                if !message.contains(line.trim()) {
-                    message.push_str("\n  ");
-                    message.push_str(&line);
-                }
+                // What is said already needs only its place.
+                let line = match line.split_once(": ") {
+                    Some((pod, trouble)) if message.contains(trouble) => format!("in {pod}"),
+                    _ => line,
+                };
+                message.push_str("\n  ");
+                message.push_str(&line);
             }
         }
         let error = CapabilityError::new(Kind::Failed, message);

@@ -2,38 +2,34 @@
 
 mod compare;
 mod connections;
+mod cx;
 mod desired;
 mod expand;
 mod flows;
+mod host;
 mod memo;
 pub(crate) mod resource;
 pub(crate) mod workload;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use windlass_model::{
-    ActionId, Diagnostic, Digest, NodeKey, Spec,
+    Diagnostic, Digest, NodeKey,
     application::Model,
     name::{DocumentName, EnvironmentTypeName},
-    plan::{Plan, PlannedAction, PlannedDriver, PlannedNode, PlannedStage, SCHEMA, WinningDocument},
-    platform::{DriverReference, Grant, LayerName, Layers, OnRemove},
+    plan::{Plan, PlannedDriver, PlannedNode, PlannedStage, SCHEMA, WinningDocument},
+    platform::{Grant, LayerName, Layers},
     state::{EnvironmentKey, RecordedState},
 };
 use windlass_resolve::{Effective, Graph, GraphInput, Maker, NodeKind};
 
-use crate::{
-    driver::{DriverContext, DriverHost, World},
-    planner::{Authority, Kinds, Planners, SpecContext},
-    recorder::RecorderInput,
-    tokens::TokenTable,
-};
+use crate::{driver::DriverHost, planner::Planners};
 
+pub(crate) use cx::Cx;
+use cx::DriverUse;
 use memo::Memo;
 
 pub use connections::{Connections, DIRECTORY_DEFAULT, claim_of};
@@ -92,25 +88,6 @@ impl NodeOutcome {
         self.node.request = Some(request);
         self
     }
-}
-
-/// What every node's planning needs.
-pub(crate) struct Cx<'a> {
-    pub input: &'a PlanInput,
-    pub graph: &'a Graph<'a>,
-    pub effective: &'a Effective,
-    pub planners: &'a Planners,
-    pub host: &'a dyn DriverHost,
-    pub connections: &'a Connections<'a>,
-    pub data_loss_allowed: bool,
-    /// Versions of generated secrets, by action: shared by all calls.
-    pub secret_versions: Arc<BTreeMap<String, u64>>,
-    /// Digest of the environment type and the connections.
-    pub policy: Digest,
-    /// Revisions of the planners' rules, by interface.
-    pub revisions: BTreeMap<&'static str, u32>,
-    /// The answers of the last deployment.
-    pub memo: Memo<'a>,
 }
 
 /// Plans. Equal input gives an equal plan, byte for byte, whatever the number of threads.
@@ -303,7 +280,7 @@ fn plan_node(cx: &Cx<'_>, key: &NodeKey, outcomes: &BTreeMap<NodeKey, NodeOutcom
     let Some(node) = cx.graph.nodes.get(key) else { return Err(vec![Diagnostic::error("bug", "the graph lost a node").on(key)]) };
     match (&node.kind, key) {
         (NodeKind::Resource { params, maker: Maker::Host(host) }, NodeKey::Resource(resource)) => {
-            resource::plan_host(cx, resource, *host, params.as_ref(), node, outcomes)
+            host::plan_host(cx, resource, *host, params.as_ref(), node, outcomes)
         }
         (NodeKind::Resource { maker: Maker::Definition { .. }, .. }, NodeKey::Resource(resource)) => {
             let call = resource::prepare(cx, resource, outcomes)?;
@@ -327,181 +304,6 @@ fn plan_node(cx: &Cx<'_>, key: &NodeKey, outcomes: &BTreeMap<NodeKey, NodeOutcom
 
 pub(crate) fn bug(error: impl std::fmt::Display) -> Vec<Diagnostic> {
     vec![Diagnostic::error("canonical", error.to_string())]
-}
-
-/// A driver with its component and what it may do.
-#[derive(Clone, Debug)]
-pub(crate) struct DriverUse<'a> {
-    pub reference: &'a DriverReference,
-    pub component: Digest,
-    pub grants: Vec<Grant>,
-    pub world: World,
-}
-
-impl<'a> Cx<'a> {
-    /// Finds a driver's component and checks its imports against grants, before anything runs.
-    pub(crate) fn driver(
-        &self,
-        owner: &str,
-        layer: LayerName,
-        reference: &'a DriverReference,
-        grants: &[Grant],
-        world: World,
-    ) -> Result<DriverUse<'a>, Vec<Diagnostic>> {
-        let component = desired::component(&self.input.layers, layer, reference).ok_or_else(|| {
-            vec![Diagnostic::error("driver-missing", format!("the component `{}` is not to be had", reference.component_key())).on(owner)]
-        })?;
-        let info = self.host.inspect(&component).map_err(|fault| vec![Diagnostic::from(fault).on(owner)])?;
-        if info.world != world {
-            return Err(vec![
-                Diagnostic::error(
-                    "driver-world",
-                    format!("the component `{}` implements {:?}, {world:?} is needed", reference.component_key(), info.world),
-                )
-                .on(owner),
-            ]);
-        }
-        let missing: Vec<Diagnostic> = info
-            .privileges
-            .iter()
-            .filter(|interface| !grants.iter().any(|grant| grant.import == **interface))
-            .map(|interface| {
-                let fault = crate::driver::DriverFault {
-                    driver: reference.component_key(),
-                    component,
-                    fault: crate::driver::Fault::Import(interface.clone()),
-                };
-                Diagnostic::from(fault).on(owner).hint(format!("add `- {{ import: {interface} }}` to `grants`, or use another driver"))
-            })
-            .collect();
-        if missing.is_empty() { Ok(DriverUse { reference, component, grants: grants.to_vec(), world }) } else { Err(missing) }
-    }
-
-    /// Starts a recording for a driver.
-    pub(crate) fn recorder_input(
-        &self,
-        node: &NodeKey,
-        used: &DriverUse<'_>,
-        namespace: Option<&str>,
-        tokens: TokenTable,
-    ) -> Result<RecorderInput, Vec<Diagnostic>> {
-        let mut authorities = BTreeMap::new();
-        let mut contexts = BTreeMap::new();
-        for descriptor in self.planners.descriptors() {
-            let grants: Vec<&Grant> = used.grants.iter().filter(|grant| grant.import == descriptor.interface).collect();
-            let renders = used.world == World::WorkloadDriver && descriptor.interface == OBJECTS;
-            if grants.is_empty() && !renders {
-                continue;
-            }
-            let kinds = grants.iter().flat_map(|grant| grant.kinds.clone()).collect();
-            let exceptions = grants.iter().flat_map(|grant| grant.allow.clone()).collect();
-            let named = grants.iter().find_map(|grant| grant.connection.as_ref());
-            let connection = self.connections.of(descriptor.family, named).map_err(|problem| vec![problem.on(node)])?;
-            authorities.insert(
-                descriptor.interface.to_owned(),
-                Authority { kinds: if renders { Kinds::Workload(kinds) } else { Kinds::Listed(kinds) }, exceptions },
-            );
-            contexts.insert(descriptor.interface.to_owned(), self.spec_context(namespace, connection.settings.kind()));
-        }
-        let secret_versions = Arc::clone(&self.secret_versions);
-        Ok(RecorderInput { planners: self.planners.clone(), node: node.clone(), authorities, contexts, secret_versions, tokens })
-    }
-
-    pub(crate) fn spec_context(&self, namespace: Option<&str>, connection_kind: &'static str) -> SpecContext {
-        SpecContext {
-            application: self.input.environment.application.to_string(),
-            environment: self.input.environment.environment.to_string(),
-            namespace: namespace.map(str::to_owned),
-            connection_kind,
-        }
-    }
-
-    pub(crate) fn driver_context(&self, namespace: Option<&str>) -> DriverContext {
-        DriverContext {
-            application: self.input.environment.application.to_string(),
-            environment: self.input.environment.environment.to_string(),
-            environment_type: self.input.environment_type.to_string(),
-            namespace: namespace.map(str::to_owned),
-        }
-    }
-
-    /// Returns the namespace, for nodes that come behind the one that makes it.
-    pub(crate) fn namespace(&self, key: &NodeKey, outcomes: &BTreeMap<NodeKey, NodeOutcome>) -> Result<Option<String>, Vec<Diagnostic>> {
-        let depends = self.graph.nodes.get(key).is_some_and(|node| node.edges.contains(&self.graph.namespace));
-        if !depends {
-            return Ok(None);
-        }
-        let output = outcomes.get(&self.graph.namespace).and_then(|outcome| outcome.node.outputs.get("namespace"));
-        match output {
-            Some(Value::String(namespace)) => Ok(Some(namespace.clone())),
-            Some(_) => Err(vec![
-                Diagnostic::error("staged", format!("`{key}` needs `namespace`, known only after `{}` is ready", self.graph.namespace))
-                    .on(key),
-            ]),
-            None => Err(vec![Diagnostic::error("namespace", format!("`{}` has no output `namespace`", self.graph.namespace)).on(key)]),
-        }
-    }
-
-    /// Puts staged actions under a node.
-    pub(crate) fn planned_actions(
-        &self,
-        node: &NodeKey,
-        staged: Vec<crate::recorder::StagedAction>,
-        grants: &[Grant],
-        on_remove: Option<OnRemove>,
-        namespace: Option<&str>,
-    ) -> Result<Vec<PlannedAction>, Vec<Diagnostic>> {
-        let mut actions = Vec::with_capacity(staged.len());
-        for action in staged {
-            let Some(planner) = self.planners.get(&action.interface) else { continue };
-            let named = grants.iter().filter(|grant| grant.import == action.interface).find_map(|grant| grant.connection.as_ref());
-            let connection = self.connections.of(planner.descriptor().family, named).map_err(|problem| vec![problem.on(node)])?;
-            let id = ActionId::new(node, &action.local);
-            let mut depends_on: BTreeSet<ActionId> = action
-                .after
-                .iter()
-                .map(|after| {
-                    if after.contains(':') {
-                        ActionId::new(node, after.rsplit(':').next().unwrap_or_default())
-                    } else {
-                        ActionId::new(node, after)
-                    }
-                })
-                .collect();
-            depends_on.extend(flows::origins(&action.spec));
-            depends_on.remove(&id);
-            let context = self.spec_context(namespace, connection.settings.kind());
-            actions.push(PlannedAction {
-                identity: planner.identity(&action.spec, &id, &context),
-                capability: action.interface.clone(),
-                connection: connection.name.clone(),
-                depends_on: depends_on.into_iter().collect(),
-                rank: planner.rank(&action.spec),
-                holds_data: planner.holds_data(&action.spec),
-                on_remove: OnRemove::Delete,
-                change: windlass_model::plan::Change::None,
-                fields: Vec::new(),
-                spec: Spec::new(&action.spec).map_err(|error| vec![Diagnostic::error("canonical", error.to_string()).on(&id)])?,
-                id,
-            });
-        }
-        set_on_remove(&mut actions, on_remove, self.data_loss_allowed);
-        Ok(actions)
-    }
-}
-
-/// What happens when nothing needs a node any more. Without a word in the definition, data and the
-/// secrets that guard it stay, unless the environment type lets data go.
-fn set_on_remove(actions: &mut [PlannedAction], written: Option<OnRemove>, data_loss_allowed: bool) {
-    let holds_data = actions.iter().any(|action| action.holds_data);
-    for action in actions {
-        action.on_remove = match written {
-            Some(written) => written,
-            None if data_loss_allowed => OnRemove::Delete,
-            None if action.holds_data || (holds_data && action.capability != OBJECTS) => OnRemove::Retain,
-            None => OnRemove::Delete,
-        };
-    }
 }
 
 /// The interface through which manifests of workloads go.

@@ -1,23 +1,18 @@
 //! One resource node: its request, its driver's answer, its actions and outputs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use windlass_model::{
     Diagnostic, NodeKey, ResourceKey,
-    name::DocumentName,
     plan::PlannedNode,
     platform::{LayerName, MatchRule, OnRemove, ResourceDefinition},
     pointer::Pointer,
     sealed::SealedPart,
 };
-use windlass_resolve::{GraphNode, HostType, Maker, NodeKind, Scope, expand, nearest};
+use windlass_resolve::{GraphNode, Maker, NodeKind, Scope, expand, nearest};
 
-use super::{
-    Cx, DriverUse, NodeOutcome, desired,
-    expand::{Lookup, given_secret},
-    planned_driver, winning,
-};
+use super::{Cx, DriverUse, NodeOutcome, desired, expand::Lookup, planned_driver, winning};
 use crate::{
     driver::{Body, CallError, DriverAnswer, DriverRequest, World},
     recorder::{Recorder, printable, token_problem},
@@ -79,7 +74,7 @@ pub(crate) fn prepare<'a>(
 }
 
 /// Expands the params in the scope where they were written and checks them by the type's schema.
-fn params_value(
+pub(crate) fn params_value(
     cx: &Cx<'_>,
     node: &NodeKey,
     params: Option<&(&Map<String, Value>, Scope)>,
@@ -368,128 +363,4 @@ fn outputs(
 
 fn invalid(node: &NodeKey, message: &str) -> Diagnostic {
     Diagnostic::error("driver-answer", format!("the driver gave an invalid answer: {}", printable(message))).on(node)
-}
-
-/// Plans a type that the host makes itself.
-pub(crate) fn plan_host(
-    cx: &Cx<'_>,
-    key: &ResourceKey,
-    host: HostType,
-    params: Option<&(&Map<String, Value>, Scope)>,
-    node: &GraphNode<'_>,
-    outcomes: &BTreeMap<NodeKey, NodeOutcome>,
-) -> Result<NodeOutcome, Vec<Diagnostic>> {
-    let node_key = NodeKey::Resource(key.clone());
-    let mut problems = Vec::new();
-    let params = params_value(cx, &node_key, params, None, outcomes, &mut problems);
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    let outputs = match host {
-        HostType::Environment => environment_outputs(cx),
-        HostType::Service | HostType::ServicePort => {
-            service_outputs(cx, key, host, &params, node).map_err(|problem| vec![problem.on(&node_key)])?
-        }
-    };
-    Ok(NodeOutcome {
-        node: PlannedNode {
-            key: node_key,
-            definition: None,
-            drivers: Vec::new(),
-            depends_on: node.edges.iter().cloned().collect(),
-            actions: Vec::new(),
-            outputs,
-            request: None,
-        },
-        warnings: Vec::new(),
-        driver_calls: 0,
-    })
-}
-
-/// Values of the environment, and its secrets over them.
-fn environment_outputs(cx: &Cx<'_>) -> Map<String, Value> {
-    let mut outputs: Map<String, Value> =
-        cx.effective.values.iter().map(|(name, value)| (name.clone(), windlass_model::sealed::escape(value.clone()))).collect();
-    for (name, version) in &cx.input.secrets {
-        if let Some(name) = name.strip_prefix("env/") {
-            outputs.insert(name.to_owned(), given_secret(name, *version));
-        }
-    }
-    outputs
-}
-
-/// The Service of another workload, by the naming rule: no edge to its rendering, so calls in both directions are no cycle.
-fn service_outputs(
-    cx: &Cx<'_>,
-    key: &ResourceKey,
-    host: HostType,
-    params: &Value,
-    node: &GraphNode<'_>,
-) -> Result<Map<String, Value>, Diagnostic> {
-    let by_id = key.id.as_str();
-    let own: BTreeSet<&str> = node.workloads.iter().map(windlass_model::name::WorkloadName::as_str).collect();
-    let name = params
-        .get("workload")
-        .and_then(Value::as_str)
-        .or_else(|| cx.effective.workloads.contains_key(by_id).then_some(by_id))
-        .or_else(|| if own.len() == 1 { own.first().copied() } else { None });
-    let Some(name) = name else {
-        return Err(Diagnostic::error("service", "it is not said which workload is meant").hint("give `params: { workload: NAME }`"));
-    };
-    let Some(workload) = cx.effective.workloads.get(name) else {
-        let problem = Diagnostic::error("service", format!("there is no workload `{name}`")).at("/params/workload");
-        return Err(match nearest(name, cx.effective.workloads.keys().map(windlass_model::name::WorkloadName::as_str)) {
-            Some(near) => problem.hint(format!("did you mean `{near}`?")),
-            None => problem,
-        });
-    };
-    let service = workload.metadata.annotations.get(SERVICE_NAME_ANNOTATION).map_or(name, String::as_str);
-    let ports = workload.service.as_ref().map(|service| &service.ports).filter(|ports| !ports.is_empty());
-    let Some(ports) = ports else {
-        return Err(
-            Diagnostic::error("service", format!("workload `{name}` has no service ports")).hint("add `service: { ports: … }` to it")
-        );
-    };
-    let mut outputs = Map::from_iter([("name".to_owned(), json!(service)), ("hostname".to_owned(), json!(service))]);
-    if host == HostType::ServicePort {
-        let wanted = match params.get("port") {
-            Some(Value::String(name)) => Some(name.clone()),
-            Some(Value::Number(number)) => Some(number.to_string()),
-            _ => None,
-        };
-        let found = match &wanted {
-            Some(wanted) => ports.iter().find(|(name, port)| *name == wanted || port.port.to_string() == *wanted),
-            None if ports.len() == 1 => ports.iter().next(),
-            None => None,
-        };
-        let Some((_, port)) = found else {
-            let known = ports.iter().map(|(name, port)| format!("{name} ({})", port.port)).collect::<Vec<_>>().join(", ");
-            return Err(Diagnostic::error("service-port", format!("workload `{name}` has no port `{}`", wanted.unwrap_or_default()))
-                .at("/params/port")
-                .hint(format!("ports: {known}")));
-        };
-        outputs.insert("port".to_owned(), json!(port.port));
-    }
-    Ok(outputs)
-}
-
-/// The annotation by which the Score tools name a workload's Service.
-pub(crate) const SERVICE_NAME_ANNOTATION: &str = "k8s.score.dev/service-name";
-
-impl Cx<'_> {
-    /// Returns the grants of a document; in a rollback never more than today's.
-    pub(crate) fn grants(&self, name: &DocumentName, written: &[windlass_model::platform::Grant]) -> Vec<windlass_model::platform::Grant> {
-        let Some(today) = &self.input.grants_at_most else { return written.to_vec() };
-        let Some(today) = today.get(name) else { return written.to_vec() };
-        written
-            .iter()
-            .filter_map(|grant| {
-                let allowed = today.iter().find(|other| other.import == grant.import)?;
-                let mut grant = grant.clone();
-                grant.kinds.retain(|kind| allowed.kinds.contains(kind));
-                grant.allow.retain(|exception| allowed.allow.contains(exception));
-                Some(grant)
-            })
-            .collect()
-    }
 }

@@ -1,0 +1,241 @@
+//! Applying a thousand objects to a real API server, beside a bare loop over the same client and beside kubectl.
+
+use std::{
+    fs,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use futures_util::{StreamExt as _, stream};
+use http::Request;
+use kube::client::Body;
+use serde_json::{Value, json};
+use windlass_capability_kubernetes::{ClusterOptions, client};
+use windlass_cluster::Shared;
+use windlass_model::{
+    limits,
+    platform::{KubernetesSettings, Reference},
+};
+
+use crate::{
+    process::{self, Usage},
+    row,
+};
+
+const OBJECTS: usize = 1_000;
+/// Rounds; each in namespaces of its own.
+const ROUNDS: usize = 5;
+
+fn config_map(namespace: &str, index: usize) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": format!("c{index}"), "namespace": namespace },
+        "data": { "a": "x".repeat(200), "b": format!("value {index}") },
+    })
+}
+
+/// Measures everything.
+pub(crate) fn run() -> Result<()> {
+    let shared = Shared::find()?;
+    let (mut first, mut second, mut loops, mut kubectls) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut ratios = Vec::new();
+    let (mut cpu, mut loop_cpu, mut kubectl_cpu) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        let folder = application(&shared, round)?;
+        let deploy = ["deploy", "app", "-e", "dev", "--create-env", "development", "--yes"];
+        let ours = process::run(folder.path(), &deploy)?;
+        let bare = bare_loop(&shared, &format!("bench-loop-{round}"))?;
+        let again = process::run(folder.path(), &deploy)?;
+        let peer = kubectl(&shared, &format!("bench-kubectl-{round}"))?;
+        ratios.push(ours.wall_ms / bare.wall_ms);
+        first.push(ours.wall_ms);
+        cpu.push(ours.cpu_ms);
+        second.push(again.wall_ms);
+        loops.push(bare.wall_ms);
+        loop_cpu.push(bare.cpu_ms);
+        kubectls.push(peer.wall_ms);
+        kubectl_cpu.push(peer.cpu_ms);
+        if round == 0 {
+            requests(&shared, "bench-0-dev", folder.path())?;
+        }
+        for namespace in [format!("bench-{round}-dev"), format!("bench-loop-{round}"), format!("bench-kubectl-{round}")] {
+            shared.kubectl(&["delete", "namespace", &namespace, "--wait=false"], None)?;
+        }
+    }
+    row("first apply of 1,000 objects, wall (planning included)", first, "ms", "");
+    row("the same by a bare loop of 32 requests in flight, wall", loops, "ms", "");
+    row("first apply against the bare loop, wall", ratios, "×", "≤ 1.15");
+    row("the same by `kubectl apply --server-side`, wall", kubectls, "ms", "");
+    row("second apply, wall", second, "ms", "");
+    row("first apply, client CPU", cpu, "ms", "");
+    row("bare loop, client CPU", loop_cpu, "ms", "");
+    row("kubectl, client CPU", kubectl_cpu, "ms", "");
+    ready_to_done(&shared)
+}
+
+/// One resource of a thousand manifests: nothing to wait for.
+fn application(shared: &Shared, round: usize) -> Result<tempfile::TempDir> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path();
+    fs::create_dir_all(path.join("app"))?;
+    fs::create_dir_all(path.join("platform"))?;
+    fs::write(
+        path.join("app/application.yaml"),
+        format!(
+            "apiVersion: windlass.dev/v1alpha1\nkind: Application\nmetadata: {{ name: bench-{round} }}\nspec: {{ resources: {{ many: {{ type: many }} }} }}\n"
+        ),
+    )?;
+    let manifests: serde_json::Map<String, Value> = (0..OBJECTS)
+        .map(|index| {
+            let mut object = config_map("", index);
+            if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+                metadata.remove("namespace");
+            }
+            (format!("c{index}"), object)
+        })
+        .collect();
+    let documents = [
+        json!({ "apiVersion": "windlass.dev/v1alpha1", "kind": "Connection", "metadata": { "name": "cluster" },
+                "spec": { "capability": "kubernetes", "kubernetes": { "kubeconfig": { "file": shared.kubeconfig() } } } }),
+        json!({ "apiVersion": "windlass.dev/v1alpha1", "kind": "ResourceType", "metadata": { "name": "many" }, "spec": {} }),
+        json!({ "apiVersion": "windlass.dev/v1alpha1", "kind": "ResourceDefinition", "metadata": { "name": "many" },
+                "spec": { "type": "many", "driver": { "builtin": "template" }, "inputs": { "manifests": manifests },
+                          "grants": [{ "import": "windlass:kubernetes/objects", "kinds": ["v1/ConfigMap"] }, { "import": "windlass:secrets/generated" }] } }),
+    ];
+    for (index, document) in documents.iter().enumerate() {
+        fs::write(path.join(format!("platform/{index}.json")), serde_json::to_vec(document)?)?;
+    }
+    process::run(path, &["platform", "apply", "platform"])?;
+    Ok(folder)
+}
+
+/// What any client would do at least: one request for each object, so many in flight.
+fn bare_loop(shared: &Shared, namespace: &str) -> Result<Usage> {
+    let settings = KubernetesSettings {
+        kubeconfig: Some(Reference::File(shared.kubeconfig().display().to_string())),
+        ..KubernetesSettings::default()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (before, started) = (process::cpu_ms()?, Instant::now());
+    runtime.block_on(async {
+        let client = client(&settings, ClusterOptions::default()).await?;
+        let apply = |path: String, body: Value| {
+            let client = client.clone();
+            async move {
+                let request = Request::patch(format!("{path}?fieldManager=loop&force=false&fieldValidation=Strict"))
+                    .header(http::header::CONTENT_TYPE, "application/apply-patch+yaml")
+                    .body(Body::from(serde_json::to_vec(&body)?))?;
+                let answer = client.send(request).await?;
+                anyhow::ensure!(answer.status().is_success(), "{}", answer.status());
+                Ok(())
+            }
+        };
+        apply(
+            format!("/api/v1/namespaces/{namespace}"),
+            json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } }),
+        )
+        .await?;
+        let all =
+            (0..OBJECTS).map(|index| apply(format!("/api/v1/namespaces/{namespace}/configmaps/c{index}"), config_map(namespace, index)));
+        stream::iter(all.collect::<Vec<_>>())
+            .buffer_unordered(limits::CLUSTER_REQUESTS_MAX)
+            .collect::<Vec<Result<()>>>()
+            .await
+            .into_iter()
+            .collect::<Result<()>>()
+    })?;
+    Ok(Usage { wall_ms: started.elapsed().as_secs_f64() * 1e3, cpu_ms: process::cpu_ms()? - before })
+}
+
+fn kubectl(shared: &Shared, namespace: &str) -> Result<Usage> {
+    shared.kubectl(&["create", "namespace", namespace], None)?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("objects.json");
+    let items: Vec<Value> = (0..OBJECTS).map(|index| config_map(namespace, index)).collect();
+    fs::write(&file, serde_json::to_vec(&json!({ "apiVersion": "v1", "kind": "List", "items": items }))?)?;
+    let tool = shared.binaries()?.tool("kubectl");
+    process::run_tool(
+        folder.path(),
+        &tool,
+        &[&format!("--kubeconfig={}", shared.kubeconfig().display()), "apply", "--server-side", "-f", &file.display().to_string()],
+    )
+}
+
+/// Counts by the server's own log what the two deployments and a look for drift asked for.
+fn requests(shared: &Shared, namespace: &str, folder: &std::path::Path) -> Result<()> {
+    let count = |verbs: &[&str]| -> Result<usize> {
+        let log = fs::read_to_string(shared.audit_log())?;
+        Ok(log
+            .lines()
+            .filter(|line| line.contains(namespace) && line.contains("configmaps") && !line.contains("kube-root-ca.crt"))
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter(|event| event.pointer("/objectRef/namespace").and_then(Value::as_str) == Some(namespace))
+            .filter(|event| event.get("verb").and_then(Value::as_str).is_some_and(|verb| verbs.contains(&verb)))
+            .count())
+    };
+    let changing = ["create", "update", "patch", "delete"];
+    let (changes, lists, reads) = (count(&changing)?, count(&["list"])?, count(&["get"])?);
+    println!("| changing requests for each object, both applies together | {:.3} | | | 1.000 |", changes as f64 / OBJECTS as f64);
+    println!("| lists of ConfigMaps by two applies / single reads | {lists} / {reads} | | | ≤ 2 / 0 |");
+    process::run(folder, &["drift", "-e", "dev"])?;
+    println!(
+        "| requests of a drift read of 1,000 objects: lists / single reads / changes | {} / {} / {} | | | lists only |",
+        count(&["list"])? - lists,
+        count(&["get"])? - reads,
+        count(&changing)? - changes
+    );
+    Ok(())
+}
+
+/// From the moment at which the last object is ready to the end of the command.
+fn ready_to_done(shared: &Shared) -> Result<()> {
+    let mut samples = Vec::new();
+    for round in 0..ROUNDS {
+        let folder = application(shared, 100 + round)?;
+        fs::remove_file(folder.path().join("platform/1.json"))?;
+        fs::remove_file(folder.path().join("platform/2.json"))?;
+        process::run(folder.path(), &["platform", "apply", "platform"])?;
+        fs::write(
+            folder.path().join("app/application.yaml"),
+            format!("apiVersion: windlass.dev/v1alpha1\nkind: Application\nmetadata: {{ name: ready-{round} }}\nspec: {{}}\n"),
+        )?;
+        fs::write(
+            folder.path().join("app/web.score.yaml"),
+            "apiVersion: score.dev/v1b1\nmetadata: { name: web, annotations: { windlass.test/scene: slow-ready } }\ncontainers: { main: { image: \"web:1\" } }\n",
+        )?;
+        let binary = std::env::var_os("WINDLASS_BIN").context("WINDLASS_BIN is not set")?;
+        let mut child = Command::new(binary)
+            .args(["deploy", "app", "-e", "dev", "--create-env", "development", "--yes"])
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let namespace = format!("ready-{round}-dev");
+        let settings = KubernetesSettings {
+            kubeconfig: Some(Reference::File(shared.kubeconfig().display().to_string())),
+            ..KubernetesSettings::default()
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let ready = runtime.block_on(async {
+            use http_body_util::BodyExt as _;
+            let client = client(&settings, ClusterOptions::default()).await?;
+            loop {
+                let request = Request::get(format!("/apis/apps/v1/namespaces/{namespace}/deployments/web")).body(Body::empty())?;
+                let bytes = client.send(request).await?.into_body().collect().await?.to_bytes();
+                let live: Value = serde_json::from_slice(&bytes)?;
+                if live.get("kind").and_then(Value::as_str) == Some("Deployment")
+                    && windlass_manifest::readiness(&live) == windlass_manifest::Readiness::Current
+                {
+                    return Ok::<_, anyhow::Error>(Instant::now());
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })?;
+        anyhow::ensure!(child.wait()?.success(), "the deployment failed");
+        samples.push(ready.elapsed().as_secs_f64() * 1e3);
+        shared.kubectl(&["delete", "namespace", &namespace, "--wait=false"], None)?;
+    }
+    row("last object ready to the end of the command", samples, "ms", "≤ 200 ms");
+    Ok(())
+}
