@@ -70,7 +70,12 @@ fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
 
 /// Runs futures, so many at a time, and keeps the order of what they yield.
 pub(crate) async fn each<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
-    stream::iter(futures).buffered(limits::CLUSTER_REQUESTS_MAX).collect().await
+    let numbered = futures.into_iter().enumerate().map(|(index, future)| async move { (index, future.await) });
+    // Unordered while they run: a slow one must not hold back those behind it.
+    let mut all: Vec<(usize, F::Output)> =
+        stream::iter(numbered.collect::<Vec<_>>()).buffer_unordered(limits::CLUSTER_REQUESTS_MAX).collect().await;
+    all.sort_by_key(|(index, _)| *index);
+    all.into_iter().map(|(_, output)| output).collect()
 }
 
 impl ClusterSession {
