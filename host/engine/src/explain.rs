@@ -84,7 +84,7 @@ pub fn explain(
     action: Option<&ActionId>,
     at: Option<&str>,
 ) -> Result<Explanation, Vec<Diagnostic>> {
-    plan::prepare(input, |prepared| {
+    plan::prepare(input, planners, |prepared| {
         let cx = plan::prepared_cx(input, &prepared, planners, host);
         let outcomes = plan::outcomes(&cx)?;
         let Some(outcome) = outcomes.get(node) else {

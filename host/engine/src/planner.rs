@@ -135,6 +135,12 @@ impl Planners {
         self.planners.get(interface)
     }
 
+    /// Returns the revisions of the planners' rules, by interface.
+    #[must_use]
+    pub fn revisions(&self) -> BTreeMap<&'static str, u32> {
+        self.descriptors().map(|descriptor| (descriptor.interface, descriptor.revision)).collect()
+    }
+
     /// Lists the descriptors.
     pub fn descriptors(&self) -> impl Iterator<Item = &'static CapabilityDescriptor> + '_ {
         self.planners.values().map(|planner| planner.descriptor())

@@ -214,6 +214,7 @@ pub enum Event {
     #[serde(rename_all = "camelCase")]
     Healed {
         /// Which, and what of them.
+        #[serde(default)]
         actions: Vec<HealedAction>,
     },
     /// These are done.

@@ -97,6 +97,7 @@ pub(crate) fn digest(
     components: &BTreeMap<String, Digest>,
     effective: &Effective,
     policy: &Digest,
+    revisions: &BTreeMap<&'static str, u32>,
 ) -> Result<Digest, Vec<Diagnostic>> {
     // Versions of generated secrets are part of it, their first one is not: it comes with the first deployment.
     let secrets: BTreeMap<&String, &u64> =
@@ -109,6 +110,7 @@ pub(crate) fn digest(
         components,
         secrets,
         policy,
+        revisions,
         &input.grants_at_most,
     ))
     .map_err(bug)

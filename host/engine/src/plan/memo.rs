@@ -10,7 +10,7 @@ use serde_json::Value;
 use windlass_model::{
     Diagnostic, Digest, NodeKey,
     plan::{Plan, PlannedNode},
-    platform::{Grant, OnRemove},
+    platform::{ConnectionSettings, Grant, OnRemove},
 };
 
 use super::{Cx, DriverUse, NodeOutcome, bug, compare, resource::ResourceCall, workload::WorkloadCall};
@@ -58,13 +58,21 @@ struct Driver<'a> {
     reference: String,
     component: Digest,
     grants: &'a [Grant],
-}
-
-fn driver<'u>(used: &'u DriverUse<'_>) -> Driver<'u> {
-    Driver { reference: used.reference.component_key(), component: used.component, grants: &used.grants }
+    /// What stands behind the connections that grants name; the others are part of the policy.
+    connections: Vec<Option<ConnectionSettings>>,
 }
 
 impl Cx<'_> {
+    fn asked<'u>(&self, used: &'u DriverUse<'_>) -> Driver<'u> {
+        let named = used.grants.iter().filter_map(|grant| grant.connection.as_ref());
+        Driver {
+            reference: used.reference.component_key(),
+            component: used.component,
+            grants: &used.grants,
+            connections: named.map(|name| self.connections.by_name(name)).collect(),
+        }
+    }
+
     fn common<'c>(&'c self, key: &str, namespace: Option<&'c str>) -> Common<'c> {
         let prefix = format!("{key}:");
         Common {
@@ -92,7 +100,7 @@ impl Cx<'_> {
         let name = (call.definition.name(), call.layer, &call.rule);
         digest(&(
             self.common(&key, call.namespace.as_deref()),
-            driver(&call.used),
+            self.asked(&call.used),
             name,
             (&key, &call.workloads, &call.params, &call.inputs),
             (outputs, on_remove, self.data_loss_allowed),
@@ -102,7 +110,7 @@ impl Cx<'_> {
     /// Digests what a workload's pipeline is asked.
     pub(crate) fn workload_request(&self, call: &WorkloadCall<'_>) -> Result<Digest, Vec<Diagnostic>> {
         let key = NodeKey::Workload(call.name.clone()).to_string();
-        let stages: Vec<_> = call.stages.iter().map(|stage| (&stage.stage.name, driver(&stage.used), &stage.inputs)).collect();
+        let stages: Vec<_> = call.stages.iter().map(|stage| (&stage.stage.name, self.asked(&stage.used), &stage.inputs)).collect();
         digest(&(self.common(&key, call.namespace.as_deref()), &call.definition, &call.workload, stages, self.data_loss_allowed))
     }
 }

@@ -103,7 +103,7 @@ pub fn plan(input: &PlanInput, planners: &Planners, host: &dyn DriverHost) -> Pl
 }
 
 fn try_plan(input: &PlanInput, planners: &Planners, host: &dyn DriverHost) -> Result<(Plan, u64), Vec<Diagnostic>> {
-    prepare(input, |prepared| {
+    prepare(input, planners, |prepared| {
         let Prepared { effective, graph, connections, documents, components, policy, desired } = prepared;
         let basis = input.recorded.basis().map_err(bug)?;
         let model = input.model.digest().map_err(bug)?;
@@ -158,7 +158,11 @@ pub(crate) struct Prepared<'a> {
 }
 
 /// Resolves everything and hands it on.
-pub(crate) fn prepare<R>(input: &PlanInput, then: impl FnOnce(Prepared<'_>) -> Result<R, Vec<Diagnostic>>) -> Result<R, Vec<Diagnostic>> {
+pub(crate) fn prepare<R>(
+    input: &PlanInput,
+    planners: &Planners,
+    then: impl FnOnce(Prepared<'_>) -> Result<R, Vec<Diagnostic>>,
+) -> Result<R, Vec<Diagnostic>> {
     let environment = &input.environment;
     let (mut effective, problems) =
         windlass_resolve::effective(&input.model, &environment.environment, &input.environment_type, &input.last_images);
@@ -181,7 +185,7 @@ pub(crate) fn prepare<R>(input: &PlanInput, then: impl FnOnce(Prepared<'_>) -> R
     let documents = platform_documents(&graph, &input.layers);
     let components = desired::components(&graph, &input.layers)?;
     let policy = Digest::of(&(graph.environment_type, connections.settings())).map_err(bug)?;
-    let desired = desired::digest(input, &documents, &components, &effective, &policy)?;
+    let desired = desired::digest(input, &documents, &components, &effective, &policy, &planners.revisions())?;
     then(Prepared {
         effective: &effective,
         graph: &graph,
@@ -203,7 +207,7 @@ pub(crate) fn prepared_cx<'a>(input: &'a PlanInput, prepared: &Prepared<'a>, pla
         host,
         connections,
         policy,
-        revisions: planners.descriptors().map(|descriptor| (descriptor.interface, descriptor.revision)).collect(),
+        revisions: planners.revisions(),
         memo: Memo::default(),
         data_loss_allowed: compare::data_loss_allowed(graph),
         secret_versions: Arc::new(
