@@ -126,3 +126,29 @@ fn tell(mut event: Value, seen: &Mutex<Seen>, version: &mut String) -> Option<()
     }
     Some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_told_is_kept_and_an_old_version_begins_anew() {
+        let seen = Mutex::new(Seen::default());
+        let mut version = String::new();
+        let mut hear =
+            |told: &str, object: Value| tell(json!({ "type": told, "object": object }), &seen, &mut version).map(|()| version.clone());
+        let object = |version: &str| json!({ "metadata": { "name": "web", "resourceVersion": version } });
+        assert_eq!(hear("ADDED", object("1")).as_deref(), Some("1"));
+        assert_eq!(hear("MODIFIED", object("2")).as_deref(), Some("2"));
+        assert_eq!(hear("BOOKMARK", json!({ "metadata": { "resourceVersion": "7" } })).as_deref(), Some("7"));
+        assert_eq!(lock(&seen).objects["web"]["metadata"]["resourceVersion"], "2");
+        assert_eq!(hear("DELETED", object("8")).as_deref(), Some("8"));
+        assert!(lock(&seen).objects.is_empty() && lock(&seen).deleted.contains("web"));
+        assert_eq!(hear("ADDED", object("9")).as_deref(), Some("9"));
+        assert!(!lock(&seen).deleted.contains("web"), "it was made again");
+        // 410 Gone comes as an event of its own kind.
+        assert_eq!(hear("ERROR", json!({ "kind": "Status", "code": 410 })), None);
+    }
+}

@@ -101,6 +101,7 @@ fn migrations() -> Migrator {
     let steps = vec![
         step(1, "core", include_str!("../migrations/0001_core.sql")),
         step(2, "retention", include_str!("../migrations/0002_retention.sql")),
+        step(3, "large rows", include_str!("../migrations/0003_large_rows.sql")),
     ];
     Migrator { migrations: steps.into(), ..Migrator::DEFAULT }
 }

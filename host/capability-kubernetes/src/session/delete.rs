@@ -7,8 +7,8 @@ use windlass_model::state::{RecordedAction, Status};
 use super::{ClusterSession, is_other_object, not_ours, text};
 use crate::{marks, namespace, resource::Place};
 
-/// When to ask whether something is gone.
-const GONE_AFTER_MS: u64 = 200;
+/// When to ask whether something is gone: a namespace takes seconds, most else is gone at once.
+const GONE_AFTER_MS: u64 = 500;
 
 fn gone(changed: bool) -> Step {
     Step::Done(Observed { changed, ..Observed::default() })
