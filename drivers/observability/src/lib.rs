@@ -4,7 +4,11 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use windlass_sdk::{names::label_value, prelude::*};
+use windlass_sdk::{
+    names::label_value,
+    prelude::*,
+    workload::{add_missing, pod_template},
+};
 
 /// What a stage may give.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -61,20 +65,16 @@ impl WorkloadProfile for Observability {
         check(&inputs)?;
         let environment = inputs.environment.clone().unwrap_or_else(|| context.environment.clone());
         for manifest in &mut manifests {
-            let Some(template) =
-                ["/spec/template", "/spec/jobTemplate/spec/template"].into_iter().find(|at| manifest.pointer(at).is_some())
-            else {
-                continue;
-            };
+            let Some(template) = pod_template(manifest) else { continue };
             let version = manifest.pointer("/metadata/labels/app.kubernetes.io~1version").and_then(Value::as_str).map(str::to_owned);
             let service = Service { name: &name, environment: &environment, version: version.as_deref() };
             let containers = container_names(manifest.pointer(template));
             let labels = inputs.datadog.as_ref().map(|datadog| service.datadog_labels(datadog, &containers)).unwrap_or_default();
             let annotations = service.annotations(&inputs);
             // Datadog reads the workload's labels as well as its pods'.
-            extend(manifest, "/metadata", "labels", &labels);
-            extend(manifest, &format!("{template}/metadata"), "labels", &labels);
-            extend(manifest, &format!("{template}/metadata"), "annotations", &annotations);
+            add_missing(manifest, "/metadata/labels", &labels);
+            add_missing(manifest, &format!("{template}/metadata/labels"), &labels);
+            add_missing(manifest, &format!("{template}/metadata/annotations"), &annotations);
         }
         Ok(manifests.into())
     }
@@ -152,20 +152,6 @@ fn check(inputs: &Inputs) -> Result<(), Diagnostics> {
 fn container_names(template: Option<&Value>) -> Vec<String> {
     let containers = template.and_then(|template| template.pointer("/spec/containers")).and_then(Value::as_array);
     containers.into_iter().flatten().filter_map(|container| container.get("name")?.as_str()).map(str::to_owned).collect()
-}
-
-/// Adds entries where nobody wrote the same key.
-fn extend(manifest: &mut Value, at: &str, field: &str, entries: &Map<String, Value>) {
-    if entries.is_empty() {
-        return;
-    }
-    if let Some(Value::Object(metadata)) = manifest.pointer_mut(at)
-        && let Value::Object(known) = metadata.entry(field).or_insert_with(|| json!({}))
-    {
-        for (key, value) in entries {
-            known.entry(key.clone()).or_insert_with(|| value.clone());
-        }
-    }
 }
 
 windlass_sdk::export_workload!(Observability);

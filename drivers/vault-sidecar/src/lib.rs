@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use windlass_sdk::prelude::*;
+use windlass_sdk::{
+    prelude::*,
+    workload::{add_missing, pod_template},
+};
 
 /// What a stage may give.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -73,17 +76,13 @@ impl WorkloadProfile for VaultSidecar {
         // Jobs end only when their sidecars do: for them the agent always runs before, never beside.
         for manifest in &mut manifests {
             let ends = matches!(manifest.get("kind").and_then(Value::as_str), Some("Job" | "CronJob"));
-            for at in ["/spec/template/metadata", "/spec/jobTemplate/spec/template/metadata"] {
-                if let Some(Value::Object(metadata)) = manifest.pointer_mut(at)
-                    && let Value::Object(known) = metadata.entry("annotations").or_insert_with(|| json!({}))
-                {
-                    for (key, value) in &annotations {
-                        known.entry(key.clone()).or_insert_with(|| value.clone());
-                    }
-                    if ends || inputs.init_only {
-                        known.insert("vault.hashicorp.com/agent-pre-populate-only".into(), json!("true"));
-                    }
-                }
+            let Some(template) = pod_template(manifest) else { continue };
+            let at = format!("{template}/metadata/annotations");
+            add_missing(manifest, &at, &annotations);
+            if (ends || inputs.init_only)
+                && let Some(Value::Object(known)) = manifest.pointer_mut(&at)
+            {
+                known.insert("vault.hashicorp.com/agent-pre-populate-only".into(), json!("true"));
             }
         }
         Ok(manifests.into())

@@ -7,7 +7,20 @@ use crate::api::MANAGER;
 
 /// Returns the fields that server-side apply counts as ours.
 pub(crate) fn ours(metadata: &Value) -> Option<&Value> {
-    entries(metadata).find(|entry| is(entry, "manager", MANAGER) && is(entry, "operation", "Apply")).and_then(|entry| entry.get("fieldsV1"))
+    our_entry(metadata)?.get("fieldsV1")
+}
+
+/// When our fields last changed, by the server's clock; RFC 3339 in UTC is ordered as text.
+pub(crate) fn changed_at(metadata: &Value) -> Option<&str> {
+    our_entry(metadata)?.get("time")?.as_str()
+}
+
+fn our_entry(metadata: &Value) -> Option<&Value> {
+    entries(metadata).find(|entry| is_ours(entry))
+}
+
+fn is_ours(entry: &Value) -> bool {
+    is(entry, "manager", MANAGER) && is(entry, "operation", "Apply")
 }
 
 fn entries(metadata: &Value) -> impl Iterator<Item = &Value> {
@@ -31,7 +44,7 @@ pub(crate) fn drift(wanted: &Value, live: &Value) -> Vec<DriftedField> {
         .get("metadata")
         .into_iter()
         .flat_map(entries)
-        .filter(|entry| !(is(entry, "manager", MANAGER) && is(entry, "operation", "Apply")))
+        .filter(|entry| !is_ours(entry))
         .filter_map(|entry| Some((entry.get("manager")?.as_str()?, entry.get("fieldsV1")?)))
         .collect();
     walk(fields, Some(wanted), Some(live), &mut Pointer::root(), &mut Vec::new(), &managers, &mut out);

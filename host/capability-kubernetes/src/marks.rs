@@ -18,6 +18,11 @@ pub fn owner_label(owner: &Owner) -> String {
     BASE32_NOPAD.encode(&Sha256::digest(owner.to_string().as_bytes())).to_lowercase().chars().take(LABEL_CHARS).collect()
 }
 
+/// Returns the query of a list or a watch that selects everything of an owner.
+pub(crate) fn selector(owner: &Owner) -> String {
+    format!("labelSelector={}%3D{}", LABEL_OWNER.replace('/', "%2F"), owner_label(owner))
+}
+
 /// Puts the mark on a manifest.
 pub(crate) fn mark(manifest: &mut Value, owner: &Owner) {
     let Some(metadata) = manifest.get_mut("metadata").and_then(Value::as_object_mut) else { return };
@@ -40,7 +45,7 @@ pub(crate) fn ownership(metadata: &Value, owner: &Owner) -> Ownership {
     }
 }
 
-fn annotation<'m>(metadata: &'m Value, key: &str) -> Option<&'m str> {
+pub(crate) fn annotation<'m>(metadata: &'m Value, key: &str) -> Option<&'m str> {
     metadata.get("annotations")?.get(key)?.as_str()
 }
 

@@ -7,7 +7,7 @@ use windlass_engine::session::{CapabilityError, Owner};
 
 use crate::{
     api::Api,
-    marks::ANNOTATION_MARK,
+    marks::{ANNOTATION_MARK, annotation},
     resource::{Discovery, Resource},
     session::{METADATA_LIST, each, items},
 };
@@ -33,8 +33,7 @@ pub(crate) async fn what_stays(
 }
 
 fn is_looked_at(kind: &Resource) -> bool {
-    let group = kind.api_version.rsplit_once('/').map_or("", |(group, _)| group);
-    kind.is_namespaced && !OWN_KINDS.contains(&kind.kind.as_str()) && !VIEWS.contains(&group)
+    kind.is_namespaced && !OWN_KINDS.contains(&kind.kind.as_str()) && !VIEWS.contains(&kind.group())
 }
 
 async fn first_of(api: &Api, kind: &Resource, namespace: &str, owner: &Owner, until: Instant) -> Result<Option<String>, CapabilityError> {
@@ -55,8 +54,7 @@ async fn first_of(api: &Api, kind: &Resource, namespace: &str, owner: &Owner, un
         if made_by_cluster || goes_by_itself {
             return None;
         }
-        let mark = metadata.get("annotations").and_then(|annotations| annotations.get(ANNOTATION_MARK)).and_then(Value::as_str);
-        let whose = if mark == Some(owner.as_str()) { "retained" } else { "not ours" };
+        let whose = if annotation(metadata, ANNOTATION_MARK) == Some(owner.as_str()) { "retained" } else { "not ours" };
         Some(format!("{} `{name}`, which is {whose}", kind.kind))
     }))
 }

@@ -39,11 +39,26 @@ pub(crate) struct Place {
     pub name: String,
 }
 
+/// The root under which a version of an API is served.
+fn root(api_version: &str) -> &'static str {
+    if api_version.contains('/') { "apis" } else { "api" }
+}
+
 impl Resource {
+    /// A kind of the core group, which every server serves.
+    pub(crate) fn core(kind: &str, plural: &str, is_namespaced: bool) -> Self {
+        Self { api_version: "v1".to_owned(), kind: kind.to_owned(), plural: plural.to_owned(), is_namespaced }
+    }
+
+    /// Returns the API group; the core group has no name.
+    pub(crate) fn group(&self) -> &str {
+        self.api_version.rsplit_once('/').map_or("", |(group, _)| group)
+    }
+
     /// Returns the path of all objects, in a namespace or everywhere.
     pub(crate) fn path(&self, namespace: &str) -> String {
-        let root = if self.api_version.contains('/') { "apis" } else { "api" };
         let Self { api_version, plural, .. } = self;
+        let root = root(api_version);
         if self.is_namespaced && !namespace.is_empty() {
             format!("/{root}/{api_version}/namespaces/{namespace}/{plural}")
         } else {
@@ -91,8 +106,7 @@ impl Discovery {
         if let Some(known) = versions.get(api_version) {
             return Ok(Arc::clone(known));
         }
-        let root = if api_version.contains('/') { "apis" } else { "api" };
-        let list = match api.get(&format!("/{root}/{api_version}"), JSON, until).await {
+        let list = match api.get(&format!("/{}/{api_version}", root(api_version)), JSON, until).await {
             Ok(list) => list,
             Err(failure) if failure.is_code(404) => return Err(unknown(api_version, "")),
             Err(failure) => return Err(failure.into()),

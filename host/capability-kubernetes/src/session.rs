@@ -18,8 +18,7 @@ use windlass_model::{ActionId, limits, state::RecordedAction};
 
 use crate::{
     api::{Api, ApplyOptions, Failure},
-    fields,
-    marks::{self, LABEL_OWNER},
+    fields, marks,
     resource::{Discovery, JSON, Place, Resource, is_gone},
     watch::Watch,
 };
@@ -43,7 +42,8 @@ pub(crate) struct ClusterSession {
     listed: Mutex<HashMap<(Resource, String), BTreeMap<String, Arc<Value>>>>,
     /// Namespaces that this session made: nothing of anybody can be in them.
     made: Mutex<Vec<String>>,
-    watches: Mutex<HashMap<(Resource, String), Arc<Watch>>>,
+    /// By kind, namespace and selector.
+    watches: Mutex<HashMap<(Resource, String, String), Arc<Watch>>>,
     news: Arc<Notify>,
     /// What was said last about each wait.
     notes: Mutex<HashMap<ActionId, String>>,
@@ -274,7 +274,7 @@ impl Session for ClusterSession {
 
     async fn list_ours(&self, owner: &Owner) -> Result<Vec<Observation>, CapabilityError> {
         let until = Instant::now() + LOOK_TIME_MAX;
-        let filter = &format!("&labelSelector={}%3D{}", LABEL_OWNER.replace('/', "%2F"), marks::owner_label(owner));
+        let filter = &format!("&{}", marks::selector(owner));
         let lists = self.discovery.all(&self.api, until).await?.into_iter().map(|resource| async move {
             let found = self.list(&resource, "", filter, until).await;
             (resource, found)
@@ -287,7 +287,7 @@ impl Session for ClusterSession {
                 Err(error) if error.kind == Kind::Denied => continue,
                 Err(error) => return Err(error),
             };
-            let group = resource.api_version.rsplit_once('/').map_or("", |(group, _)| group);
+            let group = resource.group();
             for (name, metadata) in found.iter().filter(|(_, metadata)| marks::ownership(metadata, owner) == Ownership::Ours) {
                 ours.push(Observation {
                     identity: format!("{group}/{}/{}/{name}", resource.kind, text(metadata, "/namespace")),
@@ -314,8 +314,11 @@ fn not_ours(place: &Place, owner: &Ownership) -> CapabilityError {
 }
 
 fn object(place: &Place) -> String {
-    let group = place.resource.api_version.rsplit_once('/').map_or("", |(group, _)| group);
-    [group, &place.resource.kind, &place.namespace, &place.name].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/")
+    [place.resource.group(), &place.resource.kind, &place.namespace, &place.name]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join("/")
 }
 
 /// Tells whether a refusal means that the object is another one now.

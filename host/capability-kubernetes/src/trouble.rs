@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use serde_json::Value;
 use windlass_manifest::{PodTrouble, pod_trouble};
 
-use crate::{api::Api, fields, resource::JSON};
+use crate::{api::Api, fields, resource::JSON, session::items};
 
 /// Pods that are told about; more say the same.
 const PODS_MAX: usize = 3;
@@ -22,20 +22,13 @@ pub(crate) fn has_pods(live: &Value) -> bool {
 /// Chooses the pods of an object that its newest form made: older ones may be what is being mended.
 pub(crate) fn pods_of<'p>(live: &Value, pods: &'p [Arc<Value>]) -> Vec<&'p Arc<Value>> {
     let Some(labels) = live.pointer("/spec/selector/matchLabels").and_then(Value::as_object) else { return Vec::new() };
-    let since = live.get("metadata").and_then(changed_at).unwrap_or_default();
+    let since = live.get("metadata").and_then(fields::changed_at).unwrap_or_default();
     let fits = |pod: &&Arc<Value>| {
         let created = pod.pointer("/metadata/creationTimestamp").and_then(Value::as_str).unwrap_or_default();
         labels.iter().all(|(key, value)| pod.pointer("/metadata/labels").and_then(|labels| labels.get(key)) == Some(value))
             && created >= since
     };
     pods.iter().filter(fits).collect()
-}
-
-/// When our fields last changed, by the server's clock; RFC 3339 in UTC is ordered as text.
-fn changed_at(metadata: &Value) -> Option<&str> {
-    let ours = fields::ours(metadata)?;
-    let entries = metadata.get("managedFields")?.as_array()?;
-    entries.iter().find(|entry| entry.get("fieldsV1").is_some_and(|fields| std::ptr::eq(fields, ours)))?.get("time")?.as_str()
 }
 
 /// Finds a trouble that only a change mends.
@@ -78,11 +71,7 @@ async fn events(api: &Api, namespace: &str, names: &[String], until: Instant) ->
     let path = format!("/api/v1/namespaces/{namespace}/events?fieldSelector=type%3DWarning&limit=500");
     let Ok(list) = api.get(&path, JSON, until).await else { return Vec::new() };
     let text = |event: &Value, pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let mut found: Vec<(String, String)> = list
-        .get("items")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
+    let mut found: Vec<(String, String)> = items(&list)
         .filter(|event| {
             let about = text(event, "/involvedObject/name");
             names.iter().any(|name| about == *name || about.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with('-')))

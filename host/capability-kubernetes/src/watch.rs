@@ -43,11 +43,11 @@ fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
 }
 
 impl Watch {
-    /// Begins to watch: what exists is told first, then every change. `news` is rung at each.
+    /// Begins to watch what a query selects: what exists is told first, then every change. `news` is rung at each.
     pub(crate) fn start(api: Arc<Api>, resource: &Resource, namespace: &str, selector: &str, news: Arc<Notify>) -> Self {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let path = format!("{}?watch=1&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}", resource.path(namespace));
-        let path = if selector.is_empty() { path } else { format!("{path}&labelSelector={selector}") };
+        let path = if selector.is_empty() { path } else { format!("{path}&{selector}") };
         let task = tokio::spawn(follow(api, path, Arc::clone(&seen), news));
         Self { seen, task }
     }

@@ -135,15 +135,17 @@ pub(crate) fn structured<T: Serialize>(format: Format, value: &T) -> Result<(), 
 
 /// Writes bytes for machines as they are.
 pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
-    match std::io::stdout().lock().write_all(bytes) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
+    written(std::io::stdout().lock().write_all(bytes))
 }
 
-/// Writes to standard output; a closed pipe is no failure.
+/// Writes to standard output.
 pub(crate) fn out(text: &str) -> Result<(), Failure> {
-    match anstream::stdout().write_all(text.as_bytes()) {
+    written(anstream::stdout().write_all(text.as_bytes()))
+}
+
+/// A closed pipe is no failure.
+fn written(result: std::io::Result<()>) -> Result<(), Failure> {
+    match result {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }

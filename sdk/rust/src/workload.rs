@@ -191,6 +191,25 @@ pub struct Manifests {
     pub warnings: Vec<Diagnostic>,
 }
 
+/// Returns where a manifest holds the template of its pods, as a JSON pointer; nothing if it makes no pods.
+pub fn pod_template(manifest: &Value) -> Option<&'static str> {
+    ["/spec/template", "/spec/jobTemplate/spec/template"].into_iter().find(|at| manifest.pointer(at).is_some())
+}
+
+/// Adds entries to the map at a JSON pointer, where nobody wrote the same key; the map is made if it is not there, what is
+/// around it is not.
+pub fn add_missing(manifest: &mut Value, at: &str, entries: &Map<String, Value>) {
+    let Some((around, field)) = at.rsplit_once('/') else { return };
+    if !entries.is_empty()
+        && let Some(Value::Object(outer)) = manifest.pointer_mut(around)
+        && let Value::Object(known) = outer.entry(field).or_insert_with(|| Value::Object(Map::new()))
+    {
+        for (key, value) in entries {
+            known.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
+}
+
 impl From<Vec<Value>> for Manifests {
     fn from(manifests: Vec<Value>) -> Self {
         Self { manifests, warnings: Vec::new() }

@@ -90,17 +90,14 @@ fn record(name: &str, value: &str, observed: &Observed, settings: &ConnectionSet
     }
 }
 
+fn effect_cx<'c>(owner: &'c Owner, cancel: &'c Cancel) -> EffectCx<'c> {
+    EffectCx { owner, fence: Fence(1), deadline: Instant::now() + Duration::from_secs(30), cancel, journal: &Quiet, events: &Quiet }
+}
+
 /// Ensures and waits until everything is done.
 async fn ensure(session: &dyn Session, owner: &Owner, actions: &[ResolvedAction]) -> Vec<Result<Observed, CapabilityError>> {
     let cancel = Cancel::default();
-    let cx = EffectCx {
-        owner,
-        fence: Fence(1),
-        deadline: Instant::now() + Duration::from_secs(30),
-        cancel: &cancel,
-        journal: &Quiet,
-        events: &Quiet,
-    };
+    let cx = effect_cx(owner, &cancel);
     let mut out = Vec::new();
     for (action, step) in actions.iter().zip(session.ensure(&cx, actions).await) {
         let mut step = step;
@@ -124,14 +121,7 @@ async fn ensure(session: &dyn Session, owner: &Owner, actions: &[ResolvedAction]
 
 async fn delete(session: &dyn Session, owner: &Owner, records: &[RecordedAction]) -> Vec<Result<Step, CapabilityError>> {
     let cancel = Cancel::default();
-    let cx = EffectCx {
-        owner,
-        fence: Fence(1),
-        deadline: Instant::now() + Duration::from_secs(30),
-        cancel: &cancel,
-        journal: &Quiet,
-        events: &Quiet,
-    };
+    let cx = effect_cx(owner, &cancel);
     session.delete(&cx, records).await
 }
 
@@ -191,16 +181,8 @@ pub async fn check(executor: &dyn Executor, settings: &ConnectionSettings) {
         replace: false,
     };
     let cancel = Cancel::default();
-    let ask = |owner| EffectCx {
-        owner,
-        fence: Fence(1),
-        deadline: Instant::now() + Duration::from_secs(30),
-        cancel: &cancel,
-        journal: &Quiet,
-        events: &Quiet,
-    };
-    assert!(session.preflight(&ask(&us), &[preflight(action("a", "9"))]).await.iter().all(Result::is_ok));
-    let refused = session.preflight(&ask(&others), &[preflight(action("a", "9"))]).await;
+    assert!(session.preflight(&effect_cx(&us, &cancel), &[preflight(action("a", "9"))]).await.iter().all(Result::is_ok));
+    let refused = session.preflight(&effect_cx(&others, &cancel), &[preflight(action("a", "9"))]).await;
     assert!(refused[0].as_ref().is_err_and(|error| error.kind == CapabilityErrorKind::Conflict && error.message.contains("ours")));
 
     // Someone else's is refused with whose it is, and stays.

@@ -64,10 +64,14 @@ fn the_contract_of_every_sink() {
     scene.kubectl(&["delete", "namespace", "shop-dev", "--wait=false"]).unwrap();
 }
 
+/// The workload without its resource.
+fn alone() -> String {
+    WEB.replace("resources:\n  cache: { type: redis }\n", "").replace("PASSWORD: \"${resources.cache.password}\", ", "")
+}
+
+/// The same, playing a scene.
 fn with_scene(scene: &str) -> String {
-    WEB.replace("metadata: { name: web }", &format!("metadata: {{ name: web, annotations: {{ windlass.test/scene: {scene} }} }}"))
-        .replace("resources:\n  cache: { type: redis }\n", "")
-        .replace("PASSWORD: \"${resources.cache.password}\", ", "")
+    alone().replace("metadata: { name: web }", &format!("metadata: {{ name: web, annotations: {{ windlass.test/scene: {scene} }} }}"))
 }
 
 #[test]
@@ -82,7 +86,7 @@ fn failures_are_told_with_container_and_reason() {
         assert_eq!(failed.code, 1, "{}", failed.err);
         assert!(failed.err.contains(wanted), "{}", failed.err);
         // Mended: the new pods count, not the old ones.
-        scene.folder.write("app/web.score.yaml", &with_scene("none").replace(", annotations: { windlass.test/scene: none }", ""));
+        scene.folder.write("app/web.score.yaml", &alone());
         scene.folder.ok("deploy app -e dev --yes");
         scene.folder.ok("destroy -e dev --yes");
     }
@@ -104,7 +108,7 @@ fn what_takes_long_goes_on_after_the_time_is_up() {
 #[test]
 fn strangers_objects_stay() {
     let scene = Scene::new("strangers");
-    scene.folder.write("app/web.score.yaml", &with_scene("none").replace(", annotations: { windlass.test/scene: none }", ""));
+    scene.folder.write("app/web.score.yaml", &alone());
     scene.kubectl(&["create", "namespace", &scene.namespace]).unwrap();
     let refused = scene.folder.run("deploy app -e dev --create-env development --yes");
     assert_eq!(refused.code, 1);
@@ -112,12 +116,7 @@ fn strangers_objects_stay() {
     scene.folder.ok(&format!("deploy app -e dev --yes --take-ownership Namespace/{}", scene.namespace));
     // Argo CD's stay its own, even over our mark.
     scene.kubectl(&["-n", &scene.namespace, "annotate", "service/web", "argocd.argoproj.io/tracking-id=shop:/Service:x/web"]).unwrap();
-    scene.folder.write(
-        "app/web.score.yaml",
-        &WEB.replace("port: 80,", "port: 81,")
-            .replace("resources:\n  cache: { type: redis }\n", "")
-            .replace("PASSWORD: \"${resources.cache.password}\", ", ""),
-    );
+    scene.folder.write("app/web.score.yaml", &alone().replace("port: 80,", "port: 81,"));
     let refused = scene.folder.run("deploy app -e dev --yes");
     assert!(refused.err.contains("it belongs to Argo CD (application `shop`)"), "{}", refused.err);
     assert_eq!(scene.get("service/web")["spec"]["ports"][0]["port"], 80, "nothing was changed");
@@ -160,7 +159,7 @@ fn drift_of_ours_is_named_and_healed() {
 #[test]
 fn conflicts_name_the_other_manager() {
     let scene = Scene::new("conflict");
-    let web = with_scene("none").replace(", annotations: { windlass.test/scene: none }", "");
+    let web = alone();
     scene.folder.write("app/web.score.yaml", &web);
     scene.folder.ok("deploy app -e dev --create-env development --yes");
     scene.kubectl(&["-n", &scene.namespace, "set", "env", "deployment/web", "LEVEL=theirs"]).unwrap();
@@ -255,7 +254,7 @@ fn ctrl_c_stops_between_actions_and_the_next_deploy_goes_on() {
     Folder::interrupt(&child);
     Folder::interrupt(&child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    scene.folder.write("app/web.score.yaml", &with_scene("none").replace(", annotations: { windlass.test/scene: none }", ""));
+    scene.folder.write("app/web.score.yaml", &alone());
     scene.folder.ok("deploy app -e dev --yes");
     scene.folder.ok("destroy -e dev --yes");
 }
@@ -265,7 +264,7 @@ fn the_permissions_that_we_publish_are_enough_and_needed() {
     let shared = Shared::find().unwrap();
     let permissions = std::fs::read_to_string(windlass_suite::binary::root().join("examples/cluster/permissions.yaml")).unwrap();
     shared.kubectl(&["apply", "-f", "-"], Some(&permissions)).unwrap();
-    let plain = with_scene("none").replace(", annotations: { windlass.test/scene: none }", "");
+    let plain = alone();
     // A user who may do nothing is told what is missing.
     let limited = Scene::with_connection("rbac", &format!("kubeconfig: {{ file: {} }}", shared.limited_kubeconfig().display()));
     limited.folder.write("app/web.score.yaml", &plain);
@@ -287,7 +286,7 @@ fn kubeconfigs_that_name_programs_are_refused() {
     let shared = Shared::find().unwrap();
     let text = std::fs::read_to_string(shared.kubeconfig()).unwrap();
     let scene = Scene::with_connection("exec", "kubeconfig: { env: EXEC_KUBECONFIG }");
-    scene.folder.write("app/web.score.yaml", &with_scene("none").replace(", annotations: { windlass.test/scene: none }", ""));
+    scene.folder.write("app/web.score.yaml", &alone());
     let exec = text.replace(
         "user: { token: test-administrator }",
         "user: { exec: { apiVersion: client.authentication.k8s.io/v1, command: touch, args: [ran], interactiveMode: Never } }",
@@ -309,7 +308,7 @@ fn every_workload_gets_what_its_environment_type_appends() {
         + "---\napiVersion: windlass.dev/v1alpha1\nkind: EnvironmentType\nmetadata: { name: development }\nspec:\n  dataLoss: allow\n  workloadStages:\n    - { name: apm, driver: { builtin: observability }, inputs: { datadog: { admission: true }, opentelemetry: { inject: java } } }\n    - { name: vault, driver: { builtin: vault-sidecar }, inputs: { role: \"{application}-{workload}\", secrets: { db: \"kv/{environment}/db\" } } }\n";
     scene.folder.write("platform/connection.yaml", &platform);
     scene.folder.ok("platform apply platform");
-    scene.folder.write("app/web.score.yaml", &with_scene("none").replace(", annotations: { windlass.test/scene: none }", ""));
+    scene.folder.write("app/web.score.yaml", &alone());
     scene.folder.ok("deploy app -e dev --create-env development --yes");
     let pod = scene.get("deployment/web")["spec"]["template"]["metadata"].clone();
     assert_eq!(pod["labels"]["tags.datadoghq.com/service"], "web");
@@ -399,7 +398,7 @@ fn routes_wait_for_every_parent() {
 #[test]
 fn a_quota_that_is_used_up_is_named() {
     let scene = Scene::new("quota");
-    let web = with_scene("none").replace(", annotations: { windlass.test/scene: none }", "");
+    let web = alone();
     scene.folder.write("app/web.score.yaml", &web);
     scene.folder.ok("deploy app -e dev --create-env development --yes");
     scene.kubectl(&["-n", &scene.namespace, "create", "quota", "small", "--hard=pods=1"]).unwrap();

@@ -12,7 +12,7 @@ use super::{ClusterSession, is_other_object, lock, not_ours, text, wait::Waited}
 use crate::{
     api::{ApplyOptions, Failure},
     fields, marks,
-    resource::Place,
+    resource::{Place, Resource},
 };
 
 /// Writes what is sent: marked, with `data` in the place of `stringData`, tied to the object that we know.
@@ -31,11 +31,15 @@ pub(crate) fn body(spec: &Value, owner: &Owner, uid: Option<&str>) -> Value {
         && let Value::Object(data) = fields.entry("data").or_insert_with(|| Value::Object(Map::new()))
     {
         for (key, value) in plain {
-            let bytes = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            data.insert(key, json!(base64::engine::general_purpose::STANDARD.encode(bytes)));
+            data.insert(key, json!(base64::engine::general_purpose::STANDARD.encode(plain_text(&value))));
         }
     }
     body
+}
+
+/// Text as it is, everything else as JSON.
+fn plain_text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// What the record keeps to find an object again, and to tell whether it is as it was left.
@@ -50,8 +54,7 @@ pub(crate) fn outputs(live: &Value, wanted: &[WantedOutput]) -> Option<Observed>
     for WantedOutput { name, secret } in wanted {
         let value = live.pointer(name).filter(|value| !value.is_null())?;
         if *secret {
-            let plain = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            observed.secret_outputs.insert(name.clone(), Secret::new(plain));
+            observed.secret_outputs.insert(name.clone(), Secret::new(plain_text(value)));
         } else {
             observed.outputs.insert(name.clone(), value.clone());
         }
@@ -84,12 +87,7 @@ impl ClusterSession {
         let uid = self.claim(cx, place, action.insistence)?;
         let is_new_namespace = || async {
             let namespace = Place {
-                resource: crate::resource::Resource {
-                    api_version: "v1".into(),
-                    kind: "Namespace".into(),
-                    plural: "namespaces".into(),
-                    is_namespaced: false,
-                },
+                resource: Resource::core("Namespace", "namespaces", false),
                 namespace: String::new(),
                 name: place.namespace.clone(),
             };

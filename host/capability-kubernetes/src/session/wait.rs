@@ -17,7 +17,7 @@ use super::{
     lock, text,
 };
 use crate::{
-    marks::{LABEL_OWNER, owner_label},
+    marks,
     resource::{JSON, Place, Resource},
     trouble,
     watch::Watch,
@@ -130,8 +130,7 @@ impl ClusterSession {
     }
 
     async fn look(&self, cx: &EffectCx<'_>, waited: &Waited) -> Result<Look, CapabilityError> {
-        let selector = format!("{}%3D{}", LABEL_OWNER.replace('/', "%2F"), owner_label(cx.owner));
-        let watch = self.watch(&waited.place.resource, &waited.place.namespace, &selector);
+        let watch = self.watch(&waited.place.resource, &waited.place.namespace, marks::selector(cx.owner));
         let age_ms = u128::from(now_ms().saturating_sub(waited.since_ms));
         let live = match watch.object(&waited.place.name) {
             Some(live) => live,
@@ -173,15 +172,15 @@ impl ClusterSession {
         Ok(Look::Waiting(why))
     }
 
-    fn watch(&self, resource: &Resource, namespace: &str, selector: &str) -> Arc<Watch> {
+    fn watch(&self, resource: &Resource, namespace: &str, selector: String) -> Arc<Watch> {
         let mut watches = lock(&self.watches);
-        let start = || Arc::new(Watch::start(Arc::clone(&self.api), resource, namespace, selector, Arc::clone(&self.news)));
-        Arc::clone(watches.entry((resource.clone(), namespace.to_owned())).or_insert_with(start))
+        let entry = watches.entry((resource.clone(), namespace.to_owned(), selector.clone()));
+        let start = || Arc::new(Watch::start(Arc::clone(&self.api), resource, namespace, &selector, Arc::clone(&self.news)));
+        Arc::clone(entry.or_insert_with(start))
     }
 
     fn pods(&self, namespace: &str) -> Arc<Watch> {
-        let pods = Resource { api_version: "v1".into(), kind: "Pod".into(), plural: "pods".into(), is_namespaced: true };
-        self.watch(&pods, namespace, "")
+        self.watch(&Resource::core("Pod", "pods", true), namespace, String::new())
     }
 
     /// Says why something will not be ready, with everything that helps.
