@@ -5,11 +5,15 @@ use std::{env, fmt::Write as _, fs, path::PathBuf};
 use sha2::{Digest, Sha256};
 
 /// The drivers that the binary embeds.
-const BUILT_IN: [&str; 10] = [
+const BUILT_IN: [&str; 14] = [
+    "dns-route53",
     "dns-static",
     "kubernetes-namespace",
+    "mysql-rds",
     "observability",
     "postgres",
+    "postgres-database",
+    "postgres-rds",
     "redis",
     "route",
     "template",

@@ -38,7 +38,7 @@ impl Planner for ObjectsPlanner {
         &DESCRIPTOR
     }
 
-    fn normalise(&self, spec: Value, authority: &Authority, context: &SpecContext) -> Value {
+    fn normalise(&self, _: &str, spec: Value, authority: &Authority, context: &SpecContext) -> Value {
         manifest::normalise(spec, context.namespace.as_deref(), &declared(authority))
     }
 

@@ -98,7 +98,7 @@ impl Planner for GeneratedPlanner {
         &DESCRIPTOR
     }
 
-    fn normalise(&self, spec: Value, _: &Authority, _: &SpecContext) -> Value {
+    fn normalise(&self, _: &str, spec: Value, _: &Authority, _: &SpecContext) -> Value {
         match Policy::parse(&spec) {
             Ok(Policy { length, alphabet }) => json!({ "length": length, "alphabet": alphabet }),
             Err(_) => spec,

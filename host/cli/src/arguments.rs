@@ -318,6 +318,15 @@ pub(crate) enum Command {
         #[command(flatten)]
         applying: Applying,
     },
+    /// Give a resource new credentials, roll what uses them, and end the old ones
+    Rotate {
+        /// The resource: `postgres#web.db`
+        resource: String,
+        #[command(flatten)]
+        environment: Environment,
+        #[command(flatten)]
+        applying: Applying,
+    },
     /// Secrets of an environment
     #[command(subcommand)]
     Secret(Secret),

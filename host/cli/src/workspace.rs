@@ -6,8 +6,14 @@ use std::{
     sync::Arc,
 };
 
+use windlass_capability_aws::{
+    Accounts, AwsOptions,
+    rds::{RdsExecutor, RdsPlanner},
+    route53::{Route53Executor, Route53Planner},
+};
 use windlass_capability_directory::{DirectoryExecutor, ObjectsPlanner};
 use windlass_capability_kubernetes::{ClusterOptions, KubernetesExecutor};
+use windlass_capability_postgres::{DatabasesPlanner, PostgresExecutor};
 use windlass_capability_secrets::{EmbeddedSecrets, GeneratedExecutor, GeneratedPlanner, Keyring};
 use windlass_document::{LoadedPlatform, load_platform};
 use windlass_engine::{
@@ -72,7 +78,13 @@ pub(crate) struct Planned {
 
 /// Returns the planners of this build.
 pub(crate) fn planners() -> Planners {
-    Planners::new([Arc::new(ObjectsPlanner) as Arc<dyn windlass_engine::planner::Planner>, Arc::new(GeneratedPlanner)])
+    Planners::new([
+        Arc::new(ObjectsPlanner) as Arc<dyn windlass_engine::planner::Planner>,
+        Arc::new(GeneratedPlanner),
+        Arc::new(DatabasesPlanner),
+        Arc::new(RdsPlanner),
+        Arc::new(Route53Planner),
+    ])
 }
 
 impl Planning {
@@ -170,6 +182,12 @@ pub(crate) fn located(diagnostics: Vec<Diagnostic>, provenance: &Provenance) -> 
     Failure { code: if policy { Code::Policy } else { Code::BadInput }, reason: Reason::Diagnostics(reason) }
 }
 
+/// Tests can't wait as long as a real instance takes: `WINDLASS_AWS_POLL_MS` shortens the pauses, in debug builds only.
+fn aws_options() -> AwsOptions {
+    let shortened = std::env::var("WINDLASS_AWS_POLL_MS").ok().filter(|_| cfg!(debug_assertions)).and_then(|text| text.parse().ok());
+    shortened.map_or_else(AwsOptions::default, |millis| AwsOptions { poll: std::time::Duration::from_millis(millis) })
+}
+
 fn code_cache() -> Option<PathBuf> {
     let base = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
@@ -201,12 +219,16 @@ impl Workspace {
 
     /// Returns the engine with everything that acts.
     pub(crate) fn engine(&self) -> Engine {
+        let accounts = Accounts::default();
         Engine {
             store: Arc::clone(&self.store),
             secrets: Arc::clone(&self.secrets),
             executors: vec![
                 Arc::new(DirectoryExecutor::new(&self.data)),
                 Arc::new(KubernetesExecutor::new(self.cluster_options)),
+                Arc::new(PostgresExecutor),
+                Arc::new(RdsExecutor::new(accounts.clone(), aws_options())),
+                Arc::new(Route53Executor::new(accounts)),
                 Arc::new(GeneratedExecutor::new(Arc::clone(&self.secrets))),
             ],
             authorize: Arc::new(AllowAll),

@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod authorize;
+pub mod credential;
 pub mod driver;
 pub mod explain;
 pub mod plan;
@@ -13,6 +14,7 @@ pub mod recorder;
 pub mod register;
 pub mod schema;
 pub mod session;
+pub mod spec;
 pub mod store;
 pub mod tokens;
 

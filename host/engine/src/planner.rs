@@ -13,8 +13,8 @@ use windlass_model::{
 pub trait Planner: Send + Sync {
     /// Describes the interface: the recorder is driven by this table.
     fn descriptor(&self) -> &'static CapabilityDescriptor;
-    /// Puts a spec into its one form: defaults that the context gives, no aliases.
-    fn normalise(&self, spec: Value, authority: &Authority, context: &SpecContext) -> Value;
+    /// Puts a spec into its one form: defaults that the context gives, no aliases, the resource's name where there are several.
+    fn normalise(&self, resource: &str, spec: Value, authority: &Authority, context: &SpecContext) -> Value;
     /// Checks a normalised spec: shape, policy, grant.
     fn check(&self, spec: &Value, authority: &Authority, context: &SpecContext) -> Vec<Diagnostic>;
     /// Returns what the system calls it; unique in its connection.
@@ -27,6 +27,14 @@ pub trait Planner: Send + Sync {
     fn open_only(&self, spec: &Value) -> Vec<&'static str>;
     /// Compares a recorded spec with a planned one.
     fn classify(&self, recorded: &Value, planned: &Value) -> Change;
+    /// Returns the JSON Schema of a resource's spec, where this build has one of its own.
+    fn schema(&self, _resource: &str) -> Option<Value> {
+        None
+    }
+    /// Tells whether a new version of a secret in the spec becomes the valid one without locking anybody out.
+    fn rotates(&self, _spec: &Value) -> bool {
+        false
+    }
     /// Orders actions that don't depend on each other; lower ones come first.
     fn rank(&self, spec: &Value) -> u16;
     /// Says what a method of a handle yields.

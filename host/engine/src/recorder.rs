@@ -119,7 +119,7 @@ impl Recorder {
             return Err(LimitReached { limit: "actions", value: limits::ACTIONS_MAX.to_string() });
         }
         let local = format!("{resource}/{name}");
-        let (spec, mut problems) = match self.stage(interface, &local, name, spec) {
+        let (spec, mut problems) = match self.stage(interface, resource, name, spec) {
             Ok((spec, problems)) => (spec, problems),
             Err(problem) => (Value::Null, vec![problem]),
         };
@@ -139,26 +139,25 @@ impl Recorder {
         self.diagnostics.extend(problems.into_iter().take(room));
     }
 
-    fn stage(&self, interface: &str, local: &str, name: &str, spec: &str) -> Result<(Value, Vec<Diagnostic>), Diagnostic> {
+    fn stage(&self, interface: &str, resource: &str, name: &str, spec: &str) -> Result<(Value, Vec<Diagnostic>), Diagnostic> {
         check_action_name(name)?;
         let value: Value =
             serde_json::from_str(spec).map_err(|error| Diagnostic::error("invalid-json", format!("the spec is no JSON: {error}")))?;
         windlass_model::canonical::check(&value).map_err(|error| Diagnostic::error("invalid-json", error.to_string()))?;
         let closed = self.tokens.close(value).map_err(|errors| token_problem(&errors))?;
-        Ok(self.admit(interface, local, closed))
+        Ok(self.admit(interface, resource, closed))
     }
 
     /// Normalises and checks a spec in plan JSON.
-    pub fn admit(&self, interface: &str, local: &str, spec: Value) -> (Value, Vec<Diagnostic>) {
+    pub fn admit(&self, interface: &str, resource: &str, spec: Value) -> (Value, Vec<Diagnostic>) {
         let (Some(planner), Some(authority), Some(context)) =
             (self.planners.get(interface), self.authorities.get(interface), self.contexts.get(interface))
         else {
             return (Value::Null, vec![Diagnostic::error("not-granted", format!("`{interface}` is not granted"))]);
         };
-        let spec = planner.normalise(spec, authority, context);
+        let spec = planner.normalise(resource, spec, authority, context);
         let mut problems = check_sealed(planner.as_ref(), &spec);
         problems.extend(planner.check(&spec, authority, context));
-        let _ = local;
         (spec, problems)
     }
 

@@ -80,6 +80,19 @@ pub trait Session: Send + Sync {
     async fn poll(&self, cx: &EffectCx<'_>, tickets: &[Ticket]) -> Vec<Result<Step, CapabilityError>>;
     /// Takes things away that are ours; what is gone already is fine.
     async fn delete(&self, cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<Step, CapabilityError>>;
+    /// Ends what had to stay until everything else was ready; asked of what was observed as `unsettled`.
+    async fn settle(&self, _cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<Observed, CapabilityError>> {
+        let known = |action: &RecordedAction| {
+            Ok(Observed { handle: action.handle.clone(), outputs: action.outputs.clone(), ..Observed::default() })
+        };
+        actions.iter().map(known).collect()
+    }
+    /// Takes our mark from things and leaves them as they are; what is gone already is fine.
+    async fn release(&self, _cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<(), CapabilityError>> {
+        let refuse =
+            |_: &RecordedAction| Err(CapabilityError::new(CapabilityErrorKind::Invalid, "this system can't let go of what it made"));
+        actions.iter().map(refuse).collect()
+    }
     /// Lists everything with our mark.
     async fn list_ours(&self, owner: &Owner) -> Result<Vec<Observation>, CapabilityError>;
 }
@@ -169,6 +182,8 @@ pub struct ResolvedAction {
     pub identity: String,
     /// What must be.
     pub spec: Value,
+    /// Versions of the secrets that are in it, by label.
+    pub versions: BTreeMap<String, u64>,
     /// What is recorded of it.
     pub recorded: Option<RecordedAction>,
     /// What happens where somebody else stands in the way.
@@ -259,6 +274,8 @@ pub struct Observed {
     pub secret_outputs: BTreeMap<String, Secret>,
     /// Whether something was sent at all.
     pub changed: bool,
+    /// Something of it ends only when everything else is ready: `settle` is to be called then.
+    pub unsettled: bool,
 }
 
 /// What an effect may know and use.

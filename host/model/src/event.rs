@@ -37,6 +37,8 @@ pub enum Verb {
     Rollback,
     /// Take everything away.
     Destroy,
+    /// Give a resource new credentials.
+    Rotate,
     /// Finish what was cut off.
     Resume,
     /// See what is.
@@ -54,6 +56,7 @@ impl fmt::Display for Verb {
             Self::Deploy => "deploy",
             Self::Rollback => "rollback",
             Self::Destroy => "destroy",
+            Self::Rotate => "rotate",
             Self::Resume => "resume",
             Self::Read => "read",
             Self::Platform => "platform",

@@ -1,5 +1,9 @@
 //! What the platform team writes: definitions, profiles, types, connections.
 
+mod connection;
+mod grant;
+mod layer;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -11,6 +15,10 @@ use crate::{
     key::ResourceKey,
     name::{ApplicationName, ClassName, DocumentName, EnvironmentName, EnvironmentTypeName, ResourceId, ResourceTypeName, WorkloadName},
 };
+
+pub use connection::*;
+pub use grant::*;
+pub use layer::*;
 
 /// The API version of platform documents and of the Application document.
 pub const API_VERSION: &str = "windlass.dev/v1alpha1";
@@ -87,75 +95,6 @@ pub enum OnRemove {
     Delete,
     /// They stay where they are and are attached again when the resource returns.
     Retain,
-}
-
-/// Permits a driver to use a capability.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Grant {
-    /// The imported interface: `windlass:kubernetes/objects`.
-    pub import: String,
-    /// Kubernetes kinds that may be staged: `v1/Secret`, or an object for kinds that Windlass does not know.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub kinds: Vec<KindGrant>,
-    /// Lifts single rules of the manifest policy.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub allow: Vec<PolicyException>,
-    /// Uses this connection instead of the matching one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub connection: Option<DocumentName>,
-}
-
-/// A Kubernetes kind of a grant.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum KindGrant {
-    /// `GROUP/VERSION/KIND` without the group for the core: `v1/Service`, `apps/v1/Deployment`.
-    Name(String),
-    /// A kind that is not in the built-in table.
-    Declared(DeclaredKind),
-}
-
-/// Describes a Kubernetes kind that Windlass does not know.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct DeclaredKind {
-    /// `example.com/v1`.
-    pub api_version: String,
-    /// `Widget`.
-    pub kind: String,
-    /// `widgets`.
-    pub plural: String,
-    /// Whether objects live in a namespace.
-    pub scope: Scope,
-    /// Pointers that may be read as non-secret through `field()`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub readable: Vec<String>,
-}
-
-/// Whether objects of a kind live in a namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-pub enum Scope {
-    /// In a namespace.
-    Namespaced,
-    /// In the whole cluster.
-    Cluster,
-}
-
-/// A rule of the manifest policy that a grant lifts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum PolicyException {
-    /// Cluster-scoped kinds among the granted ones.
-    ClusterScoped,
-    /// Namespaces other than the environment's.
-    ForeignNamespaces,
-    /// Pods that share the host's namespaces, mount its paths or run privileged.
-    PrivilegedPods,
-    /// Roles and bindings.
-    Rbac,
-    /// Secrets of type service-account-token.
-    TokenSecrets,
 }
 
 /// Needs another resource: an edge from the definition's node to it.
@@ -299,155 +238,6 @@ pub struct EnvironmentTypeSpec {
     pub workload_stages: Vec<Stage>,
 }
 
-/// Named access to one real system for one capability.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ConnectionSpec {
-    /// Where it applies: any of these rules; everywhere if there is none.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub r#match: Vec<MatchRule>,
-    /// What kind of system it is.
-    pub capability: ConnectionCapability,
-    /// The settings of a folder of manifests.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub directory: Option<DirectorySettings>,
-    /// The settings of a cluster.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kubernetes: Option<KubernetesSettings>,
-}
-
-/// The kinds of systems that this build knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum ConnectionCapability {
-    /// A folder of manifests.
-    Directory,
-    /// A Kubernetes cluster.
-    Kubernetes,
-    /// The embedded, encrypted store of secrets.
-    Secrets,
-}
-
-impl ConnectionSpec {
-    /// Returns the system with its settings.
-    #[must_use]
-    pub fn settings(&self) -> ConnectionSettings {
-        match self.capability {
-            ConnectionCapability::Directory => ConnectionSettings::Directory { directory: self.directory.clone().unwrap_or_default() },
-            ConnectionCapability::Kubernetes => ConnectionSettings::Kubernetes { kubernetes: self.kubernetes.clone().unwrap_or_default() },
-            ConnectionCapability::Secrets => ConnectionSettings::Secrets {},
-        }
-    }
-}
-
-/// The system behind a connection, without credentials: what is recorded with every action.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "capability", rename_all = "camelCase")]
-pub enum ConnectionSettings {
-    /// A folder of manifests.
-    Directory {
-        /// Its settings.
-        #[serde(default)]
-        directory: DirectorySettings,
-    },
-    /// A Kubernetes cluster.
-    Kubernetes {
-        /// Its settings.
-        kubernetes: KubernetesSettings,
-    },
-    /// The embedded, encrypted store of secrets.
-    Secrets {},
-}
-
-impl ConnectionSettings {
-    /// Returns the family: what one environment has one connection of.
-    #[must_use]
-    pub fn family(&self) -> Family {
-        match self {
-            Self::Directory { .. } | Self::Kubernetes { .. } => Family::Kubernetes,
-            Self::Secrets {} => Family::Secrets,
-        }
-    }
-
-    /// Returns the kind: which executor opens it.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Directory { .. } => "directory",
-            Self::Kubernetes { .. } => "kubernetes",
-            Self::Secrets {} => "secrets",
-        }
-    }
-}
-
-/// Groups connections of which an environment has one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Family {
-    /// Where Kubernetes objects go.
-    Kubernetes,
-    /// Where secrets are kept.
-    Secrets,
-}
-
-/// How Secrets are written to a folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum SecretFiles {
-    /// With their values.
-    Plain,
-    /// Not at all: somebody else brings them.
-    Omit,
-}
-
-/// A folder of manifests.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct DirectorySettings {
-    /// The folder, relative to the data folder; `${application}` and `${environment}` stand for the names.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-    /// How Secrets are written; `plain` outside a Git tree and `omit` inside one if nothing is said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secrets: Option<SecretFiles>,
-}
-
-/// A Kubernetes cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct KubernetesSettings {
-    /// Where the kubeconfig is; inside the cluster if nothing is said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kubeconfig: Option<Reference>,
-    /// The context of the kubeconfig, its current one if nothing is said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub context: Option<String>,
-    /// Acts as somebody else: an account of each environment, with no more than it needs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub impersonate: Option<Impersonation>,
-}
-
-/// As whom requests are made; `${application}` and `${environment}` stand for the names.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Impersonation {
-    /// `system:serviceaccount:NAMESPACE:NAME`, or a user.
-    pub user: String,
-    /// Further groups.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub groups: Vec<String>,
-}
-
-/// Where a credential is read from when a plan is applied.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub enum Reference {
-    /// An environment variable of the host.
-    Env(String),
-    /// A file on the host.
-    File(String),
-}
-
 /// The contract of a resource type.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -563,42 +353,6 @@ impl Platform {
             && self.environment_types.is_empty()
             && self.connections.is_empty()
             && self.resource_types.is_empty()
-    }
-}
-
-/// Where a platform document comes from, strongest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum LayerName {
-    /// `--platform DIR`.
-    Given,
-    /// `windlass platform apply`.
-    Stored,
-    /// The binary.
-    BuiltIn,
-}
-
-impl LayerName {
-    /// Names the layer for a person.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Given => "--platform",
-            Self::Stored => "stored",
-            Self::BuiltIn => "built-in",
-        }
-    }
-}
-
-/// The layers of a platform, strongest first.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Layers(pub Vec<(LayerName, std::sync::Arc<Platform>)>);
-
-impl Layers {
-    /// Visits the layers, strongest first.
-    pub fn iter(&self) -> impl Iterator<Item = (LayerName, &Platform)> {
-        self.0.iter().map(|(name, platform)| (*name, platform.as_ref()))
     }
 }
 

@@ -63,6 +63,9 @@ pub struct RecordedAction {
     /// What it yielded and is no secret.
     #[serde(default)]
     pub outputs: Map<String, Value>,
+    /// Something of it is to end when everything else is ready.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unsettled: bool,
     /// How far it is.
     pub status: Status,
     /// What it depends on: deleted in reverse.

@@ -73,6 +73,7 @@ fn slim(event: &Event) -> Event {
             mac: action.mac.clone(),
             handle: serde_json::Value::Null,
             outputs: action.outputs.clone(),
+            unsettled: action.unsettled,
             status: action.status,
             depends_on: Vec::new(),
             rank: action.rank,

@@ -30,6 +30,7 @@ fn action(name: &str, status: Status) -> RecordedAction {
         mac: None,
         handle: serde_json::Value::Null,
         outputs: serde_json::Map::new(),
+        unsettled: false,
         status,
         depends_on: Vec::new(),
         rank: 20,

@@ -3,13 +3,18 @@
 #[cfg(target_arch = "wasm32")]
 pub(crate) mod imports {
     wit_bindgen::generate!({
-        path: ["wit/driver", "wit/kubernetes", "wit/secrets"],
+        path: ["wit/driver", "wit/kubernetes", "wit/secrets", "wit/postgres", "wit/aws", "wit/terraform"],
         inline: "
             package windlass:sdk-imports;
             world imports {
                 import windlass:driver/sealed@0.1.0;
                 import windlass:kubernetes/objects@0.1.0;
                 import windlass:secrets/generated@0.1.0;
+                import windlass:secrets/external@0.1.0;
+                import windlass:postgres/databases@0.1.0;
+                import windlass:aws/rds@0.1.0;
+                import windlass:aws/route53@0.1.0;
+                import windlass:terraform/modules@0.1.0;
             }
         ",
         world: "windlass:sdk-imports/imports",

@@ -196,7 +196,14 @@ impl Recorder for MemoryRecorder {
         if method == "action" {
             return action.id;
         }
-        let secret = action.interface == "windlass:secrets/generated" || action.spec.get("kind").and_then(Value::as_str) == Some("Secret");
+        let secret = match action.interface.as_str() {
+            "windlass:secrets/generated" | "windlass:secrets/external" => method != "path",
+            "windlass:terraform/modules" => {
+                let output = argument.and_then(|name| action.spec.get("outputs")?.get(name));
+                output.and_then(|output| output.get("sensitive")).and_then(Value::as_bool).unwrap_or_default()
+            }
+            _ => action.spec.get("kind").and_then(Value::as_str) == Some("Secret"),
+        };
         let label = argument.map_or_else(|| format!("{}.{method}", action.id), |argument| format!("{}.{method}({argument})", action.id));
         log.token(secret, label)
     }

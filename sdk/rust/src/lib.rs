@@ -1,7 +1,7 @@
 //! Write Windlass drivers in Rust.
 //!
 //! A driver is a pure function: it gets a request and answers with outputs or manifests. What should
-//! exist in the world it stages through handles ([`kubernetes::Object`], [`secrets::Generated`]);
+//! exist in the world it stages through handles ([`kubernetes::Object`], [`secrets::Generated`], [`postgres::Database`], …);
 //! making a handle creates nothing, it adds an action to the plan. The component imports only the
 //! capabilities that its code uses, so its import section is the list of what it may ask for.
 //!
@@ -39,12 +39,15 @@
 //! assert_eq!(outcome.outputs["url"], "https://shop.example");
 //! ```
 
+pub mod aws;
 pub mod diagnostic;
 pub mod kubernetes;
 pub mod names;
+pub mod postgres;
 pub mod resource;
 pub mod sealed;
 pub mod secrets;
+pub mod terraform;
 pub mod workload;
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -58,6 +61,7 @@ pub mod recorder;
 pub mod export;
 
 mod bindings;
+mod handle;
 
 #[cfg(all(target_arch = "wasm32", feature = "heap"))]
 mod heap;

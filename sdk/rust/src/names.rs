@@ -13,6 +13,11 @@ pub const NAME_CHARS_MAX: usize = 63;
 
 /// Joins parts to a name.
 pub fn name(parts: &[&str]) -> String {
+    name_within(parts, NAME_CHARS_MAX)
+}
+
+/// Joins parts to a name of at most so many characters; 16 or more.
+pub fn name_within(parts: &[&str], chars_max: usize) -> String {
     let joined = parts.join("-");
     let mut clean: String = joined.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
     // A dot is the ordinary separator of private ids (`web.db`): turning it into `-` alone adds no hash.
@@ -20,10 +25,10 @@ pub fn name(parts: &[&str]) -> String {
         joined.chars().any(|c| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.')) || joined.matches('.').count() > 1;
     let trimmed = clean.trim_matches('-').len() != clean.len();
     clean = clean.trim_matches('-').to_owned();
-    if changed || trimmed || clean.len() > NAME_CHARS_MAX || clean.is_empty() {
+    if changed || trimmed || clean.len() > chars_max || clean.is_empty() {
         let digest = Sha256::digest(joined.as_bytes());
         let hash: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-        clean.truncate(NAME_CHARS_MAX - 1 - hash.len());
+        clean.truncate(chars_max - 1 - hash.len());
         let clean = clean.trim_matches('-');
         return if clean.is_empty() { format!("x-{hash}") } else { format!("{clean}-{hash}") };
     }

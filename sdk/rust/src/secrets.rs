@@ -1,9 +1,15 @@
-//! Secret values: `windlass:secrets/generated`.
+//! Secret values: `windlass:secrets/generated`, and those of other stores: `windlass:secrets/external`.
+
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use crate::sealed::Sealable;
+use crate::{
+    handle::{handle, ordered},
+    sealed::Sealable,
+};
 
 /// How a generated value looks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -20,7 +26,7 @@ pub struct Policy {
 
 /// A value made at apply, the same in every later deployment until it is rotated.
 #[derive(Debug)]
-pub struct Generated(handle::Handle);
+pub struct Generated(generated::Handle);
 
 impl Generated {
     /// Stages a value by the default policy; `name` is unique among the node's secrets.
@@ -30,52 +36,60 @@ impl Generated {
 
     /// Stages a value.
     pub fn with_policy(name: &str, policy: &Policy) -> Self {
-        Self(handle::Handle::new(name, &serde_json::to_string(policy).unwrap_or_default()))
+        Self(generated::Handle::new(name, &serde_json::to_string(policy).unwrap_or_default()))
     }
 
     /// Yields the value, as a secret.
     pub fn value(&self) -> Sealable {
         Sealable::new(self.0.value())
     }
-
-    /// Yields the action's id inside the node.
-    pub fn action(&self) -> String {
-        self.0.action()
-    }
-
-    /// Orders this value behind another action.
-    pub fn after(&self, action: &str) {
-        self.0.after(action);
-    }
 }
 
-#[cfg(target_arch = "wasm32")]
-mod handle {
-    pub(super) use crate::bindings::imports::windlass::secrets::generated::Secret as Handle;
-}
+/// A value that a store of somebody else holds already, read when a plan is applied: `windlass:secrets/external`.
+#[derive(Debug)]
+pub struct Lookup(lookup::Handle);
 
-#[cfg(not(target_arch = "wasm32"))]
-mod handle {
-    use crate::recorder::with;
+impl Lookup {
+    /// Stages the reading of a path, `MOUNT/PATH`; `name` is unique among the node's lookups.
+    pub fn new(name: &str, path: &str) -> Self {
+        Self(lookup::Handle::new(name, &json!({ "path": path }).to_string()))
+    }
 
-    #[derive(Debug)]
-    pub(super) struct Handle(u32);
-
-    impl Handle {
-        pub(super) fn new(name: &str, policy: &str) -> Self {
-            Self(with(|recorder| recorder.construct("windlass:secrets/generated", "secret", name, policy)))
-        }
-
-        pub(super) fn value(&self) -> String {
-            with(|recorder| recorder.method(self.0, "value", None))
-        }
-
-        pub(super) fn action(&self) -> String {
-            with(|recorder| recorder.method(self.0, "action", None))
-        }
-
-        pub(super) fn after(&self, action: &str) {
-            with(|recorder| recorder.after(self.0, action));
-        }
+    /// Yields a field of the value, as a secret.
+    pub fn field(&self, name: &str) -> Sealable {
+        Sealable::new(self.0.field(name))
     }
 }
+
+/// A value of ours, written for others to read: `windlass:secrets/external`.
+#[derive(Debug)]
+pub struct Entry(entry::Handle);
+
+impl Entry {
+    /// Stages the value at a path, `MOUNT/PATH`; `name` is unique among the node's entries.
+    pub fn new(name: &str, path: &str, data: &BTreeMap<String, Sealable>) -> Self {
+        Self(entry::Handle::new(name, &json!({ "path": path, "data": data }).to_string()))
+    }
+
+    /// Yields the path at which readers find it.
+    pub fn path(&self) -> Sealable {
+        Sealable::new(self.0.path())
+    }
+}
+
+handle!(
+    generated,
+    "windlass:secrets/generated",
+    "secret",
+    crate::bindings::imports::windlass::secrets::generated::Secret,
+    [value = "value"]
+);
+handle!(
+    lookup,
+    "windlass:secrets/external",
+    "lookup",
+    crate::bindings::imports::windlass::secrets::external::Lookup,
+    [field = "field"(name)]
+);
+handle!(entry, "windlass:secrets/external", "entry", crate::bindings::imports::windlass::secrets::external::Entry, [path = "path"]);
+ordered!(Generated, Lookup, Entry);

@@ -5,6 +5,7 @@
 
 mod binaries;
 mod processes;
+mod servers;
 
 use std::{
     fs,
@@ -17,6 +18,7 @@ use anyhow::{Context as _, Result, bail};
 
 pub use binaries::Binaries;
 use processes::{Process, free_port};
+pub use servers::{Postgres, SERVERS, Servers, SharedServers, Tools};
 
 /// The variable that names the folder of the cluster that a whole test run shares.
 pub const SHARED: &str = "WINDLASS_TEST_CLUSTER";

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     net::TcpListener,
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -16,6 +17,8 @@ pub(crate) struct Process {
     binary: PathBuf,
     arguments: Vec<String>,
     log: PathBuf,
+    /// Whose process it is; PostgreSQL refuses to run as root.
+    user: Option<u32>,
     child: Child,
 }
 
@@ -26,8 +29,13 @@ pub(crate) fn free_port() -> Result<u16> {
 
 impl Process {
     pub(crate) fn start(name: &str, binary: &Path, arguments: &[String], log: &Path) -> Result<Self> {
-        let child = spawn(name, binary, arguments, log)?;
-        Ok(Self { name: name.to_owned(), binary: binary.to_path_buf(), arguments: arguments.to_vec(), log: log.to_path_buf(), child })
+        Self::start_as(name, binary, arguments, log, None)
+    }
+
+    /// Starts it as another user.
+    pub(crate) fn start_as(name: &str, binary: &Path, arguments: &[String], log: &Path, user: Option<u32>) -> Result<Self> {
+        let child = spawn(name, binary, arguments, log, user)?;
+        Ok(Self { name: name.to_owned(), binary: binary.to_path_buf(), arguments: arguments.to_vec(), log: log.to_path_buf(), user, child })
     }
 
     pub(crate) fn is(&self, name: &str) -> bool {
@@ -53,7 +61,7 @@ impl Process {
 
     /// Starts it again, as it was.
     pub(crate) fn again(&mut self) -> Result<()> {
-        self.child = spawn(&self.name, &self.binary, &self.arguments, &self.log)?;
+        self.child = spawn(&self.name, &self.binary, &self.arguments, &self.log, self.user)?;
         Ok(())
     }
 }
@@ -64,9 +72,13 @@ impl Drop for Process {
     }
 }
 
-fn spawn(name: &str, binary: &Path, arguments: &[String], log: &Path) -> Result<Child> {
+fn spawn(name: &str, binary: &Path, arguments: &[String], log: &Path, user: Option<u32>) -> Result<Child> {
     let log = File::options().create(true).append(true).open(log)?;
-    Command::new(binary)
+    let mut command = Command::new(binary);
+    if let Some(user) = user {
+        command.uid(user).gid(user);
+    }
+    command
         .args(arguments)
         // Nothing of the caller's decides how a server of ours behaves.
         .env_clear()

@@ -110,6 +110,9 @@ impl Folder {
             .env_remove("WINDLASS_DATA_DIR")
             .env_remove("WINDLASS_KEY")
             .env("USER", "tester")
+            // Moto takes anything; nothing of the machine's is looked for.
+            .envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_EC2_METADATA_DISABLED", "true")])
+            .envs([("AWS_CONFIG_FILE", "/dev/null"), ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"), ("WINDLASS_AWS_POLL_MS", "100")])
             .env("NO_COLOR", "1");
         command
     }

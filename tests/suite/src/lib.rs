@@ -1,7 +1,9 @@
 //! What the tests of the whole share: a planning world from texts, the binary, the fake capability and
 //! the contract that every capability passes.
 
+pub mod aws;
 pub mod binary;
+pub mod cloud;
 pub mod cluster;
 pub mod contract;
 pub mod memory;

@@ -101,7 +101,11 @@ fn arrows_point_down_the_table() {
             // Each of these libraries has one home.
             for (library, homes) in [
                 ("wasmtime", &["windlass-runtime"][..]),
-                ("sqlx", &["windlass-store"]),
+                ("sqlx", &["windlass-store", "windlass-capability-postgres"]),
+                ("kube", &["windlass-capability-kubernetes", "windlass-suite", "windlass-bench"]),
+                ("aws-config", &["windlass-capability-aws", "windlass-suite"]),
+                ("aws-sdk-rds", &["windlass-capability-aws", "windlass-suite"]),
+                ("aws-sdk-route53", &["windlass-capability-aws", "windlass-suite"]),
                 ("clap", &["windlass-cli"]),
                 ("miette", &["windlass-cli"]),
                 ("aes-gcm-siv", &["windlass-capability-secrets"]),

@@ -14,7 +14,7 @@ const HELP: &str = "\
 cargo xtask demo               prepares everything and runs the main job on the embedded default
 cargo xtask demo --cluster     the same on a Kubernetes API server: on yours if KUBECONFIG is set
 cargo xtask test [FILTER…]     prepares everything and runs all tests
-cargo xtask cluster            starts the cluster of the tests and keeps it until Enter is pressed
+cargo xtask cluster            starts the servers of the tests and keeps them until Enter is pressed
 cargo xtask bench [NAME…]      measures and prints the table
 cargo xtask components         builds the Wasm components of drivers, examples and hostile guests
 cargo xtask wit --freeze       writes the hashes of new WIT packages (released ones never change)
@@ -56,14 +56,26 @@ fn run(words: &[&str]) -> Result<()> {
         ["test", filter @ ..] => {
             // First, with nothing heavy beside it: the compiler of the API server wants the whole machine.
             let servers = servers(&place)?;
+            let tools = windlass_cluster::Tools::prepare(&place::cache()?)?;
             components::build_all(&place)?;
             lint(&place)?;
-            test(&place, &servers, filter)
+            test(&place, &servers, &tools, filter)
         }
         ["cluster"] => {
             let cluster = cluster(&place, &servers(&place)?, "cluster")?;
-            println!("export KUBECONFIG={0}/kubeconfig {1}={0}", cluster.folder().display(), windlass_cluster::SHARED);
-            eprintln!("xtask: press Enter to stop it");
+            let folder = place.target.join("servers");
+            if folder.exists() {
+                std::fs::remove_dir_all(&folder)?;
+            }
+            let beside = windlass_cluster::Servers::start(&windlass_cluster::Tools::prepare(&place::cache()?)?, &folder)?;
+            println!(
+                "export KUBECONFIG={0}/kubeconfig {1}={0} {2}={3}",
+                cluster.folder().display(),
+                windlass_cluster::SHARED,
+                windlass_cluster::SERVERS,
+                beside.folder().display()
+            );
+            eprintln!("xtask: press Enter to stop them");
             std::io::stdin().read_line(&mut String::new())?;
             Ok(())
         }
@@ -117,13 +129,18 @@ fn cluster(place: &place::Place, servers: &Binaries, name: &str) -> Result<Clust
 }
 
 /// Runs every test of the workspace; the tests' processes find binary, components and cluster by environment variables.
-fn test(place: &place::Place, servers: &Binaries, filter: &[&str]) -> Result<()> {
+fn test(place: &place::Place, servers: &Binaries, tools: &windlass_cluster::Tools, filter: &[&str]) -> Result<()> {
     place.cargo(&["build", "--workspace", "--bin", "windlass"])?;
     let cluster = cluster(place, servers, "test-cluster")?;
+    let folder = place.target.join("test-servers");
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    let beside = windlass_cluster::Servers::start(tools, &folder)?;
     let mut command = place.cargo_command();
     command.args(["test", "--workspace", "--no-fail-fast"]).args(filter);
     command.env("WINDLASS_BIN", place.target.join("debug/windlass")).env("WINDLASS_COMPONENTS", place.components());
-    command.env(windlass_cluster::SHARED, cluster.folder());
+    command.env(windlass_cluster::SHARED, cluster.folder()).env(windlass_cluster::SERVERS, beside.folder());
     place::succeed(&mut command).context("tests failed")
 }
 

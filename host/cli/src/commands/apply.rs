@@ -40,7 +40,7 @@ pub(crate) async fn deploy(
         None => plan_path(&workspace, path, planning).await?,
     };
     let request = workspace.request(&planned, Verb::Deploy, applying, None)?;
-    go(&workspace, &planned.plan, &request, applying, format).await
+    ask_and_go(&workspace, &planned.plan, &request, applying, format).await
 }
 
 /// Applies a plan file exactly, or says what has moved.
@@ -165,7 +165,7 @@ pub(crate) async fn rollback(
         target.number
     ));
     let request = workspace.request(&planned, Verb::Rollback, applying, Some(target.number))?;
-    go(&workspace, &planned.plan, &request, applying, Format::Text).await
+    ask_and_go(&workspace, &planned.plan, &request, applying, Format::Text).await
 }
 
 /// Definitions, profiles, types and components from then; connections and environment types from now.
@@ -198,15 +198,20 @@ pub(crate) async fn destroy(global: &Global, environment: &Environment, applying
     let key = workspace.find(environment).await?;
     let planned = plan_destroy(&workspace, &key).await?;
     let request = workspace.request(&planned, Verb::Destroy, applying, None)?;
-    go(&workspace, &planned.plan, &request, applying, Format::Text).await
+    ask_and_go(&workspace, &planned.plan, &request, applying, Format::Text).await
 }
 
 /// Shows, asks, applies.
-async fn go(workspace: &Workspace, plan: &Plan, request: &Request, applying: &Applying, format: Format) -> Result<Code, Failure> {
+async fn ask_and_go(workspace: &Workspace, plan: &Plan, request: &Request, applying: &Applying, format: Format) -> Result<Code, Failure> {
     show(plan, format)?;
     if plan.has_changes() {
         confirm(applying)?;
     }
+    go(workspace, plan, request).await
+}
+
+/// Applies.
+pub(crate) async fn go(workspace: &Workspace, plan: &Plan, request: &Request) -> Result<Code, Failure> {
     // Made now, not before: bad input leaves no empty environment behind.
     let key = EnvironmentKey { application: plan.application.clone(), environment: plan.environment.clone() };
     workspace.store.create_environment(&EnvironmentRecord { key: key.clone(), environment_type: plan.environment_type.clone() }).await?;
@@ -219,7 +224,7 @@ async fn go(workspace: &Workspace, plan: &Plan, request: &Request, applying: &Ap
     finish_outcome(&outcome, plan)
 }
 
-fn confirm(applying: &Applying) -> Result<(), Failure> {
+pub(crate) fn confirm(applying: &Applying) -> Result<(), Failure> {
     if applying.yes {
         return Ok(());
     }

@@ -24,6 +24,9 @@ pub(crate) fn schema(kind: &str) -> Result<Code, Failure> {
     if kind.eq_ignore_ascii_case(RESOLVED) {
         return resolved_workload();
     }
+    if let Some((package, resource)) = kind.split_once('/') {
+        return handle_schema(package, resource);
+    }
     let wanted = KINDS.iter().find(|known| known.eq_ignore_ascii_case(kind));
     match wanted.and_then(|kind| schema_of(kind)) {
         Some(schema) => {
@@ -36,6 +39,29 @@ pub(crate) fn schema(kind: &str) -> Result<Code, Failure> {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("kinds: {}", KINDS.join(", ")),
             }))
+        }
+    }
+}
+
+/// The schema of what drivers stage: `PACKAGE/RESOURCE`, as in `postgres/login`.
+fn handle_schema(package: &str, resource: &str) -> Result<Code, Failure> {
+    let planners = crate::workspace::planners();
+    let known: Vec<(String, serde_json::Value)> = planners
+        .descriptors()
+        .flat_map(|descriptor| descriptor.kinds.iter().map(move |kind| (descriptor.interface, kind.resource)))
+        .filter_map(|(interface, resource)| {
+            let package = interface.strip_prefix("windlass:")?.split('/').next()?;
+            Some((format!("{package}/{resource}"), planners.get(interface)?.schema(resource)?))
+        })
+        .collect();
+    match known.iter().find(|(name, _)| *name == format!("{package}/{resource}")) {
+        Some((_, schema)) => {
+            print::structured(crate::arguments::Format::Json, schema)?;
+            Ok(Code::Done)
+        }
+        None => {
+            let names: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
+            Err(Failure::usage(format!("there is no schema `{package}/{resource}`")).hint(format!("handles: {}", names.join(", "))))
         }
     }
 }

@@ -11,6 +11,7 @@ mod inspect;
 mod plan;
 mod platform;
 mod render;
+mod rotate;
 mod secret;
 mod worker;
 
@@ -61,6 +62,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Code, Failure> {
         Command::Explain { object, environment, output } => explain::explain(&global, &object, &environment, output.output).await,
         Command::Rollback { deployment, environment, applying } => apply::rollback(&global, &environment, deployment, &applying).await,
         Command::Destroy { environment, applying } => apply::destroy(&global, &environment, &applying).await,
+        Command::Rotate { resource, environment, applying } => rotate::rotate(&global, &resource, &environment, &applying).await,
         Command::Secret(command) => secret::run(&global, &command).await,
         Command::Driver(Driver::Inspect { file, output }) => driver::inspect(&file, output.output),
         Command::Completions { shell } => {
@@ -74,4 +76,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Code, Failure> {
         }
         Command::PlanWorker => worker::run(),
     }
+}
+
+/// Reads the address of a resource or workload.
+pub(crate) fn node(text: &str) -> Result<windlass_model::NodeKey, Failure> {
+    text.parse().map_err(|error| Failure::usage(format!("{error}")).hint("as in `postgres#web.db`; `windlass graph` shows the names"))
 }

@@ -78,12 +78,19 @@ pub(crate) async fn plan_path(workspace: &Workspace, path: &Path, planning: &Pla
     finish(workspace, input, provenance, given_platform)
 }
 
-/// Plans the removal of everything in an environment.
-pub(crate) async fn plan_destroy(workspace: &Workspace, key: &EnvironmentKey) -> Result<Planned, Failure> {
+/// Collects what the last deployment was made of, with today's platform.
+pub(crate) async fn again(workspace: &Workspace, key: &EnvironmentKey) -> Result<(windlass_engine::PlanInput, Provenance), Failure> {
     let state = workspace.state(key).await?;
-    let (layers, provenance) = workspace.layers(None).await?;
+    let (layers, mut provenance) = workspace.layers(None).await?;
     let model = match &state.last {
-        Some(last) => workspace.read("model", &last.model).await?,
+        Some(last) => {
+            let documents = workspace.store.documents_of(key, last.number).await?;
+            let before: Provenance = workspace.read("provenance", &documents.provenance).await?;
+            for (document, file) in before.0 {
+                provenance.0.entry(document).or_insert(file);
+            }
+            workspace.read("model", &last.model).await?
+        }
         None => Model {
             application: key.application.clone(),
             workloads: std::collections::BTreeMap::new(),
@@ -93,7 +100,12 @@ pub(crate) async fn plan_destroy(workspace: &Workspace, key: &EnvironmentKey) ->
         },
     };
     let environment_type = state.record.environment_type.clone();
-    let mut input = workspace.plan_input(key, &environment_type, Some(&state), model, layers).await?;
+    Ok((workspace.plan_input(key, &environment_type, Some(&state), model, layers).await?, provenance))
+}
+
+/// Plans the removal of everything in an environment.
+pub(crate) async fn plan_destroy(workspace: &Workspace, key: &EnvironmentKey) -> Result<Planned, Failure> {
+    let (mut input, provenance) = again(workspace, key).await?;
     input.destroy = true;
     finish(workspace, input, provenance, false)
 }

@@ -104,7 +104,7 @@ fn documents(layers: &Layers) -> Vec<(&'static str, String, LayerName, String, V
                 "Connection",
                 document.name().to_string(),
                 layer,
-                document.spec.settings().kind().to_owned(),
+                document.spec.settings().map_or("", |settings| settings.kind()).to_owned(),
                 value(serde_json::to_value(document)),
             ));
         }

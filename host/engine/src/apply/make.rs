@@ -203,6 +203,7 @@ impl Run<'_> {
                 id: action.id.clone(),
                 identity: action.identity.clone(),
                 spec,
+                versions: values::versions(&action.spec),
                 recorded: before,
                 insistence: self.insistence_in(action, pending),
                 outputs: self.wanted.get(&action.id).into_iter().flatten().cloned().collect(),
@@ -253,7 +254,13 @@ impl Run<'_> {
                     self.keep_secret_outputs(&record.id, &observed).await?;
                     pending.ranks.remove(&record.id);
                     self.waiting.remove(&record.id);
-                    done.push(RecordedAction { status: Status::Live, handle: observed.handle, outputs: observed.outputs, ..record });
+                    done.push(RecordedAction {
+                        status: Status::Live,
+                        handle: observed.handle,
+                        outputs: observed.outputs,
+                        unsettled: observed.unsettled,
+                        ..record
+                    });
                 }
                 Ok(Step::Waiting { ticket, note, .. }) => {
                     self.waiting.insert(record.id.clone(), Ticket { id: record.id.clone(), state: ticket.clone() });

@@ -5,6 +5,7 @@ mod make;
 mod order;
 mod remove;
 mod run;
+mod settle;
 mod values;
 mod wait;
 
@@ -175,7 +176,7 @@ impl Engine {
         let state = self.state(&environment).await?;
         check_basis(plan, &state)?;
         let under_way = state.last.as_ref().filter(|last| last.status == DeploymentStatus::Running);
-        if !plan.has_changes() && under_way.is_none() {
+        if !plan.has_changes() && under_way.is_none() && !settle::is_due(&state.recorded) {
             let mut run = Run::new(self, environment.clone(), request, state.clone());
             if run.all_intact().await? {
                 return Ok(Outcome::NothingToDo);

@@ -167,6 +167,7 @@ impl<'a> Run<'a> {
             mac: None,
             handle: before.map_or(Value::Null, |before| before.handle.clone()),
             outputs: before.map(|before| before.outputs.clone()).unwrap_or_default(),
+            unsettled: before.is_some_and(|before| before.unsettled),
             status,
             depends_on: self.needs.get(&action.id).into_iter().flatten().cloned().collect(),
             rank: action.rank,
@@ -234,14 +235,17 @@ impl<'a> Run<'a> {
         EffectCx { owner: &self.owner, fence: self.fence, deadline, cancel, journal, events }
     }
 
+    async fn steps(&mut self, deadline: Instant, cancel: &Cancel) -> Result<(), Stop> {
+        self.make(deadline, cancel).await?;
+        self.settle(deadline, cancel).await?;
+        self.take_away(deadline, cancel).await
+    }
+
     /// Runs to an end.
     pub(crate) async fn go(&mut self, fence: Fence, number: DeploymentNumber, cancel: &Cancel) -> Result<Outcome, ApplyError> {
         (self.fence, self.number) = (fence, number);
         let deadline = Instant::now() + self.request.timeout;
-        let result = match self.make(deadline, cancel).await {
-            Ok(()) => self.take_away(deadline, cancel).await,
-            Err(stop) => Err(stop),
-        };
+        let result = self.steps(deadline, cancel).await;
         let (status, outcome) = match result {
             Ok(()) => (DeploymentStatus::Succeeded, Outcome::Succeeded(number)),
             Err(Stop::Cancelled) => (DeploymentStatus::Cancelled, Outcome::Cancelled(number)),

@@ -6,7 +6,8 @@ use windlass_model::{
     Diagnostic,
     name::DocumentName,
     plan::PlannedNode,
-    platform::{Connection, ConnectionSettings, Family, LayerName, MatchRule, MatchSubject},
+    platform::{Connection, ConnectionSettings, Family, LayerName, MatchRule, MatchSubject, of_environment},
+    state::{EnvironmentKey, RecordedAction},
 };
 use windlass_resolve::matching::{self, Choice};
 
@@ -25,7 +26,7 @@ pub struct Chosen {
 #[derive(Clone, Debug)]
 pub struct Connections<'a> {
     chosen: BTreeMap<Family, Chosen>,
-    all: BTreeMap<&'a DocumentName, &'a Connection>,
+    all: BTreeMap<&'a DocumentName, ConnectionSettings>,
 }
 
 impl<'a> Connections<'a> {
@@ -62,18 +63,23 @@ impl<'a> Connections<'a> {
                 }
             }
         }
+        let settings = settings(&all, &mut problems);
         let mut chosen = BTreeMap::new();
-        for family in [Family::Kubernetes, Family::Secrets] {
+        for family in Family::ALL {
             for built_in in [false, true] {
                 let candidates = all
-                    .values()
-                    .filter(|(connection, layer)| {
-                        connection.spec.settings().family() == family && (*layer == LayerName::BuiltIn) == built_in
+                    .iter()
+                    .filter(|(name, (_, layer))| {
+                        settings.get(*name).is_some_and(|settings| settings.family() == family)
+                            && (*layer == LayerName::BuiltIn) == built_in
                     })
-                    .map(|(connection, _)| (*connection, connection.spec.r#match.as_slice()));
+                    .map(|(_, (connection, _))| (*connection, connection.spec.r#match.as_slice()));
                 match matching::choose(candidates, &subject) {
                     Choice::Won(won) => {
-                        chosen.insert(family, Chosen { name: won.document.name().clone(), settings: won.document.spec.settings() });
+                        let name = won.document.name();
+                        if let Some(settings) = settings.get(name) {
+                            chosen.insert(family, Chosen { name: name.clone(), settings: settings.clone() });
+                        }
                         break;
                     }
                     Choice::Tie(first, second) => {
@@ -84,25 +90,22 @@ impl<'a> Connections<'a> {
                 }
             }
         }
-        if problems.is_empty() {
-            Ok(Self { chosen, all: all.into_iter().map(|(name, (connection, _))| (name, connection)).collect() })
-        } else {
-            Err(problems)
-        }
+        if problems.is_empty() { Ok(Self { chosen, all: settings }) } else { Err(problems) }
     }
 
     /// Returns the connection of a family, or the one that a grant names.
     pub fn of(&self, family: Family, named: Option<&DocumentName>) -> Result<Chosen, Diagnostic> {
         match named {
             Some(name) => match self.all.get(name) {
-                Some(connection) if connection.spec.settings().family() == family => {
-                    Ok(Chosen { name: name.clone(), settings: connection.spec.settings() })
-                }
-                Some(_) => Err(Diagnostic::error("connection", format!("connection `{name}` is of another kind"))),
+                Some(settings) if settings.family() == family => Ok(Chosen { name: name.clone(), settings: settings.clone() }),
+                Some(settings) => Err(Diagnostic::error(
+                    "connection",
+                    format!("connection `{name}` is of capability `{}`, `{}` is needed", settings.kind(), family.capability()),
+                )),
                 None => Err(Diagnostic::error("connection", format!("there is no connection `{name}`"))),
             },
             None => self.chosen.get(&family).cloned().ok_or_else(|| {
-                Diagnostic::error("connection", format!("no connection for {family:?} applies here"))
+                Diagnostic::error("connection", format!("no connection of capability `{}` applies here", family.capability()))
                     .hint("write a Connection, or widen the `match` of one")
             }),
         }
@@ -111,7 +114,7 @@ impl<'a> Connections<'a> {
     /// Returns the settings of a connection by name.
     #[must_use]
     pub fn by_name(&self, name: &DocumentName) -> Option<ConnectionSettings> {
-        self.all.get(name).map(|connection| connection.spec.settings())
+        self.all.get(name).cloned()
     }
 
     /// Returns the chosen connections, for the policy's digest.
@@ -137,7 +140,7 @@ impl<'a> Connections<'a> {
                 );
             }
             seen.insert(key, action.id.as_str());
-            let scope = self.by_name(&action.connection).map(|settings| claim_scope(&settings, input)).unwrap_or_default();
+            let scope = self.by_name(&action.connection).map(|settings| claim_scope(&settings, &input.environment)).unwrap_or_default();
             if let Some(owner) =
                 input.claims.get(&claim(action.connection.as_str(), &scope, &action.identity)).filter(|owner| **owner != own)
             {
@@ -152,17 +155,50 @@ impl<'a> Connections<'a> {
     }
 }
 
-/// A folder of its own for each environment makes identities of different environments different things.
-fn claim_scope(settings: &ConnectionSettings, input: &PlanInput) -> String {
+/// Tells inside what identities are unique: a folder, a state or a store of its own for each environment makes equal names different things.
+fn claim_scope(settings: &ConnectionSettings, environment: &EnvironmentKey) -> String {
     match settings {
-        ConnectionSettings::Directory { directory } => {
-            let path = directory.path.clone().unwrap_or_else(|| DIRECTORY_DEFAULT.to_owned());
-            path.replace("${application}", input.environment.application.as_str())
-                .replace("${environment}", input.environment.environment.as_str())
-        }
-        ConnectionSettings::Kubernetes { .. } => String::new(),
-        ConnectionSettings::Secrets {} => input.environment.to_string(),
+        ConnectionSettings::Directory { directory } => of_environment(directory.path.as_deref().unwrap_or(DIRECTORY_DEFAULT), environment),
+        ConnectionSettings::Kubernetes { .. }
+        | ConnectionSettings::Postgres { .. }
+        | ConnectionSettings::Aws { .. }
+        | ConnectionSettings::Vault { .. } => String::new(),
+        ConnectionSettings::Secrets {} | ConnectionSettings::Terraform { .. } => environment.to_string(),
     }
+}
+
+/// Reads the settings of all connections; one that names another takes over how that is reached.
+fn settings<'a>(
+    all: &BTreeMap<&'a DocumentName, (&'a Connection, LayerName)>,
+    problems: &mut Vec<Diagnostic>,
+) -> BTreeMap<&'a DocumentName, ConnectionSettings> {
+    let mut out = BTreeMap::new();
+    for (name, (connection, _)) in all {
+        let Some(mut settings) = connection.spec.settings() else {
+            problems.push(
+                Diagnostic::error("connection-settings", format!("connection `{name}` says nothing about the system that it is for"))
+                    .on(format!("Connection/{name}"))
+                    .at("/spec")
+                    .hint("give it the field that `capability` names; `windlass schema Connection` shows what belongs there"),
+            );
+            continue;
+        };
+        if let ConnectionSettings::Kubernetes { kubernetes } = &mut settings
+            && let Some(eks) = &mut kubernetes.eks
+            && let Some(named) = eks.connection.take()
+        {
+            match all.get(&named).and_then(|(other, _)| other.spec.aws.clone()) {
+                Some(aws) => eks.aws = Some(aws),
+                None => problems.push(
+                    Diagnostic::error("connection", format!("there is no AWS connection `{named}`"))
+                        .on(format!("Connection/{name}"))
+                        .at("/spec/kubernetes/eks/connection"),
+                ),
+            }
+        }
+        out.insert(*name, settings);
+    }
+    out
 }
 
 /// The folder of manifests inside the data folder, where a connection names none.
@@ -176,15 +212,8 @@ pub(crate) fn claim(connection: &str, scope: &str, identity: &str) -> String {
 
 /// Returns the claim of a recorded action.
 #[must_use]
-pub fn claim_of(action: &windlass_model::state::RecordedAction, environment: &windlass_model::state::EnvironmentKey) -> String {
-    let scope = match &action.settings {
-        ConnectionSettings::Directory { directory } => {
-            let path = directory.path.clone().unwrap_or_else(|| DIRECTORY_DEFAULT.to_owned());
-            path.replace("${application}", environment.application.as_str()).replace("${environment}", environment.environment.as_str())
-        }
-        ConnectionSettings::Kubernetes { .. } => String::new(),
-        ConnectionSettings::Secrets {} => environment.to_string(),
-    };
+pub fn claim_of(action: &RecordedAction, environment: &EnvironmentKey) -> String {
+    let scope = claim_scope(&action.settings, environment);
     claim(action.connection.as_str(), &scope, &action.identity)
 }
 

@@ -281,7 +281,7 @@ fn rendered_actions(recorder: &Recorder, manifests: Vec<Value>, node: &NodeKey) 
     for manifest in manifests {
         let field = |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str).unwrap_or("unknown").to_owned();
         let local = format!("object/{}.{}", field("/kind").to_lowercase(), field("/metadata/name"));
-        let (spec, found) = recorder.admit(OBJECTS, &local, manifest);
+        let (spec, found) = recorder.admit(OBJECTS, "object", manifest);
         problems.extend(found.into_iter().map(|problem| problem.on(format!("{node}:{local}"))));
         if actions.iter().any(|action| action.local == local) {
             problems.push(Diagnostic::error("duplicate-action", format!("`{local}` is rendered twice")).on(node));

@@ -1,0 +1,99 @@
+//! How an account is reached: one client configuration for each connection and environment.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, sts::AssumeRoleProvider, timeout::TimeoutConfig};
+use aws_smithy_http_client::{Builder, tls};
+use windlass_engine::{
+    credential,
+    session::{CapabilityError, CapabilityErrorKind as Kind, OpenConnection},
+};
+use windlass_model::{
+    platform::{AwsSettings, ConnectionSettings, of_environment},
+    state::EnvironmentKey,
+};
+
+/// How often a call is tried; the SDK waits between, with jitter, and as long as a throttled service asks.
+const ATTEMPTS: u32 = 8;
+/// Longest call, retries included.
+const CALL_WITHIN: Duration = Duration::from_secs(60);
+/// How often the state of something that takes minutes is asked for.
+const POLL: Duration = Duration::from_secs(20);
+
+/// What the operator of this process decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AwsOptions {
+    /// How often the state of something that takes minutes is asked for, for all of an account and region.
+    pub poll: Duration,
+}
+
+impl Default for AwsOptions {
+    fn default() -> Self {
+        Self { poll: POLL }
+    }
+}
+
+/// Configurations by connection and environment; credentials are asked for when they are used.
+#[derive(Clone, Default)]
+pub struct Accounts {
+    known: Arc<Mutex<HashMap<String, SdkConfig>>>,
+}
+
+impl Accounts {
+    /// Returns the configuration of a connection.
+    pub async fn open(&self, connection: &OpenConnection) -> Result<SdkConfig, CapabilityError> {
+        let ConnectionSettings::Aws { aws } = &connection.settings else {
+            return Err(CapabilityError::new(Kind::Invalid, format!("connection `{}` is no AWS account", connection.name)));
+        };
+        self.config(aws, &connection.environment).await
+    }
+
+    /// Returns the configuration of settings.
+    pub(crate) async fn config(&self, aws: &AwsSettings, environment: &EnvironmentKey) -> Result<SdkConfig, CapabilityError> {
+        let key = format!("{} {environment}", serde_json::to_string(aws).unwrap_or_default());
+        if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(known.clone());
+        }
+        let config = load(aws, environment).await?;
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(key, config.clone());
+        Ok(config)
+    }
+}
+
+async fn load(aws: &AwsSettings, environment: &EnvironmentKey) -> Result<SdkConfig, CapabilityError> {
+    let http = Builder::new().tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring)).build_https();
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::new(aws.region.clone()))
+        .http_client(http)
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+        .timeout_config(TimeoutConfig::builder().operation_timeout(CALL_WITHIN).build());
+    if let Some(profile) = &aws.profile {
+        loader = loader.profile_name(profile);
+    }
+    if let Some(endpoint) = &aws.endpoint {
+        loader = loader.endpoint_url(endpoint);
+    }
+    let config = loader.load().await;
+    let Some(role) = &aws.assume_role else { return Ok(config) };
+    let mut provider = AssumeRoleProvider::builder(of_environment(&role.role_arn, environment))
+        .configure(&config)
+        .session_name(session_name(environment))
+        // Policies of the role can tell applications and environments apart.
+        .tags([("windlass:application", environment.application.as_str()), ("windlass:environment", environment.environment.as_str())]);
+    if let Some(external_id) = &role.external_id {
+        provider = provider.external_id(credential::read("the role's external id", external_id)?.expose());
+    }
+    let provider = provider.build().await;
+    Ok(config.into_builder().credentials_provider(aws_credential_types::provider::SharedCredentialsProvider::new(provider)).build())
+}
+
+/// What CloudTrail shows: 2 to 64 characters of a small alphabet.
+fn session_name(environment: &EnvironmentKey) -> String {
+    let mut name = format!("windlass-{}-{}", environment.application, environment.environment);
+    name.truncate(64);
+    name
+}

@@ -1,0 +1,14 @@
+//! Amazon Web Services: `windlass:aws/rds`, `windlass:aws/route53`, and tokens for clusters of EKS.
+//!
+//! The one crate that names the AWS SDKs. Credentials come from their default chain; they enter no document,
+//! no plan and no log.
+
+mod account;
+mod eks;
+mod error;
+mod mark;
+pub mod rds;
+
+pub mod route53;
+
+pub use account::{Accounts, AwsOptions};

@@ -1,0 +1,11 @@
+//! Instances of RDS with the groups that they need.
+
+mod executor;
+mod group;
+mod instance;
+mod planner;
+mod session;
+mod spec;
+
+pub use executor::RdsExecutor;
+pub use planner::RdsPlanner;

@@ -1,0 +1,283 @@
+//! The pure half of `windlass:aws/rds`: what can't be changed in place is found out here, not by a refusal.
+
+use serde_json::Value;
+use windlass_engine::{
+    planner::{Authority, CapabilityDescriptor, KindDescriptor, MethodDescriptor, OutputDeclaration, Planner, SpecContext},
+    spec,
+};
+use windlass_model::{ActionId, Diagnostic, plan::Change, platform::Family, sealed::Sealed};
+
+use super::spec::{DbInstanceSpec, DbParameterGroupSpec, DbSubnetGroupSpec};
+
+/// Plans instances and groups.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RdsPlanner;
+
+const fn method(name: &'static str) -> MethodDescriptor {
+    MethodDescriptor { name, argument: false }
+}
+
+static DESCRIPTOR: CapabilityDescriptor = CapabilityDescriptor {
+    interface: "windlass:aws/rds",
+    version: "0.1.0",
+    revision: 1,
+    family: Family::Aws,
+    kinds: &[
+        KindDescriptor {
+            resource: "db-instance",
+            methods: &[method("address"), method("port"), method("arn"), method("master-secret-arn")],
+        },
+        KindDescriptor { resource: "db-subnet-group", methods: &[] },
+        KindDescriptor { resource: "db-parameter-group", methods: &[] },
+    ],
+};
+
+/// Fields of an instance that are decided when it is made.
+const FIXED: [(&str, &str); 6] = [
+    ("engine", "the engine"),
+    ("masterUsername", "the name of the master user"),
+    ("dbName", "the first database"),
+    ("storageEncrypted", "whether the storage is encrypted"),
+    ("kmsKey", "the key that encrypts the storage"),
+    ("replicateFrom", "the instance that it replicates"),
+];
+
+impl Planner for RdsPlanner {
+    fn descriptor(&self) -> &'static CapabilityDescriptor {
+        &DESCRIPTOR
+    }
+
+    fn normalise(&self, resource: &str, spec: Value, _: &Authority, _: &SpecContext) -> Value {
+        spec::with_kind(resource, spec)
+    }
+
+    fn check(&self, value: &Value, _: &Authority, _: &SpecContext) -> Vec<Diagnostic> {
+        let kind = spec::kind(value);
+        let problems = match kind {
+            "db-instance" => spec::typed(value).map(|spec: DbInstanceSpec| check_instance(&spec, value)),
+            "db-subnet-group" => spec::typed(value).map(|spec: DbSubnetGroupSpec| check_subnets(&spec)),
+            _ => spec::typed(value).map(|spec: DbParameterGroupSpec| wrong_name(&spec.name, 255).into_iter().collect()),
+        };
+        problems.unwrap_or_else(|problem| vec![problem.hint(format!("`windlass schema aws/{kind}` shows what belongs there"))])
+    }
+
+    fn identity(&self, spec: &Value, _: &ActionId, _: &SpecContext) -> String {
+        let name = if spec::kind(spec) == "db-instance" { "identifier" } else { "name" };
+        format!("{}/{}", spec::kind(spec), spec::text(spec, name))
+    }
+
+    fn holds_data(&self, spec: &Value) -> bool {
+        spec::kind(spec) == "db-instance" && spec.get("replicateFrom").is_none()
+    }
+
+    fn secret_sinks(&self, spec: &Value) -> Vec<&'static str> {
+        if spec::kind(spec) == "db-instance" { vec!["/masterPassword"] } else { Vec::new() }
+    }
+
+    fn open_only(&self, spec: &Value) -> Vec<&'static str> {
+        if spec::kind(spec) == "db-instance" {
+            vec!["/identifier", "/engine", "/engineVersion", "/class", "/masterUsername", "/dbName", "/replicateFrom", "/tags/**"]
+        } else {
+            vec!["/name", "/family", "/tags/**"]
+        }
+    }
+
+    fn classify(&self, recorded: &Value, planned: &Value) -> Change {
+        let why = match spec::kind(planned) {
+            "db-instance" => why_replaced(recorded, planned),
+            "db-parameter-group" if recorded.get("family") != planned.get("family") => {
+                Some("the family of a parameter group can't be changed".to_owned())
+            }
+            _ => None,
+        };
+        why.map_or(Change::Update, |why| Change::Replace { why })
+    }
+
+    fn schema(&self, resource: &str) -> Option<Value> {
+        match resource {
+            "db-instance" => Some(spec::schema::<DbInstanceSpec>()),
+            "db-subnet-group" => Some(spec::schema::<DbSubnetGroupSpec>()),
+            "db-parameter-group" => Some(spec::schema::<DbParameterGroupSpec>()),
+            _ => None,
+        }
+    }
+
+    fn rank(&self, spec: &Value) -> u16 {
+        match spec::kind(spec) {
+            "db-instance" if spec.get("replicateFrom").is_some() => 6,
+            "db-instance" => 5,
+            _ => 4,
+        }
+    }
+
+    fn output(&self, _: &Value, method: &str, _: Option<&str>, _: &Authority, _: &SpecContext) -> Result<OutputDeclaration, Diagnostic> {
+        Ok(OutputDeclaration { output: method.to_owned(), secret: false, generated: false })
+    }
+}
+
+/// Tells why an instance would have to be made anew, if it would.
+fn why_replaced(recorded: &Value, planned: &Value) -> Option<String> {
+    for (field, what) in FIXED {
+        // A field that nobody gave is RDS's to decide: giving it later may be what it is already, leaving it out changes nothing.
+        if let (Some(before), Some(after)) = (recorded.get(field), planned.get(field))
+            && before != after
+        {
+            return Some(format!("{what} of an instance can't be changed"));
+        }
+    }
+    if recorded.get("replicateFrom").is_none() && planned.get("replicateFrom").is_some() {
+        return Some("an instance can't become a replica".to_owned());
+    }
+    let number = |spec: &Value| spec.get("allocatedStorage").and_then(Value::as_i64);
+    if let (Some(before), Some(after)) = (number(recorded), number(planned))
+        && after < before
+    {
+        return Some(format!("storage can't shrink from {before} to {after} GiB"));
+    }
+    let version = |spec: &Value| spec::text(spec, "engineVersion").split('.').map(|part| part.parse().unwrap_or(0)).collect::<Vec<u64>>();
+    let (before, after) = (version(recorded), version(planned));
+    let known = |version: &[u64]| version.first().is_some_and(|major| *major > 0);
+    // `16` after `16.4` is any minor version, no older one.
+    let shared = before.len().min(after.len());
+    if known(&before) && known(&after) && after.get(..shared) < before.get(..shared) {
+        return Some(format!(
+            "the engine can't go back from {} to {}",
+            spec::text(recorded, "engineVersion"),
+            spec::text(planned, "engineVersion")
+        ));
+    }
+    None
+}
+
+fn check_instance(spec: &DbInstanceSpec, value: &Value) -> Vec<Diagnostic> {
+    let mut problems: Vec<Diagnostic> = wrong_name(&spec.identifier, 63).map(|problem| problem.at("/identifier")).into_iter().collect();
+    let mut refuse = |at: &str, why: &str| problems.push(Diagnostic::error("db-instance", why).at(at));
+    if !spec.class.starts_with("db.") || spec.class.split('.').count() < 3 {
+        refuse("/class", "a class is written as `db.t4g.micro`");
+    }
+    let password = value.get("masterPassword");
+    if let Some(password) = password
+        && !Sealed::from_json(password).is_some_and(|sealed| sealed.is_secret())
+    {
+        refuse("/masterPassword", "the password stands in clear text: use a generated secret, or let RDS manage it");
+    }
+    let managed = spec.manage_master_password == Some(true);
+    if spec.replicate_from.is_some() {
+        for (at, given) in [
+            ("/engine", spec.engine.is_some()),
+            ("/masterUsername", spec.master_username.is_some()),
+            ("/masterPassword", password.is_some()),
+            ("/manageMasterPassword", managed),
+            ("/dbName", spec.db_name.is_some()),
+            ("/allocatedStorage", spec.allocated_storage.is_some()),
+        ] {
+            if given {
+                refuse(at, "a read replica has it from its source");
+            }
+        }
+    } else {
+        if spec.engine.is_none() {
+            refuse("/engine", "the engine is missing");
+        }
+        if spec.master_username.is_none() {
+            refuse("/masterUsername", "the name of the master user is missing");
+        }
+        if managed == password.is_some() {
+            refuse("/masterPassword", "give either `masterPassword` or `manageMasterPassword: true`");
+        }
+    }
+    if let (Some(least), Some(most)) = (spec.allocated_storage, spec.max_allocated_storage)
+        && most <= least
+    {
+        refuse("/maxAllocatedStorage", "storage can grow only beyond what is allocated");
+    }
+    if spec.kms_key.is_some() && spec.storage_encrypted == Some(false) {
+        refuse("/kmsKey", "a key needs `storageEncrypted`");
+    }
+    if spec.backup_retention_days.is_some_and(|days| !(0..=35).contains(&days)) {
+        refuse("/backupRetentionDays", "backups are kept 0 to 35 days");
+    }
+    problems
+}
+
+fn check_subnets(spec: &DbSubnetGroupSpec) -> Vec<Diagnostic> {
+    let mut problems: Vec<Diagnostic> = wrong_name(&spec.name, 255).into_iter().collect();
+    if spec.subnets.len() < 2 {
+        problems
+            .push(Diagnostic::error("db-subnet-group", "a subnet group needs subnets in two availability zones or more").at("/subnets"));
+    }
+    problems
+}
+
+/// Letters, digits and single hyphens; a letter first, no hyphen last.
+fn wrong_name(name: &str, chars_max: usize) -> Option<Diagnostic> {
+    let fits = (1..=chars_max).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && !name.ends_with('-')
+        && !name.contains("--");
+    (!fits).then(|| {
+        Diagnostic::error("rds-name", format!("`{name}` is no name of RDS"))
+            .at("/name")
+            .hint(format!("1 to {chars_max} lower-case letters, digits and single hyphens, a letter first"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use windlass_engine::planner::Kinds;
+
+    use super::*;
+
+    fn checked(resource: &str, value: Value) -> Vec<String> {
+        let authority = Authority { kinds: Kinds::Listed(Vec::new()), exceptions: Vec::new() };
+        let context = SpecContext { application: "shop".into(), environment: "dev".into(), namespace: None, connection_kind: "aws" };
+        let spec = RdsPlanner.normalise(resource, value, &authority, &context);
+        RdsPlanner
+            .check(&spec, &authority, &context)
+            .into_iter()
+            .map(|problem| format!("{} {}", problem.pointer, problem.message))
+            .collect()
+    }
+
+    #[test]
+    fn wrong_specs_say_where_and_why() {
+        let found = [
+            checked("db-instance", json!({ "identifier": "Shop_DB", "class": "large" })),
+            checked(
+                "db-instance",
+                json!({ "identifier": "shop", "class": "db.t4g.micro", "engine": "postgres", "masterUsername": "app", "masterPassword": "hunter2", "allocatedStorage": 20, "maxAllocatedStorage": 20 }),
+            ),
+            checked("db-instance", json!({ "identifier": "shop", "class": "db.t4g.micro", "replicateFrom": "main", "engine": "postgres" })),
+            checked("db-instance", json!({ "identifier": "shop", "class": "db.t4g.micro", "instanceClass": "x" })),
+            checked("db-subnet-group", json!({ "name": "shop", "description": "x", "subnets": ["subnet-1"] })),
+        ];
+        insta::assert_snapshot!(found.iter().flatten().cloned().collect::<Vec<_>>().join("\n"));
+    }
+
+    #[test]
+    fn what_can_t_be_changed_in_place_is_known_while_planning() {
+        let base = json!({ "kind": "db-instance", "engine": "postgres", "engineVersion": "16.4", "allocatedStorage": 50, "class": "db.t4g.micro" });
+        let changed = |field: &str, value: Value| {
+            let mut planned = base.clone();
+            planned[field] = value;
+            RdsPlanner.classify(&base, &planned)
+        };
+        let replaced = |change: Change| match change {
+            Change::Replace { why } => why,
+            other => format!("{other:?}"),
+        };
+        let found = [
+            replaced(changed("engine", json!("mysql"))),
+            replaced(changed("engineVersion", json!("15.8"))),
+            replaced(changed("engineVersion", json!("16"))),
+            replaced(changed("engineVersion", json!("17.1"))),
+            replaced(changed("allocatedStorage", json!(20))),
+            replaced(changed("allocatedStorage", json!(100))),
+            replaced(changed("class", json!("db.m7g.large"))),
+            replaced(changed("dbName", json!("shop"))),
+        ];
+        insta::assert_snapshot!(found.join("\n"));
+    }
+}

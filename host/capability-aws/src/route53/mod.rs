@@ -1,0 +1,10 @@
+//! Records of Route 53: batched by zone, owned by a TXT record beside each name.
+
+mod change;
+mod executor;
+mod planner;
+mod record;
+mod session;
+
+pub use executor::Route53Executor;
+pub use planner::Route53Planner;

@@ -1,0 +1,574 @@
+//! Acts on zones: one look at each, changes in batches, one question for all that are on their way.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use aws_sdk_route53::{
+    Client,
+    types::{Change, ChangeAction, ChangeBatch, ChangeStatus, ResourceRecordSet, RrType},
+};
+use serde_json::{Map, Value, json};
+use tokio::sync::Mutex;
+use windlass_engine::{
+    session::{
+        ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Insistence, Observation, Observed, Owner, Ownership,
+        Phase, Preflight, ResolvedAction, Session, Step, Ticket,
+    },
+    spec,
+};
+use windlass_model::{event::DriftedField, state::RecordedAction};
+
+use super::{
+    change::{Group, batches},
+    record::{self, Exact, Key, RecordSetSpec, owner_name, plain_name, read_name, whose},
+};
+use crate::{error, mark::admit};
+
+/// Five requests a second are an account's; other clients want some of them.
+const PACE: Duration = Duration::from_millis(250);
+/// Zones that hold more names of a batch than this are read whole.
+const NAMES_ONE_BY_ONE: usize = 4;
+/// How long changes take at least until every server knows them.
+const SYNC_POLL_MS: u64 = 5_000;
+
+/// An open account.
+pub(crate) struct Route53Session {
+    client: Client,
+    zones: Mutex<Option<Vec<Zone>>>,
+    next: Mutex<Instant>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Zone {
+    id: String,
+    name: String,
+    private: bool,
+}
+
+/// What stands in a zone, as far as it was read.
+#[derive(Clone, Debug, Default)]
+struct Contents(BTreeMap<Key, ResourceRecordSet>);
+
+impl Contents {
+    /// Reads whose a record set is: by the record beside it.
+    fn whose(&self, key: &Key, owner: &Owner) -> Ownership {
+        let beside = Key { name: owner_name(key), r#type: "TXT".to_owned(), set: key.set.clone() };
+        // external-dns before 0.12 wrote its record at the name itself.
+        let plain = Key { name: key.name.clone(), r#type: "TXT".to_owned(), set: key.set.clone() };
+        let value = |key: &Key| self.0.get(key).and_then(|set| set.resource_records().first()).map(|record| record.value().to_owned());
+        match whose(value(&beside).as_deref(), owner) {
+            Ownership::None if key.r#type != "TXT" => whose(value(&plain).as_deref(), owner),
+            seen => seen,
+        }
+    }
+}
+
+impl Route53Session {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client, zones: Mutex::new(None), next: Mutex::new(Instant::now()) }
+    }
+
+    /// Keeps requests apart.
+    async fn pace(&self) {
+        let mut next = self.next.lock().await;
+        tokio::time::sleep_until((*next).into()).await;
+        *next = Instant::now() + PACE;
+    }
+
+    async fn zones(&self) -> Result<Vec<Zone>, CapabilityError> {
+        let mut known = self.zones.lock().await;
+        if let Some(zones) = known.as_ref() {
+            return Ok(zones.clone());
+        }
+        let mut zones = Vec::new();
+        let mut pages = self.client.list_hosted_zones().into_paginator().send();
+        self.pace().await;
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| error::of("listing hosted zones", &error))?;
+            zones.extend(page.hosted_zones().iter().map(|zone| Zone {
+                id: zone.id().trim_start_matches("/hostedzone/").to_owned(),
+                name: read_name(zone.name()),
+                private: zone.config().is_some_and(|config| config.private_zone()),
+            }));
+        }
+        *known = Some(zones.clone());
+        Ok(zones)
+    }
+
+    /// Finds the zone of a record set: by its id, or the longest name that it lies in.
+    async fn zone_of(&self, spec: &RecordSetSpec) -> Result<Zone, CapabilityError> {
+        let zones = self.zones().await?;
+        let name = plain_name(&spec.name);
+        if let Some(id) = &spec.zone_id {
+            let id = id.trim_start_matches("/hostedzone/");
+            return zones
+                .into_iter()
+                .find(|zone| zone.id == id)
+                .ok_or_else(|| CapabilityError::new(Kind::Invalid, format!("there is no hosted zone `{id}` in this account")));
+        }
+        let private = spec.private_zone.unwrap_or_default();
+        let lies_in = |zone: &&Zone| zone.private == private && (name == zone.name || name.ends_with(&format!(".{}", zone.name)));
+        let mut fitting: Vec<&Zone> = zones.iter().filter(lies_in).collect();
+        fitting.sort_by_key(|zone| std::cmp::Reverse(zone.name.len()));
+        match fitting.as_slice() {
+            [first, second, ..] if first.name == second.name => Err(CapabilityError::new(
+                Kind::Invalid,
+                format!("several hosted zones are called `{}`: {} and {}", first.name, first.id, second.id),
+            )
+            .hint("say which one with `zoneId`")),
+            [first, ..] => Ok((*first).clone()),
+            [] => Err(CapabilityError::new(Kind::Invalid, format!("no hosted zone of this account holds `{name}`"))
+                .hint("make one, or use another connection")),
+        }
+    }
+
+    /// Reads names of a zone: each by itself where they are few, else the whole zone.
+    async fn contents(&self, zone: &str, names: &BTreeSet<String>) -> Result<Contents, CapabilityError> {
+        if names.len() > NAMES_ONE_BY_ONE {
+            return self.whole(zone).await;
+        }
+        let mut contents = Contents::default();
+        for name in names {
+            self.pace().await;
+            let page =
+                self.client.list_resource_record_sets().hosted_zone_id(zone).start_record_name(name).send().await.map_err(listing)?;
+            let same = page.resource_record_sets().iter().filter(|set| read_name(set.name()) == *name);
+            contents.0.extend(same.map(|set| (Key::of(set), set.clone())));
+        }
+        Ok(contents)
+    }
+
+    /// Reads all of a zone, page by page.
+    async fn whole(&self, zone: &str) -> Result<Contents, CapabilityError> {
+        let mut contents = Contents::default();
+        let (mut name, mut kind, mut set) = (None, None, None);
+        loop {
+            self.pace().await;
+            let page = self
+                .client
+                .list_resource_record_sets()
+                .hosted_zone_id(zone)
+                .set_start_record_name(name)
+                .set_start_record_type(kind)
+                .set_start_record_identifier(set)
+                .send()
+                .await
+                .map_err(listing)?;
+            contents.0.extend(page.resource_record_sets().iter().map(|set| (Key::of(set), set.clone())));
+            if !page.is_truncated() {
+                return Ok(contents);
+            }
+            name = page.next_record_name().map(str::to_owned);
+            kind = page.next_record_type().cloned();
+            set = page.next_record_identifier().map(str::to_owned);
+        }
+    }
+
+    /// Reads what several record sets need, zone by zone.
+    async fn look(&self, wanted: &[(Zone, Key)]) -> Result<BTreeMap<String, Contents>, CapabilityError> {
+        let mut names: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (zone, key) in wanted {
+            let of_zone = names.entry(zone.id.clone()).or_default();
+            of_zone.insert(key.name.clone());
+            of_zone.insert(owner_name(key));
+        }
+        let mut out = BTreeMap::new();
+        for (zone, names) in names {
+            let contents = self.contents(&zone, &names).await?;
+            out.insert(zone, contents);
+        }
+        Ok(out)
+    }
+
+    /// Sends changes of one zone; all of a batch or nothing.
+    async fn send(&self, zone: &str, what: &str, changes: Vec<Change>) -> Result<String, CapabilityError> {
+        self.pace().await;
+        let batch = ChangeBatch::builder().comment("windlass").set_changes(Some(changes)).build().map_err(built)?;
+        let answer = self
+            .client
+            .change_resource_record_sets()
+            .hosted_zone_id(zone)
+            .change_batch(batch)
+            .send()
+            .await
+            .map_err(|error| error::of(what, &error))?;
+        Ok(answer.change_info().map(|info| info.id().trim_start_matches("/change/").to_owned()).unwrap_or_default())
+    }
+
+    async fn ensure_all(
+        &self,
+        cx: &EffectCx<'_>,
+        actions: &[ResolvedAction],
+    ) -> Result<Vec<Result<Step, CapabilityError>>, CapabilityError> {
+        let mut steps: Vec<Option<Result<Step, CapabilityError>>> = actions.iter().map(|_| None).collect();
+        let mut wanted = Vec::new();
+        let mut open = Vec::new();
+        for (index, action) in actions.iter().enumerate() {
+            match self.placed(&action.spec).await {
+                Ok((zone, set)) => {
+                    wanted.push((zone.clone(), Key::of(&set)));
+                    open.push((index, zone, set));
+                }
+                Err(error) => steps[index] = Some(Err(error)),
+            }
+        }
+        let seen = self.look(&wanted).await?;
+        let mut by_zone: BTreeMap<String, Vec<Group>> = BTreeMap::new();
+        let mut handles: BTreeMap<usize, (String, Value)> = BTreeMap::new();
+        for (index, zone, set) in open {
+            let contents = seen.get(&zone.id).cloned().unwrap_or_default();
+            let insistence = actions.get(index).map(|action| action.insistence).unwrap_or_default();
+            match group(index, &set, &contents, cx.owner, insistence) {
+                Ok(group) => {
+                    let handle = json!({ "zone": zone.id, "name": read_name(set.name()), "type": set.r#type().as_str(), "set": set.set_identifier(), "exact": Exact::of(&set) });
+                    handles.insert(index, (zone.id.clone(), handle));
+                    match group {
+                        Some(group) => by_zone.entry(zone.id).or_default().push(group),
+                        None => steps[index] = handles.get(&index).map(|(zone, handle)| Ok(done(zone, handle.clone(), false))),
+                    }
+                }
+                Err(error) => steps[index] = Some(Err(error)),
+            }
+        }
+        for (zone, groups) in by_zone {
+            for batch in batches(groups) {
+                let indices: Vec<usize> = batch.iter().map(|group| group.index).collect();
+                let changes = batch.into_iter().flat_map(|group| group.changes).collect();
+                let sent = self.send(&zone, "changing record sets", changes).await;
+                for index in indices {
+                    let handle = handles.get(&index).map(|(_, handle)| handle.clone()).unwrap_or(Value::Null);
+                    steps[index] = Some(sent.clone().map(|change| Step::Waiting {
+                        ticket: json!({ "change": change, "handle": handle }),
+                        retry_after_ms: SYNC_POLL_MS,
+                        note: "waiting until all name servers know it".to_owned(),
+                    }));
+                }
+            }
+        }
+        Ok(steps.into_iter().map(|step| step.unwrap_or_else(|| Err(CapabilityError::new(Kind::Failed, "nothing came of it")))).collect())
+    }
+
+    /// Reads a spec and finds its zone.
+    async fn placed(&self, value: &Value) -> Result<(Zone, ResourceRecordSet), CapabilityError> {
+        let spec = parse(value)?;
+        Ok((self.zone_of(&spec).await?, spec.build().map_err(built)?))
+    }
+
+    async fn delete_all(
+        &self,
+        cx: &EffectCx<'_>,
+        actions: &[RecordedAction],
+    ) -> Result<Vec<Result<Step, CapabilityError>>, CapabilityError> {
+        let mut steps: Vec<Option<Result<Step, CapabilityError>>> = actions.iter().map(|_| None).collect();
+        let mut wanted = Vec::new();
+        let mut open = Vec::new();
+        for (index, action) in actions.iter().enumerate() {
+            let placed = match placed_by(&action.handle) {
+                Some(placed) => Ok(placed),
+                // It was cut off before anything was recorded: where it would stand is in the spec.
+                None => self.placed(&action.spec.to_value()).await.map(|(zone, set)| (zone, Key::of(&set))),
+            };
+            match placed {
+                Ok((zone, key)) => {
+                    wanted.push((zone.clone(), key.clone()));
+                    open.push((index, zone, key));
+                }
+                Err(error) => steps[index] = Some(Err(error)),
+            }
+        }
+        let seen = self.look(&wanted).await?;
+        let mut by_zone: BTreeMap<String, Vec<Group>> = BTreeMap::new();
+        for (index, zone, key) in open {
+            let contents = seen.get(&zone.id).cloned().unwrap_or_default();
+            let exact = actions
+                .get(index)
+                .and_then(|action| action.handle.get("exact"))
+                .and_then(|exact| serde_json::from_value(exact.clone()).ok());
+            match removal(&key, &contents, cx.owner, exact.as_ref()) {
+                Ok(changes) if changes.is_empty() => steps[index] = Some(Ok(Step::Done(Observed::default()))),
+                Ok(changes) => by_zone.entry(zone.id).or_default().push(Group { index, changes }),
+                Err(error) => steps[index] = Some(Err(error)),
+            }
+        }
+        for (zone, groups) in by_zone {
+            for batch in batches(groups) {
+                let indices: Vec<usize> = batch.iter().map(|group| group.index).collect();
+                let sent = self.send(&zone, "deleting record sets", batch.into_iter().flat_map(|group| group.changes).collect()).await;
+                for index in indices {
+                    steps[index] = Some(sent.clone().map(|_| Step::Done(Observed { changed: true, ..Observed::default() })));
+                }
+            }
+        }
+        Ok(steps.into_iter().map(|step| step.unwrap_or_else(|| Err(CapabilityError::new(Kind::Failed, "nothing came of it")))).collect())
+    }
+
+    async fn observe_all(
+        &self,
+        owner: &Owner,
+        actions: &[ActionRef<'_>],
+    ) -> Result<Vec<Result<Observation, CapabilityError>>, CapabilityError> {
+        let mut placed = Vec::with_capacity(actions.len());
+        for action in actions {
+            placed.push(match placed_by(action.handle) {
+                Some(placed) => Ok(placed),
+                None => self.placed(action.spec).await.map(|(zone, set)| (zone, Key::of(&set))),
+            });
+        }
+        let wanted: Vec<(Zone, Key)> = placed.iter().flatten().cloned().collect();
+        let seen = self.look(&wanted).await?;
+        Ok(actions
+            .iter()
+            .zip(placed)
+            .map(|(action, placed)| {
+                let (zone, key) = placed?;
+                let contents = seen.get(&zone.id).cloned().unwrap_or_default();
+                let found = contents.0.get(&key).map(Exact::of);
+                let recorded: Option<Exact> = action.handle.get("exact").and_then(|exact| serde_json::from_value(exact.clone()).ok());
+                let drift = match (&recorded, &found) {
+                    (Some(recorded), Some(found)) => fields(recorded, found),
+                    _ => Vec::new(),
+                };
+                Ok(Observation {
+                    identity: action.identity.to_owned(),
+                    owner: if found.is_some() { contents.whose(&key, owner) } else { Ownership::None },
+                    intact: found.is_some() && drift.is_empty(),
+                    phase: if found.is_some() { Phase::Present } else { Phase::Absent },
+                    outputs: Map::new(),
+                    drift,
+                })
+            })
+            .collect())
+    }
+}
+
+fn listing<R: std::fmt::Debug>(
+    error: aws_smithy_runtime_api::client::result::SdkError<
+        aws_sdk_route53::operation::list_resource_record_sets::ListResourceRecordSetsError,
+        R,
+    >,
+) -> CapabilityError {
+    error::of("listing record sets", &error)
+}
+
+fn built(error: aws_sdk_route53::error::BuildError) -> CapabilityError {
+    CapabilityError::new(Kind::Invalid, error.to_string())
+}
+
+fn parse(value: &Value) -> Result<RecordSetSpec, CapabilityError> {
+    spec::typed(value).map_err(|problem| CapabilityError::new(Kind::Invalid, problem.message))
+}
+
+/// Reads where something was made.
+fn placed_by(handle: &Value) -> Option<(Zone, Key)> {
+    let text = |field: &str| handle.get(field).and_then(Value::as_str).map(str::to_owned);
+    let zone = Zone { id: text("zone")?, name: String::new(), private: false };
+    Some((zone, Key { name: text("name")?, r#type: text("type")?, set: text("set") }))
+}
+
+fn done(zone: &str, handle: Value, changed: bool) -> Step {
+    Step::Done(Observed { handle, outputs: Map::from_iter([("zone-id".to_owned(), json!(zone))]), changed, ..Observed::default() })
+}
+
+fn change(action: ChangeAction, set: ResourceRecordSet) -> Result<Change, CapabilityError> {
+    Change::builder().action(action).resource_record_set(set).build().map_err(built)
+}
+
+/// Decides what makes a record set and its owner's record so; nothing if they are.
+fn group(
+    index: usize,
+    set: &ResourceRecordSet,
+    contents: &Contents,
+    owner: &Owner,
+    insistence: Insistence,
+) -> Result<Option<Group>, CapabilityError> {
+    let key = Key::of(set);
+    let beside = record::owner_record(set, owner).map_err(built)?;
+    let mut changes = Vec::new();
+    let known = contents.0.get(&key);
+    if let Some(known) = known {
+        admit(&format!("the record `{}` {}", key.name, key.r#type), &contents.whose(&key, owner), insistence)?;
+        if Exact::of(known) != Exact::of(set) {
+            changes.push(change(ChangeAction::Upsert, set.clone())?);
+        }
+    } else {
+        changes.push(change(ChangeAction::Create, set.clone())?);
+    }
+    match contents.0.get(&Key::of(&beside)) {
+        Some(known) if Exact::of(known) == Exact::of(&beside) => {}
+        // A record of ours whose name stands beside nothing is what a cut-off deletion left.
+        Some(_) => changes.push(change(ChangeAction::Upsert, beside)?),
+        None => changes.push(change(ChangeAction::Create, beside)?),
+    }
+    Ok((!changes.is_empty()).then_some(Group { index, changes }))
+}
+
+/// Decides what takes a record set and its owner's record away: exactly what stands there, if it is what we made.
+fn removal(key: &Key, contents: &Contents, owner: &Owner, exact: Option<&Exact>) -> Result<Vec<Change>, CapabilityError> {
+    let mut changes = Vec::new();
+    if let Some(known) = contents.0.get(key) {
+        if contents.whose(key, owner) != Ownership::Ours {
+            return Err(CapabilityError::new(Kind::Conflict, format!("the record `{}` {} exists and is not ours", key.name, key.r#type)));
+        }
+        if exact.is_some_and(|exact| *exact != Exact::of(known)) {
+            return Err(CapabilityError::new(
+                Kind::Conflict,
+                format!("the record `{}` {} is not what was made: somebody changed it", key.name, key.r#type),
+            ));
+        }
+        changes.push(change(ChangeAction::Delete, known.clone())?);
+    }
+    let beside = Key { name: owner_name(key), r#type: RrType::Txt.as_str().to_owned(), set: key.set.clone() };
+    if let Some(known) = contents.0.get(&beside)
+        && known.resource_records().first().is_some_and(|record| whose(Some(record.value()), owner) == Ownership::Ours)
+    {
+        changes.push(change(ChangeAction::Delete, known.clone())?);
+    }
+    Ok(changes)
+}
+
+/// Names what differs between two record sets.
+fn fields(recorded: &Exact, found: &Exact) -> Vec<DriftedField> {
+    let (Ok(Value::Object(recorded)), Ok(Value::Object(found))) = (serde_json::to_value(recorded), serde_json::to_value(found)) else {
+        return Vec::new();
+    };
+    let names: BTreeSet<&String> = recorded.keys().chain(found.keys()).collect();
+    names
+        .into_iter()
+        .filter(|name| recorded.get(*name) != found.get(*name))
+        .map(|name| DriftedField {
+            pointer: format!("/{name}"),
+            recorded: recorded.get(name).cloned(),
+            found: found.get(name).cloned(),
+            by: None,
+        })
+        .collect()
+}
+
+/// Says the same of every action.
+fn each<T>(count: usize, error: &CapabilityError) -> Vec<Result<T, CapabilityError>> {
+    (0..count).map(|_| Err(error.clone())).collect()
+}
+
+#[async_trait]
+impl Session for Route53Session {
+    async fn observe(&self, owner: &Owner, actions: &[ActionRef<'_>], _: Depth) -> Vec<Result<Observation, CapabilityError>> {
+        self.observe_all(owner, actions).await.unwrap_or_else(|error| each(actions.len(), &error))
+    }
+
+    async fn preflight(&self, cx: &EffectCx<'_>, actions: &[Preflight]) -> Vec<Result<(), CapabilityError>> {
+        let mut out = Vec::with_capacity(actions.len());
+        let mut placed = Vec::new();
+        for action in actions {
+            let spec = parse(&action.spec);
+            let zone = match &spec {
+                Ok(spec) => self.zone_of(spec).await,
+                Err(error) => Err(error.clone()),
+            };
+            placed.push(zone.and_then(|zone| {
+                let spec = spec?;
+                Ok((zone, Key { name: plain_name(&spec.name), r#type: spec.r#type, set: spec.set_identifier }))
+            }));
+        }
+        let wanted: Vec<(Zone, Key)> = placed.iter().flatten().cloned().collect();
+        let seen = match self.look(&wanted).await {
+            Ok(seen) => seen,
+            Err(error) => return each(actions.len(), &error),
+        };
+        for (action, placed) in actions.iter().zip(placed) {
+            out.push(placed.and_then(|(zone, key)| {
+                let contents = seen.get(&zone.id).cloned().unwrap_or_default();
+                if !contents.0.contains_key(&key) {
+                    return Ok(());
+                }
+                admit(&format!("the record `{}` {}", key.name, key.r#type), &contents.whose(&key, cx.owner), action.insistence)
+            }));
+        }
+        out
+    }
+
+    async fn ensure(&self, cx: &EffectCx<'_>, actions: &[ResolvedAction]) -> Vec<Result<Step, CapabilityError>> {
+        self.ensure_all(cx, actions).await.unwrap_or_else(|error| each(actions.len(), &error))
+    }
+
+    async fn poll(&self, _: &EffectCx<'_>, tickets: &[Ticket]) -> Vec<Result<Step, CapabilityError>> {
+        let mut known: BTreeMap<String, Result<bool, CapabilityError>> = BTreeMap::new();
+        let mut out = Vec::with_capacity(tickets.len());
+        for ticket in tickets {
+            let id = ticket.state.get("change").and_then(Value::as_str).unwrap_or_default().to_owned();
+            if !known.contains_key(&id) {
+                self.pace().await;
+                let answer = self.client.get_change().id(&id).send().await;
+                let synced = answer
+                    .map(|answer| answer.change_info().is_none_or(|info| *info.status() == ChangeStatus::Insync))
+                    .map_err(|error| error::of("asking how far a change is", &error));
+                known.insert(id.clone(), synced);
+            }
+            let handle = ticket.state.get("handle").cloned().unwrap_or(Value::Null);
+            let zone = handle.get("zone").and_then(Value::as_str).unwrap_or_default().to_owned();
+            out.push(match known.get(&id) {
+                Some(Ok(true)) | None => Ok(done(&zone, handle, true)),
+                Some(Ok(false)) => Ok(Step::Waiting {
+                    ticket: ticket.state.clone(),
+                    retry_after_ms: SYNC_POLL_MS,
+                    note: "waiting until all name servers know it".to_owned(),
+                }),
+                Some(Err(error)) => Err(error.clone()),
+            });
+        }
+        out
+    }
+
+    async fn delete(&self, cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<Step, CapabilityError>> {
+        self.delete_all(cx, actions).await.unwrap_or_else(|error| each(actions.len(), &error))
+    }
+
+    async fn release(&self, cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<(), CapabilityError>> {
+        let mut out = Vec::with_capacity(actions.len());
+        for action in actions {
+            out.push(self.release_one(cx.owner, action).await);
+        }
+        out
+    }
+
+    async fn list_ours(&self, owner: &Owner) -> Result<Vec<Observation>, CapabilityError> {
+        let mut out = Vec::new();
+        for zone in self.zones().await? {
+            let contents = self.whole(&zone.id).await?;
+            for key in contents.0.keys().filter(|key| contents.whose(key, owner) == Ownership::Ours && !is_owner_record(key, &contents)) {
+                let set = key.set.as_ref().map(|set| format!("/{set}")).unwrap_or_default();
+                out.push(Observation {
+                    identity: format!("record-set/{}/{}{set}", key.name, key.r#type),
+                    owner: Ownership::Ours,
+                    intact: true,
+                    phase: Phase::Present,
+                    outputs: Map::new(),
+                    drift: Vec::new(),
+                });
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// Tells whether a record set is one that says whose another is.
+fn is_owner_record(key: &Key, contents: &Contents) -> bool {
+    key.r#type == "TXT"
+        && contents
+            .0
+            .get(key)
+            .and_then(|set| set.resource_records().first())
+            .is_some_and(|record| record.value().starts_with("\"heritage="))
+}
+
+impl Route53Session {
+    async fn release_one(&self, owner: &Owner, action: &RecordedAction) -> Result<(), CapabilityError> {
+        let Some((zone, key)) = placed_by(&action.handle) else { return Ok(()) };
+        let contents = self.look(&[(zone.clone(), key.clone())]).await?.remove(&zone.id).unwrap_or_default();
+        let beside = Key { name: owner_name(&key), r#type: "TXT".to_owned(), set: key.set.clone() };
+        let Some(known) = contents.0.get(&beside).filter(|_| contents.whose(&key, owner) == Ownership::Ours) else { return Ok(()) };
+        self.send(&zone.id, "letting go of a record set", vec![change(ChangeAction::Delete, known.clone())?]).await.map(drop)
+    }
+}

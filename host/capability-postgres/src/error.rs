@@ -1,0 +1,33 @@
+//! What a server says, in the words of the ports.
+
+use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind};
+
+/// Turns an error of the client into one of the ports. `what` names what was being done.
+pub(crate) fn of(what: &str, error: &sqlx::Error) -> CapabilityError {
+    match error {
+        sqlx::Error::Database(said) => {
+            let code = said.code().unwrap_or_default();
+            let (kind, hint) = match code.as_ref() {
+                "42501" => {
+                    (Kind::Denied, Some("the connection's user needs CREATEROLE and CREATEDB, and to be a member of the roles it grants"))
+                }
+                "28P01" | "28000" | "3D000" => (Kind::Denied, Some("check user, password and database of the connection")),
+                "53300" | "53400" => (Kind::Quota, Some("the server has no connection left; wait, or raise `max_connections`")),
+                "53100" => (Kind::Quota, Some("the server's disk is full")),
+                "42710" | "42P04" | "23505" => (Kind::Conflict, None),
+                "2BP01" => (Kind::Conflict, Some("something else still depends on it: reassign or drop that first")),
+                "55006" => (Kind::Unavailable, Some("somebody uses it just now")),
+                "57P01" | "57P02" | "57P03" | "40001" | "40P01" => (Kind::Unavailable, None),
+                _ => (Kind::Invalid, None),
+            };
+            let error = CapabilityError::new(kind, format!("{what}: {} (SQLSTATE {code})", said.message()));
+            hint.map_or(error.clone(), |hint| error.hint(hint))
+        }
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
+            CapabilityError::new(Kind::Unavailable, format!("{what}: the connection broke: {error}"))
+        }
+        sqlx::Error::Tls(why) => CapabilityError::new(Kind::Denied, format!("{what}: the connection can't be encrypted: {why}"))
+            .hint("check `sslMode` and `sslRootCert` of the connection"),
+        other => CapabilityError::new(Kind::Failed, format!("{what}: {other}")),
+    }
+}

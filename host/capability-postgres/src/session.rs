@@ -1,0 +1,419 @@
+//! Makes, compares and removes roles, logins and databases; one connection, locks by name, twice is once.
+
+mod database;
+mod login;
+mod role;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use async_trait::async_trait;
+use serde_json::{Map, Value, json};
+use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
+use tokio::sync::{Mutex, MutexGuard};
+use windlass_engine::session::{
+    ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Insistence, Observation, Observed, Owner, Ownership, Phase,
+    Preflight, ResolvedAction, Session, Step, Ticket,
+};
+use windlass_model::{event::DriftedField, state::RecordedAction};
+
+use crate::{
+    connect::Server,
+    error,
+    look::{self, Seen},
+    spec::{Spec, TURNS},
+};
+
+/// How often a batch is begun again when the connection breaks under it.
+const ATTEMPTS: u32 = 5;
+
+/// An open server.
+pub(crate) struct PostgresSession {
+    server: Server,
+    connection: Mutex<Option<PgConnection>>,
+}
+
+/// What a batch works with.
+pub(crate) struct Work<'w> {
+    pub server: &'w Server,
+    pub connection: &'w mut PgConnection,
+    pub seen: &'w Seen,
+    pub owner: &'w Owner,
+}
+
+impl Work<'_> {
+    /// Runs statements as one transaction; all text in them is quoted by `sql`.
+    pub(crate) async fn run(&mut self, what: &str, statements: &[String]) -> Result<(), CapabilityError> {
+        if statements.is_empty() {
+            return Ok(());
+        }
+        self.connection.execute(sqlx::raw_sql(AssertSqlSafe(statements.join(";\n")))).await.map_err(|error| error::of(what, &error))?;
+        Ok(())
+    }
+}
+
+/// Runs statements inside a database.
+pub(crate) async fn run_inside(connection: &mut PgConnection, what: &str, statements: &[String]) -> Result<(), CapabilityError> {
+    if statements.is_empty() {
+        return Ok(());
+    }
+    connection.execute(sqlx::raw_sql(AssertSqlSafe(statements.join(";\n")))).await.map_err(|error| error::of(what, &error))?;
+    Ok(())
+}
+
+/// What comes of one action.
+pub(crate) struct Made {
+    pub handle: Value,
+    pub outputs: Map<String, Value>,
+    pub changed: bool,
+    pub unsettled: bool,
+}
+
+impl PostgresSession {
+    pub(crate) fn new(server: Server) -> Self {
+        Self { server, connection: Mutex::new(None) }
+    }
+
+    async fn connected(&self) -> Result<MutexGuard<'_, Option<PgConnection>>, CapabilityError> {
+        let mut guard = self.connection.lock().await;
+        if guard.is_none() {
+            *guard = Some(self.server.manage().await?);
+        }
+        Ok(guard)
+    }
+
+    /// Looks at everything that specs name.
+    async fn look(&self, connection: &mut PgConnection, specs: &[Spec]) -> Result<Seen, CapabilityError> {
+        let mut roles = BTreeSet::new();
+        let mut databases = BTreeSet::new();
+        for spec in specs {
+            match spec {
+                Spec::Role(role) => {
+                    roles.insert(role.name.clone());
+                }
+                Spec::Login(login) => roles.extend(TURNS.map(|turn| format!("{}{turn}", login.name))),
+                Spec::Database(database) => {
+                    databases.insert(database.name.clone());
+                }
+            }
+        }
+        let (roles, databases): (Vec<String>, Vec<String>) = (roles.into_iter().collect(), databases.into_iter().collect());
+        look::look(connection, &roles, &databases).await
+    }
+
+    /// Holds the names of a batch against every other deployment, also of other installations.
+    async fn hold(connection: &mut PgConnection, identities: &[&str]) -> Result<(), CapabilityError> {
+        let mut keys: Vec<String> = identities.iter().map(|identity| format!("windlass {identity}")).collect();
+        keys.sort();
+        sqlx::query("SELECT pg_advisory_lock(hashtextextended(key, 0)) FROM unnest($1::text[]) WITH ORDINALITY AS keys(key, number) ORDER BY number")
+            .bind(keys)
+            .execute(connection)
+            .await
+            .map(drop)
+            .map_err(|error| error::of("waiting for other deployments", &error))
+    }
+
+    async fn let_go(connection: &mut PgConnection) -> Result<(), CapabilityError> {
+        let released = sqlx::query("SELECT pg_advisory_unlock_all()").execute(connection).await;
+        released.map(drop).map_err(|error| error::of("letting other deployments go on", &error))
+    }
+
+    /// Makes a batch once; a broken connection is told apart, so that it can be begun again.
+    async fn ensure_batch(
+        &self,
+        cx: &EffectCx<'_>,
+        actions: &[ResolvedAction],
+    ) -> Result<Vec<Result<Step, CapabilityError>>, CapabilityError> {
+        let mut guard = self.connected().await?;
+        let Some(connection) = guard.as_mut() else { return Err(broken()) };
+        let parsed: Vec<Result<Spec, CapabilityError>> = actions.iter().map(|action| parse(&action.spec)).collect();
+        let specs: Vec<Spec> = parsed.iter().flatten().cloned().collect();
+        let identities: Vec<&str> = actions.iter().map(|action| action.identity.as_str()).collect();
+        Self::hold(connection, &identities).await?;
+        let seen = self.look(connection, &specs).await?;
+        let mut steps = Vec::with_capacity(actions.len());
+        let mut work = Work { server: &self.server, connection, seen: &seen, owner: cx.owner };
+        for (action, spec) in actions.iter().zip(parsed) {
+            let made = match spec {
+                Ok(Spec::Role(spec)) => role::ensure(&mut work, action, &spec).await,
+                Ok(Spec::Login(spec)) => login::ensure(&mut work, action, &spec).await,
+                Ok(Spec::Database(spec)) => database::ensure(&mut work, action, &spec).await,
+                Err(error) => Err(error),
+            };
+            match made {
+                Err(error) if error.kind == Kind::Unavailable => return Err(error),
+                made => steps.push(made.map(|Made { handle, outputs, changed, unsettled }| {
+                    Step::Done(Observed { handle, outputs, changed, unsettled, ..Observed::default() })
+                })),
+            }
+        }
+        Self::let_go(connection_of(&mut guard)?).await?;
+        Ok(steps)
+    }
+
+    async fn delete_batch(
+        &self,
+        cx: &EffectCx<'_>,
+        actions: &[RecordedAction],
+    ) -> Result<Vec<Result<Step, CapabilityError>>, CapabilityError> {
+        let mut guard = self.connected().await?;
+        let Some(connection) = guard.as_mut() else { return Err(broken()) };
+        let parsed: Vec<Result<Spec, CapabilityError>> = actions.iter().map(|action| parse(&action.spec.to_value())).collect();
+        let specs: Vec<Spec> = parsed.iter().flatten().cloned().collect();
+        let identities: Vec<&str> = actions.iter().map(|action| action.identity.as_str()).collect();
+        Self::hold(connection, &identities).await?;
+        let seen = self.look(connection, &specs).await?;
+        let mut work = Work { server: &self.server, connection, seen: &seen, owner: cx.owner };
+        let mut steps = Vec::with_capacity(actions.len());
+        for (action, spec) in actions.iter().zip(parsed) {
+            let gone = match spec {
+                Ok(Spec::Role(spec)) => role::delete(&mut work, &spec.name).await,
+                Ok(Spec::Login(spec)) => login::delete(&mut work, &spec.name).await,
+                Ok(Spec::Database(spec)) => database::delete(&mut work, &spec.name, database::is_marked(&action.handle)).await,
+                Err(error) => Err(error),
+            };
+            match gone {
+                Err(error) if error.kind == Kind::Unavailable => return Err(error),
+                gone => steps.push(gone.map(|changed| Step::Done(Observed { changed, ..Observed::default() }))),
+            }
+        }
+        Self::let_go(connection_of(&mut guard)?).await?;
+        Ok(steps)
+    }
+
+    /// A connection that broke is of no more use; the next one starts afresh.
+    async fn forget(&self) {
+        *self.connection.lock().await = None;
+    }
+}
+
+fn connection_of<'g>(guard: &'g mut MutexGuard<'_, Option<PgConnection>>) -> Result<&'g mut PgConnection, CapabilityError> {
+    guard.as_mut().ok_or_else(broken)
+}
+
+fn broken() -> CapabilityError {
+    CapabilityError::new(Kind::Unavailable, "the connection broke")
+}
+
+fn parse(spec: &Value) -> Result<Spec, CapabilityError> {
+    Spec::parse(spec).map_err(|problem| CapabilityError::new(Kind::Invalid, problem.message))
+}
+
+/// Refuses what is not ours, unless somebody said that it is to be taken over.
+pub(crate) fn admit(what: &str, seen: &Ownership, insistence: Insistence) -> Result<(), CapabilityError> {
+    let whose = match seen {
+        Ownership::Ours => return Ok(()),
+        _ if insistence == Insistence::TakeOver => return Ok(()),
+        Ownership::Other(owner) => format!("{what} exists and belongs to `{owner}`"),
+        Ownership::None => format!("{what} exists, and Windlass did not make it"),
+    };
+    Err(CapabilityError::new(Kind::Conflict, whose).hint("use another name, or take it over with `--take-ownership`"))
+}
+
+/// Notes a field that differs.
+pub(crate) fn differs(drift: &mut Vec<DriftedField>, pointer: &str, recorded: Value, found: Value) {
+    if recorded != found {
+        drift.push(DriftedField { pointer: pointer.to_owned(), recorded: Some(recorded), found: Some(found), by: None });
+    }
+}
+
+impl PostgresSession {
+    async fn observe_batch(
+        &self,
+        owner: &Owner,
+        actions: &[ActionRef<'_>],
+        depth: Depth,
+    ) -> Result<Vec<Result<Observation, CapabilityError>>, CapabilityError> {
+        let mut guard = self.connected().await?;
+        let connection = connection_of(&mut guard)?;
+        let parsed: Vec<Result<Spec, CapabilityError>> = actions.iter().map(|action| parse(action.spec)).collect();
+        let specs: Vec<Spec> = parsed.iter().flatten().cloned().collect();
+        let seen = self.look(connection, &specs).await?;
+        let mut out = Vec::with_capacity(actions.len());
+        for (action, spec) in actions.iter().zip(parsed) {
+            let looked = match spec {
+                Ok(Spec::Role(spec)) => Ok(role::observe(&seen, owner, action, &spec)),
+                Ok(Spec::Login(spec)) => Ok(login::observe(&seen, owner, action, &spec)),
+                Ok(Spec::Database(spec)) => database::observe(&self.server, &seen, owner, action, &spec, depth).await,
+                Err(error) => Err(error),
+            };
+            out.push(looked.map(|(seen, drift)| {
+                let phase = if seen.is_some() { Phase::Present } else { Phase::Absent };
+                let owner = seen.unwrap_or(Ownership::None);
+                let intact = phase == Phase::Present && drift.is_empty();
+                Observation { identity: action.identity.to_owned(), owner, intact, phase, outputs: Map::new(), drift }
+            }));
+        }
+        Ok(out)
+    }
+
+    async fn preflight_batch(&self, cx: &EffectCx<'_>, actions: &[Preflight]) -> Result<Vec<Result<(), CapabilityError>>, CapabilityError> {
+        let mut guard = self.connected().await?;
+        let connection = connection_of(&mut guard)?;
+        let parsed: Vec<Result<Spec, CapabilityError>> = actions.iter().map(|action| parse(&action.spec)).collect();
+        let specs: Vec<Spec> = parsed.iter().flatten().cloned().collect();
+        let seen = self.look(connection, &specs).await?;
+        let wanted: BTreeSet<String> = specs
+            .iter()
+            .flat_map(|spec| if let Spec::Database(database) = spec { database.extensions.clone() } else { Vec::new() })
+            .collect();
+        let available = database::available(connection, &wanted).await?;
+        let check = |action: &Preflight, spec: Spec| -> Result<(), CapabilityError> {
+            match &spec {
+                Spec::Role(role) => match seen.roles.get(&role.name) {
+                    Some(role) => {
+                        admit(&format!("the role `{}`", spec.name()), &look::whose(role.comment.as_deref(), cx.owner), action.insistence)
+                    }
+                    None => Ok(()),
+                },
+                Spec::Login(login) => TURNS.into_iter().try_for_each(|turn| {
+                    let name = format!("{}{turn}", login.name);
+                    match seen.roles.get(&name) {
+                        Some(role) => {
+                            admit(&format!("the role `{name}`"), &look::whose(role.comment.as_deref(), cx.owner), action.insistence)
+                        }
+                        None => Ok(()),
+                    }
+                }),
+                Spec::Database(database) => {
+                    if let Some(missing) = database.extensions.iter().find(|extension| !available.contains(*extension)) {
+                        return Err(CapabilityError::new(Kind::Invalid, format!("the server does not have the extension `{missing}`"))
+                            .hint("`SELECT name FROM pg_available_extensions` lists what it has"));
+                    }
+                    match seen.databases.get(&database.name) {
+                        Some(known) => {
+                            let marked = action.recorded.as_ref().is_some_and(|recorded| database::is_marked(&recorded.handle));
+                            admit(&format!("the database `{}`", spec.name()), &known.whose(cx.owner, marked), action.insistence)
+                        }
+                        None => Ok(()),
+                    }
+                }
+            }
+        };
+        Ok(actions.iter().zip(parsed).map(|(action, spec)| spec.and_then(|spec| check(action, spec))).collect())
+    }
+
+    async fn settle_batch(
+        &self,
+        cx: &EffectCx<'_>,
+        actions: &[RecordedAction],
+    ) -> Result<Vec<Result<Observed, CapabilityError>>, CapabilityError> {
+        let mut guard = self.connected().await?;
+        let connection = connection_of(&mut guard)?;
+        let specs: Vec<Spec> = actions.iter().filter_map(|action| parse(&action.spec.to_value()).ok()).collect();
+        let seen = self.look(connection, &specs).await?;
+        let mut work = Work { server: &self.server, connection, seen: &seen, owner: cx.owner };
+        let mut out = Vec::with_capacity(actions.len());
+        for action in actions {
+            let settled = login::settle(&mut work, action).await;
+            match settled {
+                Err(error) if error.kind == Kind::Unavailable => return Err(error),
+                settled => out.push(settled.map(|handle| Observed {
+                    handle,
+                    outputs: action.outputs.clone(),
+                    changed: true,
+                    ..Observed::default()
+                })),
+            }
+        }
+        Ok(out)
+    }
+
+    async fn release_batch(
+        &self,
+        cx: &EffectCx<'_>,
+        actions: &[RecordedAction],
+    ) -> Result<Vec<Result<(), CapabilityError>>, CapabilityError> {
+        let mut guard = self.connected().await?;
+        let connection = connection_of(&mut guard)?;
+        let specs: Vec<Spec> = actions.iter().filter_map(|action| parse(&action.spec.to_value()).ok()).collect();
+        let seen = self.look(connection, &specs).await?;
+        let mut work = Work { server: &self.server, connection, seen: &seen, owner: cx.owner };
+        let mut out = Vec::with_capacity(actions.len());
+        for action in actions {
+            let released = match parse(&action.spec.to_value()) {
+                Ok(Spec::Role(spec)) => role::release(&mut work, &[spec.name]).await,
+                Ok(Spec::Login(spec)) => role::release(&mut work, &TURNS.map(|turn| format!("{}{turn}", spec.name))).await,
+                Ok(Spec::Database(spec)) => database::release(&mut work, &spec.name).await,
+                Err(error) => Err(error),
+            };
+            match released {
+                Err(error) if error.kind == Kind::Unavailable => return Err(error),
+                released => out.push(released),
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// Runs a batch, again with a new connection where one broke under it; what can't be done is said of every action.
+macro_rules! again {
+    ($self:ident, $actions:ident, $batch:expr) => {{
+        let mut attempt = 1;
+        loop {
+            match $batch.await {
+                Ok(out) => break out,
+                Err(error) if error.kind == Kind::Unavailable && attempt < ATTEMPTS => {
+                    $self.forget().await;
+                    tokio::time::sleep(Duration::from_millis(200) * 2_u32.pow(attempt)).await;
+                    attempt += 1;
+                }
+                Err(error) => {
+                    $self.forget().await;
+                    break $actions.iter().map(|_| Err(error.clone())).collect();
+                }
+            }
+        }
+    }};
+}
+
+#[async_trait]
+impl Session for PostgresSession {
+    async fn observe(&self, owner: &Owner, actions: &[ActionRef<'_>], depth: Depth) -> Vec<Result<Observation, CapabilityError>> {
+        again!(self, actions, self.observe_batch(owner, actions, depth))
+    }
+
+    async fn preflight(&self, cx: &EffectCx<'_>, actions: &[Preflight]) -> Vec<Result<(), CapabilityError>> {
+        again!(self, actions, self.preflight_batch(cx, actions))
+    }
+
+    async fn ensure(&self, cx: &EffectCx<'_>, actions: &[ResolvedAction]) -> Vec<Result<Step, CapabilityError>> {
+        again!(self, actions, self.ensure_batch(cx, actions))
+    }
+
+    async fn poll(&self, _: &EffectCx<'_>, tickets: &[Ticket]) -> Vec<Result<Step, CapabilityError>> {
+        tickets.iter().map(|_| Err(CapabilityError::new(Kind::Invalid, "PostgreSQL hands no tickets out"))).collect()
+    }
+
+    async fn delete(&self, cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<Step, CapabilityError>> {
+        again!(self, actions, self.delete_batch(cx, actions))
+    }
+
+    async fn settle(&self, cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<Observed, CapabilityError>> {
+        again!(self, actions, self.settle_batch(cx, actions))
+    }
+
+    async fn release(&self, cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<(), CapabilityError>> {
+        again!(self, actions, self.release_batch(cx, actions))
+    }
+
+    async fn list_ours(&self, owner: &Owner) -> Result<Vec<Observation>, CapabilityError> {
+        let mut guard = self.connected().await?;
+        let found = look::ours(connection_of(&mut guard)?, owner).await?;
+        Ok(found
+            .into_iter()
+            .map(|identity| Observation {
+                identity,
+                owner: Ownership::Ours,
+                intact: true,
+                phase: Phase::Present,
+                outputs: Map::new(),
+                drift: Vec::new(),
+            })
+            .collect())
+    }
+}
+
+/// Where the server is: what a database yields.
+pub(crate) fn address(server: &Server) -> Map<String, Value> {
+    Map::from_iter([("host".to_owned(), json!(server.host)), ("port".to_owned(), json!(server.port))])
+}

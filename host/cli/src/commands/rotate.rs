@@ -1,0 +1,98 @@
+//! `rotate`: new credentials for a resource, without anybody being locked out.
+
+use std::collections::BTreeSet;
+
+use windlass_capability_secrets::generate;
+use windlass_engine::session::generated_name;
+use windlass_model::{
+    ActionId, NodeKey,
+    event::Verb,
+    plan::{Plan, PlannedAction},
+    sealed::{self, Origin},
+};
+
+use super::{
+    apply::{confirm, go},
+    plan::{again, finish, show},
+};
+use crate::{
+    arguments::{Applying, Environment, Format, Global},
+    exit::{Code, Failure},
+    print,
+    workspace::Workspace,
+};
+
+pub(crate) async fn rotate(global: &Global, resource: &str, environment: &Environment, applying: &Applying) -> Result<Code, Failure> {
+    let workspace = Workspace::open(global).await?;
+    let key = workspace.find(environment).await?;
+    let node = super::node(resource)?;
+    let (mut input, provenance) = again(&workspace, &key).await?;
+    let before = finish(&workspace, input.clone(), provenance.clone(), false)?;
+    let secrets = generated(&before.plan, &node)?;
+    if let Some(record) = input.recorded.actions.values().find(|record| record.unsettled) {
+        return Err(Failure::failed(format!("the last rotation is not finished: `{}` still has two valid forms", record.identity))
+            .hint("`windlass deploy` or `windlass resume` finishes it"));
+    }
+    check_sinks(&workspace, &before.plan, &node, &secrets)?;
+    for action in &secrets {
+        let name = generated_name(&action.id);
+        let version = input
+            .secrets
+            .get(&name)
+            .copied()
+            .ok_or_else(|| Failure::failed(format!("`{}` was never made", action.id)).hint("deploy first"))?;
+        input.secrets.insert(name, version + 1);
+    }
+    let planned = finish(&workspace, input, provenance, false)?;
+    show(&planned.plan, Format::Text)?;
+    confirm(applying)?;
+    // From here on the new version is the one that is wanted: whatever cuts this off, the next deployment goes on with it.
+    for action in &secrets {
+        let value = generate(&action.spec.to_value())?;
+        workspace.secrets.write(&key, &generated_name(&action.id), &value).await?;
+    }
+    print::note(&format!("New credentials for `{node}`; the old ones end when everything that uses them is ready."));
+    let request = workspace.request(&planned, Verb::Rotate, applying, None)?;
+    go(&workspace, &planned.plan, &request).await
+}
+
+/// Returns the generated secrets of a node.
+fn generated<'p>(plan: &'p Plan, node: &NodeKey) -> Result<Vec<&'p PlannedAction>, Failure> {
+    let Some(planned) = plan.nodes().find(|planned| planned.key == *node) else {
+        let known: Vec<String> = plan.nodes().map(|planned| planned.key.to_string()).collect();
+        let failure = Failure::new(Code::BadInput, format!("there is no `{node}` here"));
+        return Err(match windlass_resolve::nearest(&node.to_string(), known.iter().map(String::as_str)) {
+            Some(near) => failure.hint(format!("did you mean `{near}`?")),
+            None => failure,
+        });
+    };
+    let secrets: Vec<&PlannedAction> = planned.actions.iter().filter(|action| action.capability == "windlass:secrets/generated").collect();
+    if secrets.is_empty() {
+        return Err(Failure::new(Code::BadInput, format!("`{node}` has no generated credentials")));
+    }
+    Ok(secrets)
+}
+
+/// A new password helps only where somebody makes it the valid one while the old one is in use.
+fn check_sinks(workspace: &Workspace, plan: &Plan, node: &NodeKey, secrets: &[&PlannedAction]) -> Result<(), Failure> {
+    let wanted: BTreeSet<&ActionId> = secrets.iter().map(|action| &action.id).collect();
+    let uses = |action: &PlannedAction| {
+        let mut found = false;
+        sealed::visit(&action.spec.to_value(), &mut |_, value| {
+            for part in value.sealed() {
+                part.origin.visit(&mut |origin| found |= matches!(origin, Origin::Generated { action, .. } if wanted.contains(action)));
+            }
+        });
+        found
+    };
+    let rotates = plan
+        .actions()
+        .filter(|action| uses(action))
+        .any(|action| workspace.planning.planners.get(&action.capability).is_some_and(|planner| planner.rotates(&action.spec.to_value())));
+    if rotates {
+        return Ok(());
+    }
+    Err(Failure::failed(format!("nothing makes a new password of `{node}` the valid one while the old one is in use")).hint(
+        "its server reads the password when it is first made; change it there by hand, or use a driver whose logins take turns, such as `postgres-database`",
+    ))
+}

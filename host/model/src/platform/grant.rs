@@ -1,0 +1,75 @@
+//! What a definition lets its driver do.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::name::DocumentName;
+
+/// Permits a driver to use a capability.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Grant {
+    /// The imported interface: `windlass:kubernetes/objects`.
+    pub import: String,
+    /// Kubernetes kinds that may be staged: `v1/Secret`, or an object for kinds that Windlass does not know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kinds: Vec<KindGrant>,
+    /// Lifts single rules of the manifest policy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<PolicyException>,
+    /// Uses this connection instead of the matching one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<DocumentName>,
+}
+
+/// A Kubernetes kind of a grant.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum KindGrant {
+    /// `GROUP/VERSION/KIND` without the group for the core: `v1/Service`, `apps/v1/Deployment`.
+    Name(String),
+    /// A kind that is not in the built-in table.
+    Declared(DeclaredKind),
+}
+
+/// Describes a Kubernetes kind that Windlass does not know.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DeclaredKind {
+    /// `example.com/v1`.
+    pub api_version: String,
+    /// `Widget`.
+    pub kind: String,
+    /// `widgets`.
+    pub plural: String,
+    /// Whether objects live in a namespace.
+    pub scope: Scope,
+    /// Pointers that may be read as non-secret through `field()`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub readable: Vec<String>,
+}
+
+/// Whether objects of a kind live in a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum Scope {
+    /// In a namespace.
+    Namespaced,
+    /// In the whole cluster.
+    Cluster,
+}
+
+/// A rule of the manifest policy that a grant lifts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum PolicyException {
+    /// Cluster-scoped kinds among the granted ones.
+    ClusterScoped,
+    /// Namespaces other than the environment's.
+    ForeignNamespaces,
+    /// Pods that share the host's namespaces, mount its paths or run privileged.
+    PrivilegedPods,
+    /// Roles and bindings.
+    Rbac,
+    /// Secrets of type service-account-token.
+    TokenSecrets,
+}

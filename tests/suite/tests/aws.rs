@@ -1,0 +1,187 @@
+//! Route 53 and RDS as moto plays them, with a proxy for what moto can't play.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests: a failure here is the test's")]
+
+use windlass_cluster::SharedServers;
+use windlass_suite::{
+    aws::{Account, AwsProxy, Verdict, aws_connection},
+    cloud::secret,
+    cluster::Scene,
+};
+
+const NAMED: &str = "
+apiVersion: score.dev/v1b1
+metadata: { name: web }
+containers:
+  main:
+    image: web:1
+    variables: { URL: \"${resources.dns.url}\" }
+resources:
+  dns: { type: dns }
+";
+
+const STORED: &str = "
+apiVersion: score.dev/v1b1
+metadata: { name: web }
+containers:
+  main:
+    image: web:1
+    variables: { DATABASE_URL: \"postgres://${resources.db.username}:${resources.db.password}@${resources.db.host}:${resources.db.port}/${resources.db.name}\" }
+resources:
+  db: { type: postgres }
+";
+
+fn definition(r#type: &str, driver: &str, import: &str, inputs: &str) -> String {
+    format!(
+        "apiVersion: windlass.dev/v1alpha1\nkind: ResourceDefinition\nmetadata: {{ name: {driver} }}\nspec:\n  type: {type}\n  driver: {{ builtin: {driver} }}\n  inputs: {{ {inputs} }}\n  grants:\n    - {{ import: {import} }}\n    - {{ import: windlass:secrets/generated }}\n"
+    )
+}
+
+fn scene(name: &str, endpoint: &str, score: &str, definition: &str) -> Scene {
+    let scene = Scene::new(name);
+    scene.folder.write("app/web.score.yaml", score);
+    scene.folder.write("platform/aws.yaml", &aws_connection(endpoint));
+    scene.folder.write("platform/definition.yaml", definition);
+    scene.folder.ok("platform apply platform");
+    scene
+}
+
+fn dns(domain: &str, target: &str) -> String {
+    definition("dns", "dns-route53", "windlass:aws/route53", &format!("domain: {domain}, target: {target}"))
+}
+
+fn rds(inputs: &str) -> String {
+    definition("postgres", "postgres-rds", "windlass:aws/rds", inputs)
+}
+
+#[test]
+fn a_record_is_made_owned_changed_and_removed() {
+    let endpoint = SharedServers::find().unwrap().aws_endpoint();
+    let proxy = AwsProxy::start(&endpoint, |_, _| Verdict::Pass);
+    let account = Account::open(&endpoint);
+    let zone = account.zone("record.example.com");
+    let _longer = account.zone("example.com");
+    let scene = scene("r53", &proxy.endpoint(), NAMED, &dns("record.example.com", "192.0.2.7"));
+    scene.folder.ok("deploy app -e dev --create-env development --yes");
+    let name = format!("web-dns-{}-dev.record.example.com", scene.application);
+    let records = account.records(&zone);
+    assert_eq!(records.len(), 2, "{records:?}");
+    assert!(records.contains(&format!("{name} A 192.0.2.7")), "{records:?}");
+    assert!(records.iter().any(|record| record.starts_with(&format!("a-{name} TXT \"heritage=windlass,windlass/owner="))), "{records:?}");
+    // Once more: no call that changes something.
+    let before = proxy.changes().len();
+    assert!(scene.folder.ok("deploy app -e dev --yes").err.contains("nothing was written"));
+    assert_eq!(proxy.changes().len(), before);
+    // Another target: one change of one record.
+    scene.folder.write("platform/definition.yaml", &dns("record.example.com", "192.0.2.8"));
+    scene.folder.ok("platform apply platform");
+    scene.folder.ok("deploy app -e dev --yes");
+    assert_eq!(proxy.changes().len(), before + 1);
+    // Somebody meddles: named and healed.
+    account.write_record(&zone, &name, "A", "203.0.113.1");
+    let drift = scene.folder.run("drift -e dev --detailed-exitcode");
+    assert!(drift.code == 2 && drift.out.contains("/values: [\"192.0.2.8\"] → [\"203.0.113.1\"]"), "{}", drift.out);
+    scene.folder.ok("deploy app -e dev --yes");
+    assert!(account.records(&zone).contains(&format!("{name} A 192.0.2.8")));
+    scene.folder.ok("destroy -e dev --yes");
+    assert_eq!(account.records(&zone), Vec::<String>::new());
+}
+
+#[test]
+fn records_of_others_stay() {
+    let endpoint = SharedServers::find().unwrap().aws_endpoint();
+    let account = Account::open(&endpoint);
+    let zone = account.zone("others.example.com");
+    let scene = scene("r53others", &endpoint, NAMED, &dns("others.example.com", "192.0.2.7"));
+    let name = format!("web-dns-{}-dev.others.example.com", scene.application);
+    account.write_record(&zone, &name, "A", "203.0.113.9");
+    account.write_record(
+        &zone,
+        &format!("a-{name}"),
+        "TXT",
+        "\"heritage=external-dns,external-dns/owner=default,external-dns/resource=ingress/x/y\"",
+    );
+    let refused = scene.folder.run("deploy app -e dev --create-env development --yes");
+    assert!(refused.err.contains("belongs to external-dns (owner `default`)"), "{}", refused.err);
+    assert!(scene.kubectl(&["get", "namespace", &scene.namespace]).is_err(), "refused before the first effect");
+    assert!(account.records(&zone).contains(&format!("{name} A 203.0.113.9")));
+}
+
+#[test]
+fn an_instance_is_made_waited_for_changed_and_removed_with_a_snapshot() {
+    let endpoint = SharedServers::find().unwrap().aws_endpoint();
+    // Moto's instances are available at once: these take three questions.
+    let proxy = AwsProxy::start(&endpoint, |call, before| match call {
+        "DescribeDBInstances" if (1..4).contains(&before) => {
+            Verdict::Rewrite("<DBInstanceStatus>available</DBInstanceStatus>", "<DBInstanceStatus>creating</DBInstanceStatus>".into())
+        }
+        _ => Verdict::Pass,
+    });
+    let account = Account::open(&endpoint);
+    let inputs = "class: db.t4g.micro, subnets: [], parameters: { log_statement: none }";
+    let scene = scene("rds", &proxy.endpoint(), STORED, &rds(inputs));
+    let made = scene.folder.ok("deploy app -e dev --create-env development --yes");
+    assert!(made.err.contains("is creating"), "progress is shown: {}", made.err);
+    let identifier = format!("{}-dev-web-db", scene.application);
+    let instance = account.instance(&identifier).unwrap();
+    assert_eq!((instance.db_instance_class(), instance.engine()), (Some("db.t4g.micro"), Some("postgres")));
+    let url = secret(&scene, "web-secrets", "main.DATABASE_URL");
+    assert!(url.starts_with("postgres://app:") && url.contains(instance.endpoint().unwrap().address().unwrap()), "{url}");
+    // Once more: nothing.
+    let before = proxy.changes().len();
+    assert!(scene.folder.ok("deploy app -e dev --yes").err.contains("nothing was written"));
+    assert_eq!(proxy.changes().len(), before, "{:?}", proxy.changes());
+    // The class is another: one call, the password is not sent again.
+    scene.folder.write("platform/definition.yaml", &rds(&inputs.replace("db.t4g.micro", "db.m7g.large")));
+    scene.folder.ok("platform apply platform");
+    scene.folder.ok("deploy app -e dev --yes");
+    assert_eq!(proxy.changes()[before..], ["ModifyDBInstance"]);
+    assert_eq!(account.instance(&identifier).unwrap().db_instance_class(), Some("db.m7g.large"));
+    // What can't be changed in place is known while planning.
+    scene.folder.write("platform/definition.yaml", &rds(&inputs.replace("class:", "storage: 10, class:")));
+    scene.folder.ok("platform apply platform");
+    let plan = scene.folder.ok("plan app -e dev");
+    assert!(plan.out.contains("storage can't shrink from 20 to 10 GiB"), "{}", plan.out);
+    scene.folder.ok("destroy -e dev --yes");
+    assert!(account.instance(&identifier).is_none());
+    assert_eq!(account.snapshots(&identifier).len(), 1, "the last snapshot");
+}
+
+#[test]
+fn what_goes_wrong_is_told_with_rds_s_own_words() {
+    let endpoint = SharedServers::find().unwrap().aws_endpoint();
+    let proxy = AwsProxy::start(&endpoint, |call, before| match call {
+        "DescribeDBInstances" if before >= 2 => Verdict::Rewrite(
+            "<DBInstanceStatus>available</DBInstanceStatus>",
+            "<DBInstanceStatus>incompatible-network</DBInstanceStatus>".into(),
+        ),
+        "DescribeEvents" => Verdict::Rewrite(
+            "<Events></Events>",
+            "<Events><Event><Message>The subnet has no free address</Message></Event></Events>".into(),
+        ),
+        _ => Verdict::Pass,
+    });
+    let scene = scene("rdsbroken", &proxy.endpoint(), STORED, &rds("subnets: []"));
+    let failed = scene.folder.run("deploy app -e dev --create-env development --yes");
+    assert_eq!(failed.code, 1);
+    assert!(failed.err.contains("is `incompatible-network`"), "{}", failed.err);
+}
+
+#[test]
+fn quota_and_missing_permissions_are_told() {
+    let endpoint = SharedServers::find().unwrap().aws_endpoint();
+    for (name, code, message, hint) in [
+        ("rdsquota", "InstanceQuotaExceeded", "you have 40 instances", "raise the quota"),
+        ("rdsdenied", "AccessDenied", "not allowed to rds:CreateDBInstance", "lack a permission"),
+    ] {
+        let proxy =
+            AwsProxy::start(
+                &endpoint,
+                move |call, _| {
+                    if call == "CreateDBInstance" { Verdict::Refuse(400, code, message) } else { Verdict::Pass }
+                },
+            );
+        let scene = scene(name, &proxy.endpoint(), STORED, &rds("subnets: []"));
+        let failed = scene.folder.run("deploy app -e dev --create-env development --yes");
+        assert!(failed.err.contains(message) && failed.err.contains(hint), "{}", failed.err);
+    }
+}

@@ -1,0 +1,141 @@
+//! Databases in a PostgreSQL server that exists: made, handed over, rotated, guarded, removed; on the real server.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests: a failure here is the test's")]
+
+use windlass_cluster::SharedServers;
+use windlass_suite::{
+    cloud::{postgres_connection, postgres_definition, secret},
+    cluster::Scene,
+};
+
+const WEB: &str = "
+apiVersion: score.dev/v1b1
+metadata: { name: web }
+containers:
+  main:
+    image: web:1
+    variables:
+      PGHOST: ${resources.db.host}
+      PGPORT: ${resources.db.port}
+      PGUSER: ${resources.db.username}
+      PGPASSWORD: ${resources.db.password}
+      PGDATABASE: ${resources.db.name}
+resources:
+  db: { type: postgres }
+";
+
+fn scene(name: &str, inputs: &str) -> (Scene, SharedServers) {
+    let scene = Scene::new(name);
+    let servers = SharedServers::find().unwrap();
+    scene.folder.write("app/web.score.yaml", WEB);
+    scene.folder.write("platform/postgres.yaml", &postgres_connection(&servers, servers.postgres_port()));
+    scene.folder.write("platform/definition.yaml", &postgres_definition(inputs));
+    scene.folder.ok("platform apply platform");
+    (scene, servers)
+}
+
+/// The values that the container gets, by variable.
+fn variables(scene: &Scene) -> std::collections::BTreeMap<String, String> {
+    let deployment = scene.get("deployment/web");
+    let mut out = std::collections::BTreeMap::new();
+    for variable in deployment["spec"]["template"]["spec"]["containers"][0]["env"].as_array().unwrap() {
+        let name = variable["name"].as_str().unwrap().to_owned();
+        let value = match variable["valueFrom"]["secretKeyRef"]["key"].as_str() {
+            Some(key) => secret(scene, variable["valueFrom"]["secretKeyRef"]["name"].as_str().unwrap(), key),
+            None => variable["value"].as_str().unwrap_or_default().to_owned(),
+        };
+        out.insert(name, value);
+    }
+    out
+}
+
+#[test]
+fn a_database_is_made_handed_over_and_removed() {
+    let (scene, servers) = scene("pg", "extensions: [pgcrypto], connection_limit: 20");
+    scene.folder.ok("deploy app -e dev --create-env development --yes");
+    let given = variables(&scene);
+    assert_eq!(given["PGHOST"], "localhost");
+    // What stands in the Secret logs in, and owns what it makes.
+    let made = servers.login(
+        &given["PGUSER"],
+        &given["PGPASSWORD"],
+        &given["PGDATABASE"],
+        "CREATE TABLE t (id int); SELECT tableowner FROM pg_tables WHERE tablename = 't'; SELECT digest('x', 'md5') IS NOT NULL",
+    );
+    assert_eq!(made.unwrap(), format!("{}\nt", given["PGDATABASE"]));
+    // Nobody else gets in.
+    let other = servers.login("manager", "wrong", &given["PGDATABASE"], "SELECT 1");
+    assert!(other.is_err());
+    // The server never saw the password.
+    assert!(!servers.postgres_log().contains(&given["PGPASSWORD"]));
+    // Once more: nothing is written.
+    let again = scene.folder.ok("deploy app -e dev --yes");
+    assert!(again.err.contains("nothing was written"), "{}", again.err);
+    scene.folder.ok("destroy -e dev --yes");
+    assert_eq!(
+        servers.psql("postgres", &format!("SELECT count(*) FROM pg_database WHERE datname = '{}'", given["PGDATABASE"])).unwrap(),
+        "0"
+    );
+    assert_eq!(
+        servers.psql("postgres", &format!("SELECT count(*) FROM pg_roles WHERE rolname LIKE '{}%'", given["PGDATABASE"])).unwrap(),
+        "0"
+    );
+}
+
+#[test]
+fn rotation_locks_nobody_out_and_leaves_one_valid_form() {
+    let (scene, servers) = scene("pgrotate", "");
+    scene.folder.ok("deploy app -e dev --create-env development --yes");
+    let before = variables(&scene);
+    let rotated = scene.folder.ok("rotate postgres#web.db -e dev --yes");
+    assert!(rotated.err.contains("New credentials for `postgres.default#web.db`"), "{}", rotated.err);
+    let after = variables(&scene);
+    assert_ne!(before["PGUSER"], after["PGUSER"]);
+    assert_ne!(before["PGPASSWORD"], after["PGPASSWORD"]);
+    let database = &after["PGDATABASE"];
+    servers.login(&after["PGUSER"], &after["PGPASSWORD"], database, "SELECT 1").unwrap();
+    assert!(servers.login(&before["PGUSER"], &before["PGPASSWORD"], database, "SELECT 1").is_err(), "the old form is valid still");
+    // The turn goes back, and what one made the other may change.
+    servers.login(&after["PGUSER"], &after["PGPASSWORD"], database, "CREATE TABLE t (id int)").unwrap();
+    scene.folder.ok("rotate postgres#web.db -e dev --yes");
+    let third = variables(&scene);
+    assert_eq!(third["PGUSER"], before["PGUSER"]);
+    servers.login(&third["PGUSER"], &third["PGPASSWORD"], database, "DROP TABLE t").unwrap();
+    assert!(scene.folder.ok("deploy app -e dev --yes").err.contains("nothing was written"));
+    scene.folder.ok("destroy -e dev --yes");
+}
+
+#[test]
+fn what_others_made_stays_and_what_others_changed_is_healed() {
+    let (scene, servers) = scene("pgown", "name: windlass_owned, readers: [pg_monitor]");
+    servers.psql("postgres", "DROP DATABASE IF EXISTS windlass_owned").unwrap();
+    servers.psql("postgres", "CREATE DATABASE windlass_owned").unwrap();
+    let refused = scene.folder.run("deploy app -e dev --create-env development --yes");
+    assert!(refused.err.contains("the database `windlass_owned` exists, and Windlass did not make it"), "{}", refused.err);
+    assert_eq!(
+        servers.psql("postgres", "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'windlass_owned%'").unwrap(),
+        "0",
+        "refused before the first effect"
+    );
+    servers.psql("postgres", "DROP DATABASE windlass_owned").unwrap();
+    scene.folder.ok("deploy app -e dev --yes");
+    // Somebody meddles: named by field, and healed.
+    servers.psql("postgres", "ALTER ROLE windlass_owned_a NOLOGIN; ALTER DATABASE windlass_owned CONNECTION LIMIT 3").unwrap();
+    let drift = scene.folder.run("drift -e dev --detailed-exitcode");
+    assert_eq!(drift.code, 2, "{}", drift.out);
+    assert!(drift.out.contains("/login: true → false") && drift.out.contains("/connectionLimit: -1 → 3"), "{}", drift.out);
+    scene.folder.ok("deploy app -e dev --yes");
+    assert_eq!(scene.folder.run("drift -e dev --detailed-exitcode").code, 0);
+    // A mark that somebody took away makes it not ours.
+    servers.psql("postgres", "COMMENT ON DATABASE windlass_owned IS NULL").unwrap();
+    let stopped = scene.folder.run("destroy -e dev --yes --allow-destroy");
+    assert!(stopped.err.contains("the database `windlass_owned` exists and is not ours"), "{}", stopped.err);
+    servers.psql("postgres", &format!("COMMENT ON DATABASE windlass_owned IS 'managed by windlass: {}'", mark(&scene))).unwrap();
+    scene.folder.ok("destroy -e dev --yes");
+}
+
+/// The mark of the scene's environment, as the namespace carries it.
+fn mark(scene: &Scene) -> String {
+    let namespace: serde_json::Value =
+        serde_json::from_str(&scene.kubectl(&["get", "namespace", &scene.namespace, "-o", "json"]).unwrap()).unwrap();
+    namespace["metadata"]["annotations"]["windlass.dev/mark"].as_str().unwrap().to_owned()
+}
