@@ -5,7 +5,7 @@ use std::{env, fmt::Write as _, fs, path::PathBuf};
 use sha2::{Digest, Sha256};
 
 /// The drivers that the binary embeds.
-const BUILT_IN: [&str; 14] = [
+const BUILT_IN: [&str; 15] = [
     "dns-route53",
     "dns-static",
     "kubernetes-namespace",
@@ -17,6 +17,7 @@ const BUILT_IN: [&str; 14] = [
     "redis",
     "route",
     "template",
+    "terraform-module",
     "vault-sidecar",
     "volume",
     "workload-default",

@@ -15,6 +15,7 @@ use windlass_capability_directory::{DirectoryExecutor, ObjectsPlanner};
 use windlass_capability_kubernetes::{ClusterOptions, KubernetesExecutor};
 use windlass_capability_postgres::{DatabasesPlanner, PostgresExecutor};
 use windlass_capability_secrets::{EmbeddedSecrets, GeneratedExecutor, GeneratedPlanner, Keyring};
+use windlass_capability_terraform::{ModulesPlanner, TerraformExecutor};
 use windlass_document::{LoadedPlatform, load_platform};
 use windlass_engine::{
     PlanInput, Planners,
@@ -84,6 +85,7 @@ pub(crate) fn planners() -> Planners {
         Arc::new(DatabasesPlanner),
         Arc::new(RdsPlanner),
         Arc::new(Route53Planner),
+        Arc::new(ModulesPlanner),
     ])
 }
 
@@ -229,6 +231,7 @@ impl Workspace {
                 Arc::new(PostgresExecutor),
                 Arc::new(RdsExecutor::new(accounts.clone(), aws_options())),
                 Arc::new(Route53Executor::new(accounts)),
+                Arc::new(TerraformExecutor::new(&self.data, Arc::clone(&self.secrets))),
                 Arc::new(GeneratedExecutor::new(Arc::clone(&self.secrets))),
             ],
             authorize: Arc::new(AllowAll),

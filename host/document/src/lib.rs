@@ -4,6 +4,7 @@
 
 mod application;
 mod discover;
+mod folder;
 mod overrides;
 mod platform;
 mod problem;

@@ -118,7 +118,12 @@ fn add<T: DeserializeOwned + Clone>(
     problems: &mut Problems,
     provenance: &mut Provenance,
 ) -> Option<T> {
-    let parsed: T = match serde_json::from_value(document.node.to_value()) {
+    let mut value = document.node.to_value();
+    if let Some(inputs) = value.pointer_mut("/spec/inputs") {
+        let folder = document.path.parent().unwrap_or(Path::new("."));
+        crate::folder::inline(&document.source, &document.node, "/spec/inputs", inputs, folder, problems);
+    }
+    let parsed: T = match serde_json::from_value(value) {
         Ok(parsed) => parsed,
         Err(error) => {
             problems.push(Problem::file(&document.source, "invalid", error.to_string()).at(document.node.span, ""));

@@ -59,10 +59,10 @@ pub(crate) fn inline(source: &Arc<Source>, node: &Node, value: &mut Value, folde
 }
 
 /// Reads a regular file below a folder, without following links.
-fn read_beneath(folder: &Path, path: &str) -> Result<Vec<u8>, String> {
+pub(crate) fn read_beneath(folder: &Path, path: &str) -> Result<Vec<u8>, String> {
     let relative = Path::new(path);
     if relative.components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
-        return Err(format!("`{path}` leaves the folder of the Score file; put the file beside it"));
+        return Err(format!("`{path}` leaves the folder of the document; put the file beside it"));
     }
     let mut at = folder.to_path_buf();
     for part in relative.components() {

@@ -287,6 +287,8 @@ pub struct EffectCx<'a> {
     pub fence: crate::store::Fence,
     /// When to give up.
     pub deadline: Instant,
+    /// Somebody said that data may be destroyed.
+    pub allow_destroy: bool,
     /// Stop between actions.
     pub cancel: &'a Cancel,
     /// Keeps what must be durable before an effect goes on.

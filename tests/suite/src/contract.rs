@@ -93,7 +93,15 @@ fn record(name: &str, value: &str, observed: &Observed, settings: &ConnectionSet
 }
 
 fn effect_cx<'c>(owner: &'c Owner, cancel: &'c Cancel) -> EffectCx<'c> {
-    EffectCx { owner, fence: Fence(1), deadline: Instant::now() + Duration::from_secs(30), cancel, journal: &Quiet, events: &Quiet }
+    EffectCx {
+        owner,
+        fence: Fence(1),
+        deadline: Instant::now() + Duration::from_secs(30),
+        allow_destroy: false,
+        cancel,
+        journal: &Quiet,
+        events: &Quiet,
+    }
 }
 
 /// Ensures and waits until everything is done.

@@ -10,6 +10,7 @@ mod values;
 mod wait;
 
 pub use look::Found;
+pub use values::sent;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

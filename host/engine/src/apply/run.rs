@@ -232,7 +232,7 @@ impl<'a> Run<'a> {
         journal: &'c dyn Checkpoint,
         events: &'c dyn Progress,
     ) -> EffectCx<'c> {
-        EffectCx { owner: &self.owner, fence: self.fence, deadline, cancel, journal, events }
+        EffectCx { owner: &self.owner, fence: self.fence, deadline, allow_destroy: self.request.allow_destroy, cancel, journal, events }
     }
 
     async fn steps(&mut self, deadline: Instant, cancel: &Cancel) -> Result<(), Stop> {

@@ -28,7 +28,8 @@ pub(crate) fn sent_purpose(environment: &EnvironmentKey, id: &ActionId) -> Strin
 }
 
 /// Returns the spec that was sent, values and all; nothing if none was, or the key is another.
-pub(crate) fn sent(secrets: &dyn SecretStore, environment: &EnvironmentKey, record: &RecordedAction) -> Option<Value> {
+#[must_use]
+pub fn sent(secrets: &dyn SecretStore, environment: &EnvironmentKey, record: &RecordedAction) -> Option<Value> {
     let bytes = secrets.open(&sent_purpose(environment, &record.id), record.resolved.as_deref()?).ok()?;
     serde_json::from_slice(&bytes).ok()
 }

@@ -72,4 +72,6 @@ pub enum PolicyException {
     Rbac,
     /// Secrets of type service-account-token.
     TokenSecrets,
+    /// Modules of Terraform that run programs: provisioners, the data source `external`.
+    Execute,
 }

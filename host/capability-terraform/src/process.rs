@@ -1,0 +1,180 @@
+//! One run of the program: environment cleared, output read line by line and capped, ended with TERM before KILL.
+
+use std::{path::Path, process::Stdio, time::Duration};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
+    process::{Child, Command},
+};
+use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, EffectCx};
+
+use crate::{
+    backend::{Backend, USER},
+    program::Program,
+    work::Work,
+};
+
+/// How long a program may take to end after it was asked to.
+const GRACE: Duration = Duration::from_secs(30);
+/// What is kept of what a program says.
+const OUTPUT_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// What a program said and how it ended.
+#[derive(Debug, Default)]
+pub(crate) struct Ran {
+    pub code: i32,
+    /// What it said in JSON, a value for each line.
+    pub lines: Vec<Value>,
+    /// Everything it said otherwise.
+    pub text: String,
+}
+
+/// What a run needs.
+pub(crate) struct Runner<'r> {
+    pub program: &'r Program,
+    pub work: &'r Work,
+    pub backend: &'r Backend,
+    pub plugins: &'r Path,
+    pub cli_config: &'r Path,
+}
+
+impl Runner<'_> {
+    fn command(&self, arguments: &[&str]) -> Command {
+        // If this process dies, its child is asked to end: nobody would take its state any more.
+        let mut command = match setpriv() {
+            Some(setpriv) => {
+                let mut command = Command::new(setpriv);
+                command.args(["--pdeathsig", "TERM", "--"]).arg(&self.program.path);
+                command
+            }
+            None => Command::new(&self.program.path),
+        };
+        command
+            .args(arguments)
+            .current_dir(&self.work.folder)
+            .env_clear()
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", &self.work.folder)
+            .env("TMPDIR", &self.work.folder)
+            .env("TF_IN_AUTOMATION", "1")
+            .env("TF_INPUT", "0")
+            .env("CHECKPOINT_DISABLE", "1")
+            .env("TF_PLUGIN_CACHE_DIR", self.plugins)
+            .env("TF_CLI_CONFIG_FILE", self.program.cli_config.as_deref().unwrap_or(self.cli_config))
+            .env("TF_HTTP_ADDRESS", &self.backend.address)
+            .env("TF_HTTP_LOCK_ADDRESS", &self.backend.address)
+            .env("TF_HTTP_UNLOCK_ADDRESS", &self.backend.address)
+            .env("TF_HTTP_USERNAME", USER)
+            .env("TF_HTTP_PASSWORD", &self.backend.token)
+            .envs(self.program.environment.iter().map(|(name, value)| (name, value.expose())))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Runs the program and hears what it says.
+    pub(crate) async fn run(
+        &self,
+        cx: Option<&EffectCx<'_>>,
+        arguments: &[&str],
+        hear: &mut (dyn FnMut(&Value) + Send),
+    ) -> Result<Ran, CapabilityError> {
+        let name = self.program.version.split(' ').next().unwrap_or_default();
+        let fail = |error: std::io::Error| CapabilityError::new(Kind::Failed, format!("`{name}` can't be run: {error}"));
+        let mut child = self.command(arguments).spawn().map_err(fail)?;
+        if let Some(pid) = child.id() {
+            self.work.enter(pid);
+        }
+        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+            return Err(CapabilityError::new(Kind::Failed, format!("`{name}` has no output")));
+        };
+        let errors = tokio::spawn(async move {
+            let mut text = String::new();
+            let _ = BufReader::new(stderr.take(OUTPUT_BYTES_MAX)).read_to_string(&mut text).await;
+            text
+        });
+        let mut ran = Ran::default();
+        let mut lines = BufReader::new(stdout).lines();
+        let mut heard = 0;
+        let mut asked = None;
+        loop {
+            let line = tokio::select! {
+                line = lines.next_line() => line.map_err(fail)?,
+                () = tokio::time::sleep(Duration::from_millis(200)) => {
+                    stop_if_asked(cx, &mut child, &mut asked);
+                    continue;
+                }
+            };
+            let Some(line) = line else { break };
+            heard += line.len() as u64;
+            if heard > OUTPUT_BYTES_MAX {
+                continue;
+            }
+            match serde_json::from_str::<Value>(&line) {
+                Ok(value) => {
+                    hear(&value);
+                    ran.lines.push(value);
+                }
+                Err(_) => {
+                    ran.text.push_str(&line);
+                    ran.text.push('\n');
+                }
+            }
+        }
+        ran.code = child.wait().await.map_err(fail)?.code().unwrap_or(-1);
+        ran.text.push_str(&errors.await.unwrap_or_default());
+        if asked.is_some() {
+            return Err(CapabilityError::new(Kind::Uncertain, format!("`{name}` was stopped on the way"))
+                .hint("the next deployment goes on from the state that it handed over"));
+        }
+        Ok(ran)
+    }
+}
+
+/// Asks a program to end when somebody wants to stop or the time is up, and ends it when it does not.
+fn stop_if_asked(cx: Option<&EffectCx<'_>>, child: &mut Child, asked: &mut Option<std::time::Instant>) {
+    let Some(cx) = cx else { return };
+    match asked {
+        None if cx.cancel.is_cancelled() || std::time::Instant::now() > cx.deadline => {
+            if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+            }
+            *asked = Some(std::time::Instant::now());
+        }
+        Some(since) if since.elapsed() > GRACE => {
+            let _ = child.start_kill();
+        }
+        _ => {}
+    }
+}
+
+/// The program of util-linux that ties a child's life to ours.
+fn setpriv() -> Option<&'static Path> {
+    ["/usr/bin/setpriv", "/bin/setpriv"].into_iter().map(Path::new).find(|path| path.is_file())
+}
+
+impl Ran {
+    /// Writes what went wrong, as the program says it.
+    pub(crate) fn errors(&self) -> String {
+        let text = |value: &Value, pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().trim().to_owned();
+        let told: Vec<String> = self
+            .lines
+            .iter()
+            .filter(|line| line.pointer("/diagnostic/severity").and_then(Value::as_str) == Some("error"))
+            .map(|line| {
+                let (summary, detail) = (text(line, "/diagnostic/summary"), text(line, "/diagnostic/detail"));
+                let at = text(line, "/diagnostic/address");
+                let at = if at.is_empty() { at } else { format!("{at}: ") };
+                if detail.is_empty() { format!("{at}{summary}") } else { format!("{at}{summary}: {detail}") }
+            })
+            .collect();
+        if told.is_empty() { self.text.trim().chars().take(4_000).collect() } else { told.join("\n") }
+    }
+}

@@ -1,0 +1,188 @@
+//! Plans, looks at the plan, applies exactly that.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, EffectCx, Observed, Secret};
+use windlass_model::ActionId;
+
+use crate::{
+    backend::{Place, serial},
+    process::Runner,
+    spec::ModuleSpec,
+    work::{ERRORED, PLAN},
+};
+
+/// The exit code that says "there are changes".
+const CHANGES: i32 = 2;
+
+/// Sets the folder up, if it is not.
+pub(crate) async fn init(runner: &Runner<'_>, cx: Option<&EffectCx<'_>>, spec: &ModuleSpec) -> Result<(), CapabilityError> {
+    if runner.work.is_ready(spec, &runner.program.version) {
+        return Ok(());
+    }
+    let ran = runner.run(cx, &["init", "-input=false", "-no-color"], &mut |_| {}).await?;
+    if ran.code != 0 {
+        return Err(CapabilityError::new(Kind::Invalid, format!("the module can't be set up: {}", ran.errors())));
+    }
+    runner.work.set_ready(spec, &runner.program.version)
+}
+
+/// Takes over a state that a program could not hand to a host that had died.
+pub(crate) async fn recover(runner: &Runner<'_>, place: &Place) -> Result<(), CapabilityError> {
+    let path = runner.work.folder.join(ERRORED);
+    let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
+    match place.write(&text).await {
+        // An older one is of no use any more.
+        Ok(()) | Err(CapabilityError { kind: Kind::Conflict, .. }) => {
+            let _ = std::fs::remove_file(path);
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes what a module says so, or takes it away.
+pub(crate) async fn apply(
+    runner: &Runner<'_>,
+    cx: &EffectCx<'_>,
+    id: &ActionId,
+    place: &Place,
+    spec: &ModuleSpec,
+    destroy: bool,
+) -> Result<bool, CapabilityError> {
+    let uncertain = runner.work.uncertain();
+    if !uncertain.is_empty() {
+        cx.events.note(id, &format!("cut off while these were being made, they may exist: {}", uncertain.join(", ")));
+    }
+    init(runner, Some(cx), spec).await?;
+    recover(runner, place).await?;
+    runner.work.write_variables(spec)?;
+    let mut arguments = vec!["plan", "-input=false", "-json", "-detailed-exitcode", "-out", PLAN];
+    if destroy {
+        arguments.push("-destroy");
+    }
+    let planned = runner.run(Some(cx), &arguments, &mut |_| {}).await?;
+    if planned.code != CHANGES {
+        return if planned.code == 0 { Ok(false) } else { Err(failed("can't be planned", &planned.errors(), &uncertain)) };
+    }
+    look_at(runner, cx, destroy).await?;
+    cx.events.point("module planned");
+    let mut open: BTreeSet<String> = BTreeSet::new();
+    let work = runner.work.clone();
+    let applied = runner
+        .run(Some(cx), &["apply", "-input=false", "-json", PLAN], &mut |line| {
+            let address = line.pointer("/hook/resource/addr").and_then(Value::as_str).unwrap_or_default().to_owned();
+            match line.get("type").and_then(Value::as_str) {
+                Some("apply_start") => {
+                    open.insert(address);
+                    work.under_way(&open);
+                    note(cx, id, line);
+                }
+                Some("apply_complete" | "apply_errored") => {
+                    open.remove(&address);
+                    note(cx, id, line);
+                }
+                Some("apply_progress") => note(cx, id, line),
+                _ => {}
+            }
+        })
+        .await?;
+    cx.events.point("module applied");
+    recover(runner, place).await?;
+    if applied.code != 0 {
+        // What is still open was cut off; what ended, well or badly, is in the state that was handed over.
+        runner.work.under_way(&open);
+        return Err(failed("can't be applied", &applied.errors(), &uncertain));
+    }
+    runner.work.under_way(&BTreeSet::new());
+    Ok(true)
+}
+
+fn note(cx: &EffectCx<'_>, id: &ActionId, line: &Value) {
+    // Messages name resources and ids, never values of arguments.
+    if let Some(message) = line.get("@message").and_then(Value::as_str) {
+        cx.events.note(id, message);
+    }
+}
+
+fn failed(what: &str, why: &str, uncertain: &[String]) -> CapabilityError {
+    let error = CapabilityError::new(Kind::Failed, format!("the module {what}: {why}"));
+    if uncertain.is_empty() {
+        error
+    } else {
+        error.hint(format!(
+            "an earlier run was cut off while it made {}: import it with an `import` block, or remove it",
+            uncertain.join(", ")
+        ))
+    }
+}
+
+/// Looks at the saved plan: what would be destroyed must have been allowed, what would run programs must have been granted.
+async fn look_at(runner: &Runner<'_>, cx: &EffectCx<'_>, destroy: bool) -> Result<(), CapabilityError> {
+    let shown = runner.run(Some(cx), &["show", "-json", PLAN], &mut |_| {}).await?;
+    let plan = shown.lines.into_iter().next().ok_or_else(|| CapabilityError::new(Kind::Failed, "the saved plan can't be read"))?;
+    if destroy || cx.allow_destroy {
+        return Ok(());
+    }
+    let doomed: Vec<String> = plan
+        .get("resource_changes")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter(|change| {
+            change
+                .pointer("/change/actions")
+                .and_then(Value::as_array)
+                .is_some_and(|actions| actions.iter().any(|action| action == "delete"))
+        })
+        .filter_map(|change| change.get("address").and_then(Value::as_str).map(|address| format!("`{address}`")))
+        .collect();
+    if doomed.is_empty() {
+        return Ok(());
+    }
+    Err(CapabilityError::new(Kind::Denied, format!("the module would destroy or replace {}", doomed.join(", ")))
+        .hint("see what it says, and deploy with `--allow-destroy` if that is right"))
+}
+
+/// Reads what a state yields.
+pub(crate) fn observed(state: Option<&Value>, spec: &ModuleSpec, program: &str, changed: bool) -> Result<Observed, CapabilityError> {
+    let mut observed = Observed { changed, ..Observed::default() };
+    let Some(state) = state else { return Ok(observed) };
+    let mut outputs = Map::new();
+    for (name, declared) in &spec.outputs {
+        let value = state.pointer(&format!("/outputs/{}/value", windlass_model::pointer::escape(name)));
+        let Some(value) = value.filter(|value| !value.is_null()) else {
+            return Err(CapabilityError::new(Kind::Failed, format!("the module yields no output `{name}`")));
+        };
+        if declared.sensitive {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            observed.secret_outputs.insert(name.clone(), Secret::new(text));
+        } else {
+            outputs.insert(name.clone(), value.clone());
+        }
+    }
+    observed.outputs = outputs;
+    observed.handle = json!({ "program": program, "lineage": state.get("lineage"), "serial": serial(state) });
+    Ok(observed)
+}
+
+/// Asks the program what differs between the world and the state.
+pub(crate) async fn drift(runner: &Runner<'_>, place: &Place, spec: &ModuleSpec) -> Result<Vec<String>, CapabilityError> {
+    init(runner, None, spec).await?;
+    recover(runner, place).await?;
+    runner.work.write_variables(spec)?;
+    let planned = runner.run(None, &["plan", "-input=false", "-json", "-detailed-exitcode"], &mut |_| {}).await?;
+    if planned.code != 0 && planned.code != CHANGES {
+        return Err(failed("can't be planned", &planned.errors(), &[]));
+    }
+    let mut found: BTreeSet<String> = BTreeSet::new();
+    for line in &planned.lines {
+        if matches!(line.get("type").and_then(Value::as_str), Some("resource_drift" | "planned_change"))
+            && let Some(address) = line.pointer("/change/resource/addr").and_then(Value::as_str)
+        {
+            found.insert(address.to_owned());
+        }
+    }
+    Ok(found.into_iter().collect())
+}

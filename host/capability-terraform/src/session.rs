@@ -1,0 +1,224 @@
+//! Acts through the program; several modules run side by side.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
+use serde_json::{Map, Value};
+use tokio::sync::OnceCell;
+use windlass_engine::{
+    apply::sent,
+    session::{
+        ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Observation, Observed, Owner, Ownership, Phase,
+        Preflight, ResolvedAction, SecretStore, Session, Step, Ticket,
+    },
+    spec,
+};
+use windlass_model::{
+    ActionId, Digest,
+    event::DriftedField,
+    platform::TerraformSettings,
+    state::{EnvironmentKey, RecordedAction},
+};
+
+use crate::{
+    backend::{Backend, PREFIX, Place, serial, state_name},
+    process::Runner,
+    program::Program,
+    run,
+    spec::ModuleSpec,
+    work::Work,
+};
+
+/// Programs that run at once: each takes a processor and a hundred MiB.
+const PARALLEL: usize = 4;
+
+/// What runs modules of an environment.
+pub(crate) struct TerraformSession {
+    data: PathBuf,
+    secrets: Arc<dyn SecretStore>,
+    environment: EnvironmentKey,
+    settings: TerraformSettings,
+    program: OnceCell<Program>,
+}
+
+impl TerraformSession {
+    pub(crate) fn new(data: PathBuf, secrets: Arc<dyn SecretStore>, environment: EnvironmentKey, settings: TerraformSettings) -> Self {
+        Self { data, secrets, environment, settings, program: OnceCell::new() }
+    }
+
+    /// Finds the program, when one is needed for the first time.
+    async fn program(&self) -> Result<&Program, CapabilityError> {
+        self.program.get_or_try_init(|| Program::find(&self.settings)).await
+    }
+
+    fn place(&self, action: &ActionId) -> Place {
+        Place { secrets: Arc::clone(&self.secrets), environment: self.environment.clone(), name: state_name(action) }
+    }
+
+    fn work(&self, action: &ActionId) -> Work {
+        let digest = Digest::of_bytes(format!("{} {action}", self.environment).as_bytes()).to_string();
+        let name: String = digest.trim_start_matches("sha256:").chars().take(24).collect();
+        Work::new(self.data.join(name))
+    }
+
+    /// Lays a module out for a run.
+    async fn prepare(&self, action: &ActionId, spec: &ModuleSpec) -> Result<Prepared<'_>, CapabilityError> {
+        let program = self.program().await?;
+        let work = self.work(action);
+        let plugins = self.folder("plugins")?;
+        let cli_config = self.data.join("empty.tfrc");
+        write_once(&cli_config, "disable_checkpoint = true\n")?;
+        let cli_config = cli_config.canonicalize().unwrap_or(cli_config);
+        work.wait_for_leftover().await?;
+        work.lay_out(spec)?;
+        let place = self.place(action);
+        let backend = Backend::start(place.clone()).await?;
+        Ok(Prepared { program, work, place, backend, plugins, cli_config })
+    }
+
+    fn folder(&self, name: &str) -> Result<PathBuf, CapabilityError> {
+        let path = self.data.join(name);
+        std::fs::create_dir_all(&path).map_err(|error| CapabilityError::new(Kind::Failed, format!("{}: {error}", path.display())))?;
+        // Runs happen in folders of their own: paths must not depend on where this process is.
+        path.canonicalize().map_err(|error| CapabilityError::new(Kind::Failed, format!("{}: {error}", path.display())))
+    }
+
+    async fn ensure_one(&self, cx: &EffectCx<'_>, action: &ResolvedAction) -> Result<Step, CapabilityError> {
+        let spec = parse(&action.spec)?;
+        let version = self.program().await?.version.clone();
+        let prepared = self.prepare(&action.id, &spec).await?;
+        let changed = run::apply(&prepared.runner(), cx, &action.id, &prepared.place, &spec, false).await?;
+        let state = prepared.place.read().await?;
+        Ok(Step::Done(run::observed(state.as_ref(), &spec, &version, changed)?))
+    }
+
+    async fn delete_one(&self, cx: &EffectCx<'_>, action: &RecordedAction) -> Result<Step, CapabilityError> {
+        let place = self.place(&action.id);
+        let work = self.work(&action.id);
+        let gone = |changed| Ok(Step::Done(Observed { changed, ..Observed::default() }));
+        if place.read().await?.is_none() && !work.folder.join(crate::work::ERRORED).exists() {
+            work.remove();
+            return gone(false);
+        }
+        // Values that were sent: the providers of the module may need them to take things away.
+        let value = sent(self.secrets.as_ref(), &self.environment, action).unwrap_or_else(|| action.spec.to_value());
+        let spec = parse(&value)?;
+        let prepared = self.prepare(&action.id, &spec).await?;
+        run::apply(&prepared.runner(), cx, &action.id, &prepared.place, &spec, true).await?;
+        drop(prepared);
+        place.remove().await?;
+        work.remove();
+        gone(true)
+    }
+
+    async fn observe_one(&self, action: &ActionRef<'_>, depth: Depth) -> Result<Observation, CapabilityError> {
+        let seen = |phase, owner, drift: Vec<DriftedField>| Observation {
+            identity: action.identity.to_owned(),
+            owner,
+            intact: phase == Phase::Present && drift.is_empty(),
+            phase,
+            outputs: Map::new(),
+            drift,
+        };
+        let Some(state) = self.place(action.id).read().await? else { return Ok(seen(Phase::Absent, Ownership::None, Vec::new())) };
+        let mut drift = Vec::new();
+        let recorded = action.handle.get("serial").and_then(Value::as_u64);
+        if action.handle.get("lineage") != state.get("lineage") || recorded.is_some_and(|recorded| recorded != serial(&state)) {
+            drift.push(field("/serial", recorded.map(Value::from), Some(Value::from(serial(&state)))));
+        }
+        if depth == Depth::Full {
+            let spec = parse(action.spec)?;
+            let prepared = self.prepare(action.id, &spec).await?;
+            let found = run::drift(&prepared.runner(), &prepared.place, &spec).await?;
+            drift.extend(found.into_iter().map(|address| field(&format!("/{address}"), None, None)));
+        }
+        Ok(seen(Phase::Present, Ownership::Ours, drift))
+    }
+}
+
+/// A module that is laid out; what holds values goes with it.
+struct Prepared<'p> {
+    program: &'p Program,
+    work: Work,
+    place: Place,
+    backend: Backend,
+    plugins: PathBuf,
+    cli_config: PathBuf,
+}
+
+impl Prepared<'_> {
+    fn runner(&self) -> Runner<'_> {
+        Runner { program: self.program, work: &self.work, backend: &self.backend, plugins: &self.plugins, cli_config: &self.cli_config }
+    }
+}
+
+impl Drop for Prepared<'_> {
+    fn drop(&mut self) {
+        self.work.sweep();
+    }
+}
+
+/// Acts on several modules side by side; answers come in order.
+async fn each<T>(acts: Vec<BoxFuture<'_, Result<T, CapabilityError>>>) -> Vec<Result<T, CapabilityError>> {
+    stream::iter(acts).buffered(PARALLEL).collect().await
+}
+
+fn field(pointer: &str, recorded: Option<Value>, found: Option<Value>) -> DriftedField {
+    DriftedField { pointer: pointer.to_owned(), recorded, found, by: None }
+}
+
+fn parse(value: &Value) -> Result<ModuleSpec, CapabilityError> {
+    spec::typed(value).map_err(|problem| CapabilityError::new(Kind::Invalid, problem.message))
+}
+
+fn write_once(path: &Path, text: &str) -> Result<(), CapabilityError> {
+    if path.exists() {
+        return Ok(());
+    }
+    std::fs::write(path, text).map_err(|error| CapabilityError::new(Kind::Failed, format!("{}: {error}", path.display())))
+}
+
+#[async_trait]
+impl Session for TerraformSession {
+    async fn observe(&self, _: &Owner, actions: &[ActionRef<'_>], depth: Depth) -> Vec<Result<Observation, CapabilityError>> {
+        each(actions.iter().map(|action| self.observe_one(action, depth).boxed()).collect()).await
+    }
+
+    async fn preflight(&self, _: &EffectCx<'_>, actions: &[Preflight]) -> Vec<Result<(), CapabilityError>> {
+        // A state is ours alone; what can be missing is the program.
+        let found = self.program().await.map(drop);
+        actions.iter().map(|_| found.clone()).collect()
+    }
+
+    async fn ensure(&self, cx: &EffectCx<'_>, actions: &[ResolvedAction]) -> Vec<Result<Step, CapabilityError>> {
+        each(actions.iter().map(|action| self.ensure_one(cx, action).boxed()).collect()).await
+    }
+
+    async fn poll(&self, _: &EffectCx<'_>, tickets: &[Ticket]) -> Vec<Result<Step, CapabilityError>> {
+        tickets.iter().map(|_| Err(CapabilityError::new(Kind::Invalid, "modules hand no tickets out"))).collect()
+    }
+
+    async fn delete(&self, cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<Step, CapabilityError>> {
+        each(actions.iter().map(|action| self.delete_one(cx, action).boxed()).collect()).await
+    }
+
+    async fn list_ours(&self, _: &Owner) -> Result<Vec<Observation>, CapabilityError> {
+        let known = self.secrets.list(&self.environment).await?;
+        Ok(known
+            .keys()
+            .filter_map(|name| name.strip_prefix(PREFIX))
+            .map(|action| Observation {
+                identity: format!("module/{action}"),
+                owner: Ownership::Ours,
+                intact: true,
+                phase: Phase::Present,
+                outputs: Map::new(),
+                drift: Vec::new(),
+            })
+            .collect())
+    }
+}

@@ -1,0 +1,135 @@
+//! Modules run by the real program: state in our store, the saved plan looked at, nothing left behind.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests: a failure here is the test's")]
+
+use windlass_suite::binary::Folder;
+
+const FILES: &str = "
+apiVersion: score.dev/v1b1
+metadata: { name: web }
+containers:
+  main:
+    image: web:1
+    variables:
+      BUCKET: ${resources.files.bucket}
+      SECRET: ${resources.files.secret_key}
+resources:
+  files: { type: s3, params: { versioned: true } }
+";
+
+const MODULE: &str = r#"
+variable "name" { type = string }
+variable "token" { type = string }
+variable "versioning" {
+  type    = bool
+  default = false
+}
+resource "terraform_data" "bucket" {
+  input = "${var.name}-files"
+}
+resource "terraform_data" "key" {
+  input            = var.token
+  triggers_replace = [var.versioning]
+}
+output "bucket" { value = terraform_data.bucket.output }
+output "secret" {
+  value     = "key-${var.token}"
+  sensitive = true
+}
+"#;
+
+const DEFINITION: &str = "
+apiVersion: windlass.dev/v1alpha1
+kind: ResourceType
+metadata: { name: s3 }
+spec:
+  params: { type: object, properties: { versioned: { type: boolean } } }
+  outputs:
+    type: object
+    properties: { bucket: { type: string }, secret_key: { type: string, x-windlass-secret: true } }
+---
+apiVersion: windlass.dev/v1alpha1
+kind: ResourceDefinition
+metadata: { name: s3-terraform }
+spec:
+  type: s3
+  driver: { builtin: terraform-module }
+  inputs:
+    module: { $folder: ./bucket }
+    variables: { name: \"${context.application}-${context.environment}\", token: \"${resources.env.TOKEN}\" }
+    params: { versioning: versioned }
+    outputs:
+      bucket: { output: bucket }
+      secret_key: { output: secret, sensitive: true }
+  resources: { env: { type: environment } }
+  grants: [{ import: windlass:terraform/modules }]
+";
+
+const CONNECTION: &str = "
+apiVersion: windlass.dev/v1alpha1
+kind: Connection
+metadata: { name: terraform }
+spec:
+  capability: terraform
+  terraform: { program: terraform, version: \">=1.8\" }
+";
+
+/// A value that must be found nowhere in clear.
+const CANARY: &str = "canary-5fd1c0b2";
+
+fn scene(module: &str) -> Folder {
+    let folder = Folder::new();
+    folder.write("shop/web.score.yaml", FILES);
+    folder.write("platform/definition.yaml", DEFINITION);
+    folder.write("platform/connection.yaml", CONNECTION);
+    folder.write("platform/bucket/main.tf", module);
+    folder.ok("platform apply platform");
+    folder.ok("env create dev --type development --app shop");
+    assert_eq!(folder.pipe("secret set TOKEN -e dev --app shop", CANARY).code, 0);
+    folder
+}
+
+#[test]
+fn a_module_is_applied_once_changed_and_removed() {
+    let folder = scene(MODULE);
+    let first = folder.ok("deploy shop -e dev --yes");
+    assert!(first.err.contains("terraform_data.bucket: Creation complete"), "progress is shown: {}", first.err);
+    let written = folder.files(".windlass/manifests/shop/dev");
+    let deployment = written.iter().find(|(path, _)| path.contains("deployment")).map(|(_, text)| text.clone()).unwrap();
+    assert!(deployment.contains("shop-dev-files"), "{deployment}");
+    // Nothing of the value outside of the store's encryption and the Secret that is meant to hold it.
+    for (path, text) in folder.files(".windlass") {
+        assert!(!text.contains(CANARY) || path.contains("secret"), "{path}");
+    }
+    // Once more: no process.
+    let started = std::time::Instant::now();
+    assert!(folder.ok("deploy shop -e dev --yes").err.contains("nothing was written"));
+    let _ = started;
+    // A replacement that nobody announced stops.
+    folder.write("shop/web.score.yaml", &FILES.replace("versioned: true", "versioned: false"));
+    let stopped = folder.run("deploy shop -e dev --yes");
+    assert!(stopped.err.contains("the module would destroy or replace `terraform_data.key`"), "{}", stopped.err);
+    folder.ok("deploy shop -e dev --yes --allow-destroy");
+    // Drift needs the program; there is none here.
+    let drift = folder.run("drift -e dev --detailed-exitcode");
+    assert_eq!(drift.code, 0, "{}", drift.out);
+    folder.ok("destroy -e dev --yes");
+    assert!(folder.ok("env show -e dev").out.lines().all(|line| !line.contains("module/")));
+}
+
+#[test]
+fn what_is_wrong_with_a_module_is_said_while_planning() {
+    let folder = scene(&format!(
+        "{MODULE}\nresource \"terraform_data\" \"x\" {{\n  provisioner \"local-exec\" {{\n    command = \"id\"\n  }}\n}}\n"
+    ));
+    let refused = folder.run("plan shop -e dev");
+    assert_eq!(refused.code, 5, "{}", refused.err);
+    assert!(refused.err.contains("would run programs of its own choice: a provisioner of `terraform_data`"), "{}", refused.err);
+    folder.write("platform/bucket/main.tf", &MODULE.replace("variable \"name\"", "variable \"nmae\""));
+    folder.ok("platform apply platform");
+    let refused = folder.run("plan shop -e dev");
+    assert!(
+        refused.err.contains("the module has no variable `name`") && refused.err.contains("variable `nmae` needs a value"),
+        "{}",
+        refused.err
+    );
+}
