@@ -19,7 +19,7 @@ where
             let error = CapabilityError::new(kind, format!("{what}: {message} ({code})"));
             match kind {
                 Kind::Denied => {
-                    error.hint("the connection's credentials lack a permission; `examples/cloud/iam-policy.json` lists what Windlass needs")
+                    error.hint("the connection's credentials lack a permission; `examples/cloud/permissions/iam-policy.json` lists what Windlass needs")
                 }
                 Kind::Quota => error.hint("raise the quota in Service Quotas, or remove what is not needed"),
                 _ => error,

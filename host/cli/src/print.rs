@@ -233,8 +233,12 @@ pub(crate) fn plan(plan: &Plan) -> Result<String, Failure> {
     for (container, image) in &plan.images {
         let _ = writeln!(out, "\n{DIM}image of {container} as last deployed: {image}{DIM:#}");
     }
-    let counts: Vec<String> =
-        plan.counts().into_iter().filter(|(word, _)| *word != "none").map(|(word, count)| format!("{count} to {word}")).collect();
+    let counts: Vec<String> = plan
+        .counts()
+        .into_iter()
+        .filter(|(word, _)| *word != "none")
+        .map(|(word, count)| if word == "pending" { format!("{count} pending") } else { format!("{count} to {word}") })
+        .collect();
     let same = plan.counts().get("none").copied().unwrap_or(0);
     let _ = writeln!(
         out,

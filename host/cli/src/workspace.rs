@@ -16,6 +16,7 @@ use windlass_capability_kubernetes::{ClusterOptions, KubernetesExecutor};
 use windlass_capability_postgres::{DatabasesPlanner, PostgresExecutor};
 use windlass_capability_secrets::{EmbeddedSecrets, GeneratedExecutor, GeneratedPlanner, Keyring};
 use windlass_capability_terraform::{ModulesPlanner, TerraformExecutor};
+use windlass_capability_vault::{ExternalPlanner, VaultExecutor};
 use windlass_document::{LoadedPlatform, load_platform};
 use windlass_engine::{
     PlanInput, Planners,
@@ -86,6 +87,7 @@ pub(crate) fn planners() -> Planners {
         Arc::new(RdsPlanner),
         Arc::new(Route53Planner),
         Arc::new(ModulesPlanner),
+        Arc::new(ExternalPlanner),
     ])
 }
 
@@ -231,6 +233,7 @@ impl Workspace {
                 Arc::new(PostgresExecutor),
                 Arc::new(RdsExecutor::new(accounts.clone(), aws_options())),
                 Arc::new(Route53Executor::new(accounts)),
+                Arc::new(VaultExecutor),
                 Arc::new(TerraformExecutor::new(&self.data, Arc::clone(&self.secrets))),
                 Arc::new(GeneratedExecutor::new(Arc::clone(&self.secrets))),
             ],

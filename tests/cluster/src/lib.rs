@@ -4,6 +4,7 @@
 //! One cluster serves a whole test run: `cargo xtask test` starts it and tells the tests by [`SHARED`].
 
 mod binaries;
+mod gateway;
 mod processes;
 mod servers;
 
@@ -17,6 +18,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 pub use binaries::Binaries;
+pub use gateway::GatewayController;
 use processes::{Process, free_port};
 pub use servers::{Postgres, SERVERS, Servers, SharedServers, Tools};
 

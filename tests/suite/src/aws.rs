@@ -191,7 +191,7 @@ impl Account {
         Self { runtime, config }
     }
 
-    /// Makes a hosted zone and returns its id.
+    /// Makes a hosted zone, or finds it, and returns its id.
     ///
     /// # Panics
     ///
@@ -199,6 +199,10 @@ impl Account {
     #[must_use]
     pub fn zone(&self, name: &str) -> String {
         let client = aws_sdk_route53::Client::new(&self.config);
+        let known = self.runtime.block_on(client.list_hosted_zones().send()).unwrap_or_else(|error| unreachable!("{error:?}"));
+        if let Some(zone) = known.hosted_zones().iter().find(|zone| zone.name().trim_end_matches('.') == name) {
+            return zone.id().trim_start_matches("/hostedzone/").to_owned();
+        }
         let made = self.runtime.block_on(client.create_hosted_zone().name(name).caller_reference(name).send());
         let made = made.unwrap_or_else(|error| unreachable!("{error:?}"));
         made.hosted_zone().map(|zone| zone.id().trim_start_matches("/hostedzone/").to_owned()).unwrap_or_default()

@@ -68,6 +68,17 @@ impl Scene {
         Self { shared, ..Self::with_connection(name, &settings) }
     }
 
+    /// Looks into another environment of the application.
+    #[must_use]
+    pub fn in_environment(&self, environment: &str) -> Self {
+        Self {
+            folder: Folder::new(),
+            namespace: format!("{}-{environment}", self.application),
+            application: self.application.clone(),
+            shared: self.shared.clone(),
+        }
+    }
+
     /// Counts how often the server made each object of the namespace anew: once is right.
     #[must_use]
     pub fn made(&self) -> std::collections::BTreeMap<String, usize> {

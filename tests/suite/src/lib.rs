@@ -7,5 +7,6 @@ pub mod cloud;
 pub mod cluster;
 pub mod contract;
 pub mod memory;
+pub mod mission;
 pub mod proxy;
 pub mod world;

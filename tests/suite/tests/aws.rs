@@ -58,11 +58,12 @@ fn a_record_is_made_owned_changed_and_removed() {
     let endpoint = SharedServers::find().unwrap().aws_endpoint();
     let proxy = AwsProxy::start(&endpoint, |_, _| Verdict::Pass);
     let account = Account::open(&endpoint);
-    let zone = account.zone("record.example.com");
-    let _longer = account.zone("example.com");
-    let scene = scene("r53", &proxy.endpoint(), NAMED, &dns("record.example.com", "192.0.2.7"));
+    let domain = format!("record{}.example.com", std::process::id());
+    let zone = account.zone(&domain);
+    let _shorter = account.zone(domain.split_once('.').unwrap().1);
+    let scene = scene("r53", &proxy.endpoint(), NAMED, &dns(&domain, "192.0.2.7"));
     scene.folder.ok("deploy app -e dev --create-env development --yes");
-    let name = format!("web-dns-{}-dev.record.example.com", scene.application);
+    let name = format!("web-dns-{}-dev.{domain}", scene.application);
     let records = account.records(&zone);
     assert_eq!(records.len(), 2, "{records:?}");
     assert!(records.contains(&format!("{name} A 192.0.2.7")), "{records:?}");
@@ -72,7 +73,7 @@ fn a_record_is_made_owned_changed_and_removed() {
     assert!(scene.folder.ok("deploy app -e dev --yes").err.contains("nothing was written"));
     assert_eq!(proxy.changes().len(), before);
     // Another target: one change of one record.
-    scene.folder.write("platform/definition.yaml", &dns("record.example.com", "192.0.2.8"));
+    scene.folder.write("platform/definition.yaml", &dns(&domain, "192.0.2.8"));
     scene.folder.ok("platform apply platform");
     scene.folder.ok("deploy app -e dev --yes");
     assert_eq!(proxy.changes().len(), before + 1);
@@ -90,9 +91,10 @@ fn a_record_is_made_owned_changed_and_removed() {
 fn records_of_others_stay() {
     let endpoint = SharedServers::find().unwrap().aws_endpoint();
     let account = Account::open(&endpoint);
-    let zone = account.zone("others.example.com");
-    let scene = scene("r53others", &endpoint, NAMED, &dns("others.example.com", "192.0.2.7"));
-    let name = format!("web-dns-{}-dev.others.example.com", scene.application);
+    let domain = format!("others{}.example.com", std::process::id());
+    let zone = account.zone(&domain);
+    let scene = scene("r53others", &endpoint, NAMED, &dns(&domain, "192.0.2.7"));
+    let name = format!("web-dns-{}-dev.{domain}", scene.application);
     account.write_record(&zone, &name, "A", "203.0.113.9");
     account.write_record(
         &zone,

@@ -70,8 +70,11 @@ kind: Connection
 metadata: { name: terraform }
 spec:
   capability: terraform
-  terraform: { program: terraform, version: \">=1.8\" }
+  terraform: { program: PROGRAM, version: \">=1.8\" }
 ";
+
+/// Counts how often the program is run, and runs it.
+const PROGRAM: &str = "#!/bin/sh\necho \"$1\" >> \"$(dirname \"$0\")/runs\"\nPATH=/usr/local/bin:/usr/bin:/bin exec terraform \"$@\"\n";
 
 /// A value that must be found nowhere in clear.
 const CANARY: &str = "canary-5fd1c0b2";
@@ -80,7 +83,10 @@ fn scene(module: &str) -> Folder {
     let folder = Folder::new();
     folder.write("shop/web.score.yaml", FILES);
     folder.write("platform/definition.yaml", DEFINITION);
-    folder.write("platform/connection.yaml", CONNECTION);
+    let program = folder.path().join("program");
+    folder.write("program", PROGRAM);
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    folder.write("platform/connection.yaml", &CONNECTION.replace("PROGRAM", &program.display().to_string()));
     folder.write("platform/bucket/main.tf", module);
     folder.ok("platform apply platform");
     folder.ok("env create dev --type development --app shop");
@@ -100,15 +106,16 @@ fn a_module_is_applied_once_changed_and_removed() {
     for (path, text) in folder.files(".windlass") {
         assert!(!text.contains(CANARY) || path.contains("secret"), "{path}");
     }
+    assert_eq!(folder.read("runs").lines().collect::<Vec<_>>(), ["version", "init", "plan", "show", "apply"]);
     // Once more: no process.
-    let started = std::time::Instant::now();
     assert!(folder.ok("deploy shop -e dev --yes").err.contains("nothing was written"));
-    let _ = started;
+    assert_eq!(folder.read("runs").lines().count(), 5);
     // A replacement that nobody announced stops.
     folder.write("shop/web.score.yaml", &FILES.replace("versioned: true", "versioned: false"));
     let stopped = folder.run("deploy shop -e dev --yes");
     assert!(stopped.err.contains("the module would destroy or replace `terraform_data.key`"), "{}", stopped.err);
     folder.ok("deploy shop -e dev --yes --allow-destroy");
+    assert_eq!(folder.read("runs").lines().filter(|run| *run == "init").count(), 1, "the module is the same: it is set up once");
     // Drift needs the program; there is none here.
     let drift = folder.run("drift -e dev --detailed-exitcode");
     assert_eq!(drift.code, 0, "{}", drift.out);

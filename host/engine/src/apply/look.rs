@@ -70,11 +70,11 @@ impl Run<'_> {
         Ok(self.changed_in_the_world(Depth::Presence).await?.is_empty())
     }
 
-    /// Looks at everything that the plan leaves alone.
+    /// Looks at everything that the plan leaves alone, or may leave alone.
     pub(crate) async fn changed_in_the_world(&mut self, depth: Depth) -> Result<BTreeMap<ActionId, Found>, ApplyError> {
         let plan = Arc::clone(&self.request.plan);
         let mut groups: BTreeMap<(String, DocumentName), Vec<RecordedAction>> = BTreeMap::new();
-        for action in plan.actions().filter(|action| matches!(action.change, Change::None)) {
+        for action in plan.actions().filter(|action| matches!(action.change, Change::None | Change::Pending { .. })) {
             if let Some(record) = self.recorded.get(&action.id).filter(|record| record.status == Status::Live) {
                 groups.entry((record.interface.clone(), record.connection.clone())).or_default().push(record.clone());
             }

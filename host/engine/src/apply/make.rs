@@ -28,6 +28,27 @@ pub(crate) struct Pending {
     pub ranks: BTreeMap<ActionId, u16>,
     /// Actions that are wanted as they are, and were changed by others.
     restored: BTreeSet<ActionId>,
+    /// What went wrong: what needs it is not made, everything else is.
+    failed: BTreeMap<ActionId, (String, CapabilityError)>,
+}
+
+impl Pending {
+    /// Tells whether nothing else can be made.
+    fn is_stuck(&self, ready: &[ActionId], is_waiting: bool) -> bool {
+        ready.is_empty() && !is_waiting && !self.failed.is_empty()
+    }
+
+    /// Says what failed and what was not made because of it.
+    fn into_stop(self) -> Result<(), Stop> {
+        let Some((_, first)) = self.failed.values().next() else { return Ok(()) };
+        let hint = first.hint.clone();
+        let mut lines: Vec<String> = self.failed.values().map(|(identity, error)| format!("`{identity}`: {}", error.message)).collect();
+        if !self.ranks.is_empty() {
+            let left: Vec<String> = self.ranks.keys().map(|id| format!("`{id}`")).collect();
+            lines.push(format!("not made, because they need what failed: {}; everything else is done", left.join(", ")));
+        }
+        Err(Stop::Failed { reason: lines.join("\n"), hint })
+    }
 }
 
 impl Run<'_> {
@@ -41,8 +62,16 @@ impl Run<'_> {
             if cancel.is_cancelled() {
                 return Err(Stop::Cancelled);
             }
-            let ready: Vec<ActionId> =
-                order::ready(&pending.ranks, &self.needs).into_iter().filter(|id| !self.waiting.contains_key(id)).collect();
+            let ready = order::ready(
+                &pending.ranks,
+                &self.needs,
+                |id| planned.get(id).map_or("", |action| action.capability.as_str()),
+                |id| self.waiting.contains_key(id),
+                |id| self.needs.get(id).into_iter().flatten().any(|need| pending.failed.contains_key(need)),
+            );
+            if pending.is_stuck(&ready, !self.waiting.is_empty()) {
+                break;
+            }
             if ready.is_empty() {
                 self.wait(&mut pending, deadline, cancel).await?;
                 continue;
@@ -56,7 +85,7 @@ impl Run<'_> {
                 }
             }
         }
-        Ok(())
+        pending.into_stop()
     }
 
     /// Finds out what is to be made: what the plan changes, and what others changed that it leaves alone.
@@ -65,7 +94,7 @@ impl Run<'_> {
         if changed.values().any(|found| found.phase == Phase::Present) {
             changed = self.changed_in_the_world(Depth::Full).await?;
         }
-        let mut pending = Pending { ranks: BTreeMap::new(), restored: changed.keys().cloned().collect() };
+        let mut pending = Pending { ranks: BTreeMap::new(), restored: changed.keys().cloned().collect(), failed: BTreeMap::new() };
         for action in planned.values() {
             let found = changed.get(&action.id);
             if found.is_some_and(|found| found.phase == Phase::Absent)
@@ -187,7 +216,9 @@ impl Run<'_> {
                 .map_err(|error| Stop::Failed { reason: format!("`{}`: {error}", action.id), hint: None })?;
             let mac = self.engine.secrets.mac(&bytes);
             let before = self.recorded.get(&action.id).cloned();
-            if matches!(action.change, Change::Pending { .. })
+            // What is pending on itself is read, equal or not; what others changed is set back.
+            if !pending.restored.contains(&action.id)
+                && matches!(&action.change, Change::Pending { on } if !on.iter().any(|on| *on == action.id.as_str()))
                 && before.as_ref().is_some_and(|before| before.mac.as_ref() == Some(&mac) && before.status == Status::Live)
             {
                 pending.ranks.remove(&action.id);
@@ -238,7 +269,7 @@ impl Run<'_> {
             .collect()
     }
 
-    /// Records what came of a batch; the first failure stops the deployment.
+    /// Records what came of a batch; what failed stops what needs it.
     pub(crate) async fn take_steps(
         &mut self,
         records: Vec<RecordedAction>,
@@ -247,7 +278,6 @@ impl Run<'_> {
     ) -> Result<(), Stop> {
         let mut done = Vec::new();
         let mut events = Vec::new();
-        let mut failure: Option<(RecordedAction, CapabilityError)> = None;
         for (record, step) in records.into_iter().zip(steps) {
             match step {
                 Ok(Step::Done(observed)) => {
@@ -268,7 +298,9 @@ impl Run<'_> {
                 }
                 Err(error) => {
                     events.push(Event::ActionFailed { id: record.id.clone(), message: error.message.clone() });
-                    failure.get_or_insert((record, error));
+                    pending.ranks.remove(&record.id);
+                    self.waiting.remove(&record.id);
+                    pending.failed.insert(record.id, (record.identity, error));
                 }
             }
         }
@@ -278,19 +310,18 @@ impl Run<'_> {
         if !events.is_empty() {
             self.append(&events).await?;
         }
-        match failure {
-            Some((record, error)) => Err(Stop::Failed { reason: format!("`{}`: {}", record.identity, error.message), hint: error.hint }),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     async fn keep_secret_outputs(&self, id: &ActionId, observed: &Observed) -> Result<(), Stop> {
+        let fail = |error: CapabilityError| Stop::Failed { reason: error.message, hint: error.hint };
         for (output, secret) in &observed.secret_outputs {
-            self.engine
-                .secrets
-                .write(&self.environment, &values::output_name(id, output), secret)
-                .await
-                .map_err(|error| Stop::Failed { reason: error.message, hint: error.hint })?;
+            let name = values::output_name(id, output);
+            // The same value is no new version: whatever counts versions would change.
+            let known = self.engine.secrets.read(&self.environment, &name, None).await.map_err(fail)?;
+            if known.is_none_or(|(_, known)| known != *secret) {
+                self.engine.secrets.write(&self.environment, &name, secret).await.map_err(fail)?;
+            }
         }
         Ok(())
     }

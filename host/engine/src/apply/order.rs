@@ -32,15 +32,24 @@ pub(crate) fn needs(plan: &Plan) -> BTreeMap<ActionId, BTreeSet<ActionId>> {
     needs
 }
 
-/// Chooses the next actions: all that wait for nothing, those of the lowest rank first.
-pub(crate) fn ready(pending: &BTreeMap<ActionId, u16>, needs: &BTreeMap<ActionId, BTreeSet<ActionId>>) -> Vec<ActionId> {
-    let free: Vec<(&ActionId, u16)> = pending
-        .iter()
-        .filter(|(id, _)| needs.get(*id).is_none_or(|before| before.iter().all(|other| !pending.contains_key(other))))
-        .map(|(id, rank)| (id, *rank))
-        .collect();
-    let lowest = free.iter().map(|(_, rank)| *rank).min();
-    free.into_iter().filter(|(_, rank)| Some(*rank) == lowest).map(|(id, _)| id.clone()).collect()
+/// Chooses the next actions: all that wait for nothing, of each interface those of the lowest rank. What is under way, or can't be
+/// made any more, is not chosen; what is under way holds back what comes behind it in its interface, and nothing else.
+pub(crate) fn ready<'p>(
+    pending: &BTreeMap<ActionId, u16>,
+    needs: &BTreeMap<ActionId, BTreeSet<ActionId>>,
+    interface: impl Fn(&ActionId) -> &'p str,
+    is_under_way: impl Fn(&ActionId) -> bool,
+    is_hopeless: impl Fn(&ActionId) -> bool,
+) -> Vec<ActionId> {
+    let is_free = |id: &ActionId| needs.get(id).is_none_or(|before| before.iter().all(|other| !pending.contains_key(other)));
+    let free: Vec<(&ActionId, u16)> =
+        pending.iter().filter(|(id, _)| is_free(id) && !is_hopeless(id)).map(|(id, rank)| (id, *rank)).collect();
+    let mut lowest: BTreeMap<&str, u16> = BTreeMap::new();
+    for (id, rank) in &free {
+        let known = lowest.entry(interface(id)).or_insert(*rank);
+        *known = (*known).min(*rank);
+    }
+    free.into_iter().filter(|(id, rank)| lowest.get(interface(id)) == Some(rank) && !is_under_way(id)).map(|(id, _)| id.clone()).collect()
 }
 
 /// Chooses what may be taken away next: what nothing left depends on, the highest rank first.
@@ -51,4 +60,30 @@ pub(crate) fn removable(left: &BTreeMap<ActionId, RecordedAction>) -> Vec<Action
     let free = if free.is_empty() { left.values().collect() } else { free };
     let highest = free.iter().map(|action| action.rank).max();
     free.into_iter().filter(|action| Some(action.rank) == highest).map(|action| action.id.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(name: &str) -> ActionId {
+        ActionId::new(&"workload/web".parse().unwrap(), name)
+    }
+
+    #[test]
+    fn what_is_under_way_holds_back_its_own_interface_alone() {
+        let pending: BTreeMap<ActionId, u16> =
+            [("db-instance/a", 5), ("db-instance/replica", 6), ("object/secret", 20), ("object/web", 50), ("object/needs-failed", 20)]
+                .map(|(name, rank)| (id(name), rank))
+                .into();
+        let needs = BTreeMap::from([(id("object/needs-failed"), BTreeSet::from([id("object/failed")]))]);
+        let chosen = ready(
+            &pending,
+            &needs,
+            |action| if action.as_str().contains("db-instance") { "rds" } else { "objects" },
+            |action| *action == id("db-instance/a"),
+            |action| *action == id("object/needs-failed"),
+        );
+        assert_eq!(chosen, [id("object/secret")]);
+    }
 }

@@ -117,7 +117,8 @@ impl<'a> Run<'a> {
         self.request
             .plan
             .actions()
-            .filter(|action| matches!(action.change, Change::Create | Change::Update | Change::Pending { .. }))
+            // What is pending is no intent yet: it may turn out that there is nothing to do.
+            .filter(|action| matches!(action.change, Change::Create | Change::Update))
             .map(|action| {
                 // What a deployment that was cut off may have sent is uncertain: `ensure` looks before it acts.
                 let cut_off =

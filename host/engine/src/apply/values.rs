@@ -150,13 +150,31 @@ impl Values<'_> {
         {
             return Ok(text);
         }
-        let label = self.label(op, of, &values)?;
+        let versions = if op == "fingerprint" { self.output_versions(of).await? } else { Vec::new() };
+        let label = self.label(op, of, &values, versions)?;
         self.secrets.derive(op, &label, &values).map(|secret| secret.expose().to_owned())
     }
 
+    /// Versions of secrets that actions yield: their origins carry none, because they are known only now.
+    async fn output_versions(&self, of: &[Sealed]) -> Result<Vec<Value>, CapabilityError> {
+        let mut names = Vec::new();
+        for part in of.iter().flat_map(Sealed::sealed).filter(|part| part.secret) {
+            part.origin.visit(&mut |origin| {
+                if let Origin::Action { id, output } = origin {
+                    names.push(output_name(id, output));
+                }
+            });
+        }
+        let mut versions = Vec::with_capacity(names.len());
+        for name in names {
+            versions.extend(self.secrets.read(self.environment, &name, None).await?.map(|(version, _)| Value::from(version)));
+        }
+        Ok(versions)
+    }
+
     /// Origins and versions for what is secret; for a fingerprint also the values of what is open.
-    fn label(&self, op: &str, of: &[Sealed], values: &[Secret]) -> Result<String, CapabilityError> {
-        let labels: Vec<Value> = of
+    fn label(&self, op: &str, of: &[Sealed], values: &[Secret], versions: Vec<Value>) -> Result<String, CapabilityError> {
+        let mut labels: Vec<Value> = of
             .iter()
             .zip(values)
             .map(|(sealed, value)| {
@@ -168,6 +186,7 @@ impl Values<'_> {
                 }
             })
             .collect();
+        labels.extend(versions);
         windlass_model::canonical::to_vec(&labels)
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .map_err(|error| CapabilityError::new(Kind::Invalid, error.to_string()))

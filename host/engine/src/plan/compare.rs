@@ -62,6 +62,10 @@ pub(crate) fn compare(
                     };
                     (Change::Replace { why }, fields(&known.spec.to_value(), &action.spec.to_value()))
                 }
+                // What others keep is known only when it is read: whatever uses it is pending.
+                Some(known) if known.spec == action.spec && known.status == Status::Live && planner.reads(&action.spec.to_value()) => {
+                    (Change::Pending { on: vec![action.id.to_string()] }, Vec::new())
+                }
                 Some(known) if known.spec == action.spec => (unchanged(known, &action.spec, &changed), Vec::new()),
                 Some(known) => {
                     let (before, after) = (known.spec.to_value(), action.spec.to_value());

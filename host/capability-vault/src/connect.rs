@@ -1,0 +1,143 @@
+//! Connections: one client for each, logged in by what the connection says.
+
+use std::{io::Write as _, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use vaultrs::{
+    auth,
+    client::{Client as _, VaultClient, VaultClientSettingsBuilder},
+    error::ClientError,
+};
+use windlass_engine::{
+    credential,
+    session::{CapabilityError, CapabilityErrorKind as Kind, Executor, OpenConnection, Session},
+};
+use windlass_model::platform::{ConnectionSettings, Reference, VaultAuth, VaultSettings};
+
+use crate::session::VaultSession;
+
+/// Longest request.
+const REQUEST_WITHIN: Duration = Duration::from_secs(20);
+/// Where Kubernetes puts the token of a pod's account.
+const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
+/// Opens servers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct VaultExecutor;
+
+#[async_trait]
+impl Executor for VaultExecutor {
+    fn interface(&self) -> &'static str {
+        "windlass:secrets/external"
+    }
+
+    fn connection_kind(&self) -> &'static str {
+        "vault"
+    }
+
+    async fn open(&self, connection: &OpenConnection) -> Result<Arc<dyn Session>, CapabilityError> {
+        let ConnectionSettings::Vault { vault } = &connection.settings else {
+            return Err(CapabilityError::new(Kind::Invalid, format!("connection `{}` is no Vault", connection.name)));
+        };
+        Ok(Arc::new(VaultSession::new(client(vault).await?)))
+    }
+}
+
+async fn client(settings: &VaultSettings) -> Result<VaultClient, CapabilityError> {
+    // Whoever was first decided already, and it was one of us.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let invalid = |why: String| CapabilityError::new(Kind::Invalid, format!("{}: {why}", settings.address));
+    url::Url::parse(&settings.address).map_err(|error| invalid(error.to_string()))?;
+    let mut authorities = Vec::new();
+    // It is read while the client is made; then it may go.
+    let mut file = None;
+    match &settings.ca_cert {
+        Some(Reference::File(path)) => authorities.push(path.clone()),
+        Some(reference @ Reference::Env(_)) => {
+            let text = credential::read("the server's authority", reference)?;
+            let mut written = tempfile::NamedTempFile::new().map_err(|error| invalid(error.to_string()))?;
+            written.write_all(text.expose().as_bytes()).map_err(|error| invalid(error.to_string()))?;
+            authorities.push(written.path().display().to_string());
+            file = Some(written);
+        }
+        None => {}
+    }
+    let settings_of = |token: &str| {
+        VaultClientSettingsBuilder::default()
+            .address(&settings.address)
+            .ca_certs(authorities.clone())
+            .identity(None)
+            .verify(true)
+            .timeout(Some(REQUEST_WITHIN))
+            .token(token)
+            .namespace(settings.namespace.clone())
+            .build()
+            .map_err(|error| invalid(error.to_string()))
+    };
+    let made = |token: &str| VaultClient::new(settings_of(token)?).map_err(|error| invalid(error.to_string()));
+    let client = match &settings.auth {
+        VaultAuth::Token(token) => made(credential::read("the token of Vault", token)?.expose())?,
+        auth => {
+            let mut client = made("")?;
+            let token = login(&client, auth).await?;
+            client.set_token(&token);
+            client
+        }
+    };
+    drop(file);
+    Ok(client)
+}
+
+async fn login(client: &VaultClient, auth: &VaultAuth) -> Result<String, CapabilityError> {
+    let mount = |mount: &Option<String>, default: &str| mount.clone().unwrap_or_else(|| default.to_owned());
+    let answer = match auth {
+        VaultAuth::AppRole { mount: at, role_id, secret_id } => {
+            let secret = credential::read("the secret id of Vault", secret_id)?;
+            auth::approle::login(client, &mount(at, "approle"), role_id, secret.expose()).await
+        }
+        VaultAuth::Kubernetes { mount: at, role, token } => {
+            let token = token.clone().unwrap_or_else(|| Reference::File(SERVICE_ACCOUNT_TOKEN.to_owned()));
+            let token = credential::read("the token of the service account", &token)?;
+            auth::kubernetes::login(client, &mount(at, "kubernetes"), role, token.expose()).await
+        }
+        VaultAuth::Jwt { mount: at, role, token } => {
+            let token = credential::read("the token for Vault", token)?;
+            auth::oidc::login(client, &mount(at, "jwt"), token.expose(), Some(role.clone())).await
+        }
+        VaultAuth::Token(token) => return credential::read("the token of Vault", token).map(|token| token.expose().to_owned()),
+    };
+    answer.map(|info| info.client_token).map_err(|error| failed("logging in to Vault", &error))
+}
+
+/// Turns an error of the client into one of the ports.
+pub(crate) fn failed(what: &str, error: &ClientError) -> CapabilityError {
+    match error {
+        ClientError::APIError { code, errors } => {
+            let said = errors.join("; ");
+            let said = if said.is_empty() { format!("status {code}") } else { format!("{said} (status {code})") };
+            let (kind, hint) = match code {
+                400 if said.contains("check-and-set") => (Kind::Conflict, Some("somebody wrote it at the same time: deploy again")),
+                403 => (
+                    Kind::Denied,
+                    Some(
+                        "the connection's policy in Vault must allow it: `examples/cloud/permissions/vault-policy.hcl` lists what Windlass needs",
+                    ),
+                ),
+                404 => (Kind::Invalid, None),
+                429 | 412 | 472 | 473 | 500..=599 => (Kind::Unavailable, None),
+                _ => (Kind::Invalid, None),
+            };
+            let error = CapabilityError::new(kind, format!("{what}: {said}"));
+            hint.map_or(error.clone(), |hint| error.hint(hint))
+        }
+        other => {
+            let mut why = other.to_string();
+            let mut source = std::error::Error::source(other);
+            while let Some(inner) = source {
+                why = format!("{why}: {inner}");
+                source = inner.source();
+            }
+            CapabilityError::new(Kind::Unavailable, format!("{what}: {why}"))
+        }
+    }
+}

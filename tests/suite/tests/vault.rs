@@ -1,0 +1,145 @@
+//! Secrets in OpenBao: read when a plan is applied, rolled out when they change there, written for agents.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests: a failure here is the test's")]
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+use windlass_cluster::SharedServers;
+use windlass_suite::binary::Folder;
+
+const MAIL: &str = "
+apiVersion: score.dev/v1b1
+metadata: { name: web }
+containers:
+  main:
+    image: web:1
+    variables: { SMTP_PASSWORD: \"${resources.smtp.value}\" }
+resources:
+  smtp: { type: secret, params: { path: PATH, field: password } }
+";
+
+const PLATFORM: &str = "
+apiVersion: windlass.dev/v1alpha1
+kind: ResourceType
+metadata: { name: secret }
+spec:
+  params: { type: object, properties: { path: { type: string }, field: { type: string }, data: { type: object, x-windlass-sealed: true } } }
+  outputs: { type: object, properties: { value: { type: string, x-windlass-secret: true }, path: { type: string }, agent_path: { type: string } } }
+---
+apiVersion: windlass.dev/v1alpha1
+kind: ResourceDefinition
+metadata: { name: secret-vault }
+spec:
+  type: secret
+  driver: { builtin: secret-vault }
+  grants: [{ import: windlass:secrets/external }]
+";
+
+/// Talks to the server's API as anybody would.
+fn bao(method: &str, path: &str, body: &Value) -> Value {
+    let (address, token) = SharedServers::find().unwrap().vault();
+    let output = Command::new("curl")
+        .args(["-sS", "-X", method, "-H", &format!("X-Vault-Token: {token}"), "-d", &body.to_string()])
+        .arg(format!("{address}/v1/{path}"))
+        .output()
+        .unwrap();
+    serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+}
+
+fn scene(name: &str, auth: &str) -> (Folder, String) {
+    let (address, token) = SharedServers::find().unwrap().vault();
+    let folder = Folder::new();
+    let path = format!("t{}-{name}", std::process::id());
+    folder.write("token", token);
+    folder.write("shop/web.score.yaml", &MAIL.replace("PATH", &path));
+    folder.write("platform/platform.yaml", PLATFORM);
+    folder.write("platform/connection.yaml", &format!(
+        "apiVersion: windlass.dev/v1alpha1\nkind: Connection\nmetadata: {{ name: vault }}\nspec:\n  capability: vault\n  vault: {{ address: \"{address}\", auth: {auth} }}\n"
+    ));
+    folder.ok("platform apply platform");
+    (folder, path)
+}
+
+fn secret_of(folder: &Folder) -> String {
+    folder
+        .files(".windlass/manifests/shop/dev")
+        .into_iter()
+        .find(|(path, _)| path.contains("web-secrets"))
+        .map(|(_, text)| text)
+        .unwrap_or_default()
+}
+
+#[test]
+fn what_others_keep_is_read_and_followed() {
+    let (folder, path) = scene("read", "{ token: { file: token } }");
+    let missing = folder.run("deploy shop -e dev --create-env development --yes --app shop");
+    assert!(missing.err.contains(&format!("Vault holds nothing at `secret/{path}`")), "{}", missing.err);
+    bao("POST", &format!("secret/data/{path}"), &json!({ "data": { "password": "first-value" } }));
+    folder.ok("deploy shop -e dev --yes --app shop");
+    assert!(secret_of(&folder).contains("first-value"), "{}", secret_of(&folder));
+    let deployment =
+        |folder: &Folder| folder.files(".windlass/manifests/shop/dev").into_iter().find(|(path, _)| path.contains("deployment")).unwrap().1;
+    let before = deployment(&folder);
+    // The same there: read, nothing is sent.
+    folder.ok("deploy shop -e dev --yes --app shop");
+    assert_eq!(deployment(&folder), before);
+    // Another there: announced as pending, and rolled out.
+    bao("POST", &format!("secret/data/{path}"), &json!({ "data": { "password": "second-value" } }));
+    let plan = folder.ok("plan shop -e dev --app shop");
+    assert!(plan.out.contains("only if"), "{}", plan.out);
+    folder.ok("deploy shop -e dev --yes --app shop");
+    assert!(secret_of(&folder).contains("second-value"));
+    assert_ne!(deployment(&folder), before, "the pods are rolled");
+    // A field that is not there.
+    folder.write("shop/web.score.yaml", &MAIL.replace("PATH", &path).replace("field: password", "field: passwort"));
+    let missing = folder.run("deploy shop -e dev --yes --app shop");
+    assert!(missing.err.contains("has no field `passwort`"), "{}", missing.err);
+}
+
+#[test]
+fn what_is_ours_is_written_marked_and_removed_and_others_stay() {
+    let (folder, path) = scene("write", "{ token: { file: token } }");
+    let written =
+        MAIL.replace("variables: { SMTP_PASSWORD: \"${resources.smtp.value}\" }", "variables: { WHERE: \"${resources.smtp.path}\" }");
+    folder.write(
+        "shop/web.score.yaml",
+        &written
+            .replace("path: PATH, field: password", &format!("path: {path}, data: {{ password: \"${{resources.env.PASSWORD}}\" }}"))
+            .replace("resources:\n", "resources:\n  env: { type: environment }\n"),
+    );
+    folder.ok("env create dev --type development --app shop");
+    assert_eq!(folder.pipe("secret set PASSWORD -e dev --app shop", "ours-1").code, 0);
+    bao("POST", &format!("secret/data/{path}"), &json!({ "data": { "password": "theirs" } }));
+    let refused = folder.run("deploy shop -e dev --yes --app shop");
+    assert!(refused.err.contains("exists, and Windlass did not write it"), "{}", refused.err);
+    bao("DELETE", &format!("secret/metadata/{path}"), &json!({}));
+    folder.ok("deploy shop -e dev --yes --app shop");
+    let data = bao("GET", &format!("secret/data/{path}"), &json!({}));
+    assert_eq!(data["data"]["data"]["password"], "ours-1", "{data}");
+    assert_eq!(data["data"]["metadata"]["version"], 1);
+    assert!(folder.ok("deploy shop -e dev --yes --app shop").err.contains("nothing was written"));
+    // Somebody writes over it: named and healed.
+    bao("POST", &format!("secret/data/{path}"), &json!({ "data": { "password": "meddled" } }));
+    assert_eq!(folder.run("drift -e dev --app shop --detailed-exitcode").code, 2);
+    folder.ok("deploy shop -e dev --yes --app shop");
+    assert_eq!(bao("GET", &format!("secret/data/{path}"), &json!({}))["data"]["data"]["password"], "ours-1");
+    folder.ok("destroy -e dev --yes --app shop");
+    assert!(bao("GET", &format!("secret/metadata/{path}"), &json!({}))["data"].is_null());
+}
+
+#[test]
+fn a_role_logs_in_and_a_wrong_one_is_told() {
+    bao("POST", "sys/auth/approle", &json!({ "type": "approle" }));
+    bao("POST", "sys/policies/acl/reader", &json!({ "policy": "path \"secret/data/*\" { capabilities = [\"read\"] }" }));
+    bao("POST", "auth/approle/role/windlass", &json!({ "token_policies": "reader" }));
+    let role = bao("GET", "auth/approle/role/windlass/role-id", &json!({}))["data"]["role_id"].as_str().unwrap().to_owned();
+    let secret = bao("POST", "auth/approle/role/windlass/secret-id", &json!({}))["data"]["secret_id"].as_str().unwrap().to_owned();
+    let (folder, path) = scene("role", &format!("{{ appRole: {{ roleId: {role}, secretId: {{ file: secret-id }} }} }}"));
+    bao("POST", &format!("secret/data/{path}"), &json!({ "data": { "password": "by-role" } }));
+    folder.write("secret-id", "wrong");
+    let refused = folder.run("deploy shop -e dev --create-env development --yes --app shop");
+    assert!(refused.err.contains("logging in to Vault"), "{}", refused.err);
+    folder.write("secret-id", &secret);
+    folder.ok("deploy shop -e dev --yes --app shop");
+    assert!(secret_of(&folder).contains("by-role"));
+}
