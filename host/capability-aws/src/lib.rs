@@ -12,3 +12,4 @@ pub mod rds;
 pub mod route53;
 
 pub use account::{Accounts, AwsOptions};
+pub use eks::EksTokens;

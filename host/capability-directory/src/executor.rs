@@ -18,7 +18,7 @@ use windlass_engine::{
 use windlass_model::{
     Digest,
     event::DriftedField,
-    platform::{ConnectionSettings, SecretFiles},
+    platform::{ConnectionSettings, SecretFiles, of_environment},
     state::{RecordedAction, Status},
 };
 
@@ -57,12 +57,7 @@ impl Executor for DirectoryExecutor {
             return Err(CapabilityError::new(Kind::Invalid, format!("connection `{}` is no directory", connection.name)));
         };
         let environment = &connection.environment;
-        let path = directory
-            .path
-            .as_deref()
-            .unwrap_or(DIRECTORY_DEFAULT)
-            .replace("${application}", environment.application.as_str())
-            .replace("${environment}", environment.environment.as_str());
+        let path = of_environment(directory.path.as_deref().unwrap_or(DIRECTORY_DEFAULT), environment);
         let folder = Folder::new(self.data.join(path));
         let secrets = directory.secrets.unwrap_or(if folder.in_git_tree() { SecretFiles::Omit } else { SecretFiles::Plain });
         let inventory_path = format!(".windlass/{}.{}.json", environment.application, environment.environment);

@@ -7,13 +7,13 @@ use std::{
 
 use async_trait::async_trait;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, Executor, OpenConnection, Session};
+use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, Executor, OpenConnection, Session, TokenSource};
 use windlass_model::{
     platform::{ConnectionSettings, KubernetesSettings, Reference},
     state::EnvironmentKey,
 };
 
-use crate::{api::Api, resource::Discovery, session::ClusterSession};
+use crate::{api::Api, eks, resource::Discovery, session::ClusterSession};
 
 /// What the operator of this process allows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +25,7 @@ pub struct ClusterOptions {
 /// Opens clusters; one client and one list of kinds for each.
 pub struct KubernetesExecutor {
     options: ClusterOptions,
+    tokens: Option<Arc<dyn TokenSource>>,
     clusters: Mutex<HashMap<String, (Arc<Api>, Arc<Discovery>)>>,
 }
 
@@ -32,7 +33,13 @@ impl KubernetesExecutor {
     /// Takes what the operator allows.
     #[must_use]
     pub fn new(options: ClusterOptions) -> Self {
-        Self { options, clusters: Mutex::default() }
+        Self { options, tokens: None, clusters: Mutex::default() }
+    }
+
+    /// Takes what finds clusters of a cloud account and signs tokens for them.
+    #[must_use]
+    pub fn with_tokens(self, tokens: Arc<dyn TokenSource>) -> Self {
+        Self { tokens: Some(tokens), ..self }
     }
 }
 
@@ -56,7 +63,12 @@ impl Executor for KubernetesExecutor {
         let (api, discovery) = match known {
             Some(known) => known,
             None => {
-                let opened = (Arc::new(Api::new(client(&settings, self.options).await?)), Arc::new(Discovery::default()));
+                let client = match (&settings.eks, &self.tokens) {
+                    (Some(eks), Some(tokens)) => eks::client(&settings, eks, &connection.environment, Arc::clone(tokens)).await?,
+                    (Some(_), None) => return Err(invalid("this build can't reach clusters of EKS".to_owned())),
+                    (None, _) => client(&settings, self.options).await?,
+                };
+                let opened = (Arc::new(Api::new(client)), Arc::new(Discovery::default()));
                 self.clusters.lock().unwrap_or_else(PoisonError::into_inner).insert(key, opened.clone());
                 opened
             }
@@ -67,9 +79,7 @@ impl Executor for KubernetesExecutor {
 
 /// Puts the environment's names where a connection's impersonation asks for them.
 fn of_environment(settings: &KubernetesSettings, environment: &EnvironmentKey) -> KubernetesSettings {
-    let put = |text: &String| {
-        text.replace("${application}", environment.application.as_str()).replace("${environment}", environment.environment.as_str())
-    };
+    let put = |text: &String| windlass_model::platform::of_environment(text, environment);
     let mut settings = settings.clone();
     if let Some(impersonate) = &mut settings.impersonate {
         impersonate.user = put(&impersonate.user);
@@ -96,16 +106,21 @@ pub async fn client(settings: &KubernetesSettings, options: ClusterOptions) -> R
                 .hint("give the connection `kubernetes: { kubeconfig: { file: PATH } }`")
         })?,
     };
+    act_as(&mut config, settings);
+    kube::Client::try_from(config).map_err(|error| invalid(format!("the cluster's settings can't be used: {error}")))
+}
+
+/// Says as whom requests are made.
+pub(crate) fn act_as(config: &mut kube::Config, settings: &KubernetesSettings) {
     if let Some(impersonate) = &settings.impersonate {
         config.auth_info.impersonate = Some(impersonate.user.clone());
         config.auth_info.impersonate_groups = (!impersonate.groups.is_empty()).then(|| impersonate.groups.clone());
     }
     // What is repeated, and how often, is decided in one place: `api`.
     config.default_retry = false;
-    kube::Client::try_from(config).map_err(|error| invalid(format!("the cluster's settings can't be used: {error}")))
 }
 
-fn invalid(message: String) -> CapabilityError {
+pub(crate) fn invalid(message: String) -> CapabilityError {
     CapabilityError::new(Kind::Invalid, message)
 }
 

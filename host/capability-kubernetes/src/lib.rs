@@ -4,6 +4,7 @@
 
 mod api;
 mod connect;
+mod eks;
 mod fields;
 mod marks;
 mod namespace;

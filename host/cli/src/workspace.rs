@@ -7,7 +7,7 @@ use std::{
 };
 
 use windlass_capability_aws::{
-    Accounts, AwsOptions,
+    Accounts, AwsOptions, EksTokens,
     rds::{RdsExecutor, RdsPlanner},
     route53::{Route53Executor, Route53Planner},
 };
@@ -229,7 +229,7 @@ impl Workspace {
             secrets: Arc::clone(&self.secrets),
             executors: vec![
                 Arc::new(DirectoryExecutor::new(&self.data)),
-                Arc::new(KubernetesExecutor::new(self.cluster_options)),
+                Arc::new(KubernetesExecutor::new(self.cluster_options).with_tokens(Arc::new(EksTokens::new(accounts.clone())))),
                 Arc::new(PostgresExecutor),
                 Arc::new(RdsExecutor::new(accounts.clone(), aws_options())),
                 Arc::new(Route53Executor::new(accounts)),

@@ -17,7 +17,7 @@ use windlass_model::{
     ActionId,
     event::DriftedField,
     name::DocumentName,
-    platform::ConnectionSettings,
+    platform::{ConnectionSettings, EksSettings},
     state::{EnvironmentKey, RecordedAction},
 };
 
@@ -408,4 +408,22 @@ pub fn generated_name(action: &ActionId) -> String {
 #[must_use]
 pub fn given_name(name: &str) -> String {
     format!("env/{name}")
+}
+
+/// A cluster that a cloud account knows by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CloudCluster {
+    /// `https://…`.
+    pub server: String,
+    /// The authority of its certificate, PEM in base64.
+    pub authority: String,
+}
+
+/// Finds clusters of a cloud account, and signs tokens for them in this process.
+#[async_trait]
+pub trait TokenSource: Send + Sync {
+    /// Finds a cluster.
+    async fn cluster(&self, eks: &EksSettings, environment: &EnvironmentKey) -> Result<CloudCluster, CapabilityError>;
+    /// Signs a token; it is good for some minutes.
+    async fn token(&self, eks: &EksSettings, environment: &EnvironmentKey) -> Result<Secret, CapabilityError>;
 }

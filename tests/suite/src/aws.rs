@@ -250,6 +250,20 @@ impl Account {
         sent.unwrap_or_else(|error| unreachable!("{error:?}"));
     }
 
+    /// Makes a cluster of EKS.
+    ///
+    /// # Panics
+    ///
+    /// If moto refuses.
+    pub fn cluster(&self, name: &str) {
+        use aws_sdk_eks::types::VpcConfigRequest;
+        let client = aws_sdk_eks::Client::new(&self.config);
+        let network = VpcConfigRequest::builder().subnet_ids("subnet-1").subnet_ids("subnet-2").build();
+        let role = "arn:aws:iam::123456789012:role/eks";
+        let made = self.runtime.block_on(client.create_cluster().name(name).role_arn(role).resources_vpc_config(network).send());
+        made.unwrap_or_else(|error| unreachable!("{error:?}"));
+    }
+
     /// Returns the client of RDS, with what runs it.
     #[must_use]
     pub fn rds(&self) -> (aws_sdk_rds::Client, &Runtime) {

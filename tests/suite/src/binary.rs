@@ -86,18 +86,12 @@ impl Folder {
 
     /// Copies a folder of the repository.
     pub fn copy(&self, from: &str, to: &str) {
-        fn walk(from: &Path, to: &Path) {
-            std::fs::create_dir_all(to).unwrap_or_default();
-            for entry in std::fs::read_dir(from).into_iter().flatten().flatten() {
-                let target = to.join(entry.file_name());
-                if entry.path().is_dir() {
-                    walk(&entry.path(), &target);
-                } else {
-                    std::fs::copy(entry.path(), target).unwrap_or_default();
-                }
-            }
-        }
-        walk(&root().join(from), &self.path().join(to));
+        copy_all(&root().join(from), &self.path().join(to));
+    }
+
+    /// Copies everything of another folder.
+    pub fn copy_from(&self, from: &Path) {
+        copy_all(from, self.path());
     }
 
     /// Prepares a command.
@@ -196,5 +190,17 @@ fn ran(output: Output) -> Ran {
         code: output.status.code().unwrap_or(-1),
         out: String::from_utf8_lossy(&output.stdout).into_owned(),
         err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap_or_default();
+    for entry in std::fs::read_dir(from).into_iter().flatten().flatten() {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_all(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap_or_default();
+        }
     }
 }

@@ -187,3 +187,23 @@ fn quota_and_missing_permissions_are_told() {
         assert!(failed.err.contains(message) && failed.err.contains(hint), "{}", failed.err);
     }
 }
+
+#[test]
+fn a_cluster_is_found_by_its_name() {
+    use windlass_capability_aws::{Accounts, EksTokens};
+    use windlass_engine::session::TokenSource as _;
+    use windlass_model::platform::{AwsSettings, EksSettings};
+    let endpoint = SharedServers::find().unwrap().aws_endpoint();
+    let name = format!("cluster-{}", std::process::id());
+    Account::open(&endpoint).cluster(&name);
+    let aws = AwsSettings { region: windlass_suite::aws::REGION.into(), profile: None, assume_role: None, endpoint: Some(endpoint) };
+    let eks =
+        |cluster: &str| EksSettings { cluster: cluster.to_owned(), region: aws.region.clone(), connection: None, aws: Some(aws.clone()) };
+    let environment = windlass_model::state::EnvironmentKey { application: "shop".parse().unwrap(), environment: "dev".parse().unwrap() };
+    let tokens = EksTokens::new(Accounts::default());
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let found = runtime.block_on(tokens.cluster(&eks(&name), &environment));
+    assert!(found.unwrap().server.starts_with("https://"));
+    let missing = runtime.block_on(tokens.cluster(&eks("nobody"), &environment));
+    assert!(missing.unwrap_err().message.contains("No cluster found"));
+}

@@ -6,7 +6,7 @@ use std::{
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
 };
@@ -85,10 +85,7 @@ fn scene(account: &Account, aws: &str, postgres: u16) -> Scene {
     let domain = format!("kills{}.example.net", std::process::id());
     let zone = account.zone(&domain);
     let folder = Folder::new();
-    folder.write(
-        "app/application.yaml",
-        &format!("apiVersion: windlass.dev/v1alpha1\nkind: Application\nmetadata: {{ name: {application} }}\nspec: {{}}\n"),
-    );
+    folder.write("app/application.yaml", &application_document(&application));
     folder.write("app/web.score.yaml", SCORE);
     folder.write("platform/platform.yaml", &PLATFORM.replace("DOMAIN", &domain));
     folder.write("platform/bucket/main.tf", MODULE);
@@ -150,7 +147,7 @@ impl Scene {
         let (credentials, rest) = url.split_once('@').unwrap();
         let (user, password) = credentials.split_once(':').unwrap();
         let database = rest.split('/').nth(1).unwrap().split(['"', '\n']).next().unwrap();
-        self.servers.login(user, password, database, "SELECT 1").unwrap_or_else(|error| panic!("{at}: {error}"));
+        self.servers.login(user, password, database, "SELECT 1").unwrap_or_else(|error| unreachable!("{at}: {error}"));
     }
 }
 
@@ -195,10 +192,23 @@ fn kill_everywhere(name: &str, prepare: &(dyn Fn() -> Scene + Sync), line: &str,
     eprintln!("| {name} | {total} points | {total} times the same end state |");
 }
 
+/// A scene without a proxy. The platform is stored once: what a fresh one would be is copied.
 fn fresh() -> Scene {
-    let servers = SharedServers::find().unwrap();
-    let endpoint = servers.aws_endpoint();
-    scene(&Account::open(&endpoint), &endpoint, servers.postgres_port())
+    static STORED: OnceLock<Scene> = OnceLock::new();
+    let stored = STORED.get_or_init(|| {
+        let servers = SharedServers::find().unwrap();
+        let endpoint = servers.aws_endpoint();
+        scene(&Account::open(&endpoint), &endpoint, servers.postgres_port())
+    });
+    let application = format!("k{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::SeqCst));
+    let folder = Folder::new();
+    folder.copy_from(stored.folder.path());
+    folder.write("app/application.yaml", &application_document(&application));
+    Scene { folder, application, zone: stored.zone.clone(), servers: stored.servers.clone() }
+}
+
+fn application_document(name: &str) -> String {
+    format!("apiVersion: windlass.dev/v1alpha1\nkind: Application\nmetadata: {{ name: {name} }}\nspec: {{}}\n")
 }
 
 fn deployed() -> Scene {
@@ -219,24 +229,39 @@ fn killed_while_everything_is_taken_away() {
 
 #[test]
 fn killed_in_a_rotation_nobody_is_locked_out_and_one_form_is_left() {
-    let account = Account::open(&SharedServers::find().unwrap().aws_endpoint());
     let counted = deployed();
     let file = counted.folder.path().join("points");
     counted.folder.run_with("rotate postgres#web.db -e dev --yes", &[("WINDLASS_COUNT_POINTS", file.to_str().unwrap())]);
     let total: u64 = counted.folder.read("points").parse().unwrap();
-    for at in 1..=total {
-        let scene = deployed();
-        scene.folder.run_with("rotate postgres#web.db -e dev --yes", &[("WINDLASS_KILL_AT", &at.to_string())]);
-        let ran = scene.folder.run("deploy app -e dev --yes");
-        assert_eq!(ran.code, 0, "killed at {at}: {}", ran.err);
-        let expected = scene.inventory(&account);
-        scene.settled(&account, &expected, &format!("rotation killed at {at}"));
-        let name = scene.application.replace('-', "_");
-        let valid =
-            scene.servers.psql("postgres", &format!("SELECT count(*) FROM pg_roles WHERE rolname LIKE '{name}%' AND rolcanlogin")).unwrap();
-        assert_eq!(valid, "1", "killed at {at}: one form is left");
-    }
+    let next = AtomicU64::new(1);
+    std::thread::scope(|threads| {
+        for _ in 0..3 {
+            threads.spawn(|| {
+                let account = Account::open(&SharedServers::find().unwrap().aws_endpoint());
+                loop {
+                    let at = next.fetch_add(1, Ordering::SeqCst);
+                    if at > total {
+                        return;
+                    }
+                    rotated(&account, at);
+                }
+            });
+        }
+    });
     eprintln!("| rotation | {total} points | {total} times one valid form |");
+}
+
+/// Kills a rotation at a point, and deploys.
+fn rotated(account: &Account, at: u64) {
+    let scene = deployed();
+    scene.folder.run_with("rotate postgres#web.db -e dev --yes", &[("WINDLASS_KILL_AT", &at.to_string())]);
+    let ran = scene.folder.run("deploy app -e dev --yes");
+    assert_eq!(ran.code, 0, "killed at {at}: {}", ran.err);
+    let expected = scene.inventory(account);
+    scene.settled(account, &expected, &format!("rotation killed at {at}"));
+    let name = scene.application.replace('-', "_");
+    let login = format!("SELECT count(*) FROM pg_roles WHERE rolname LIKE '{name}\\_%' AND rolcanlogin");
+    assert_eq!(scene.servers.psql("postgres", &login).unwrap(), "1", "killed at {at}: one form is left");
 }
 
 #[test]

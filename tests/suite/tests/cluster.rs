@@ -49,8 +49,12 @@ fn the_main_job_on_a_cluster() {
     assert!(scene.kubectl(&["get", "namespace", &scene.namespace]).is_err(), "the namespace is still there");
 }
 
+/// The contract works in one namespace: two of it must not meet there.
+static CONTRACT: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 #[test]
 fn the_contract_of_every_sink() {
+    let _alone = CONTRACT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     use windlass_capability_kubernetes::{ClusterOptions, KubernetesExecutor};
     use windlass_model::platform::{ConnectionSettings, KubernetesSettings, Reference};
     let scene = Scene::new("contract");
@@ -61,7 +65,68 @@ fn the_contract_of_every_sink() {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(windlass_suite::contract::check(&KubernetesExecutor::new(ClusterOptions::default()), &settings));
-    scene.kubectl(&["delete", "namespace", "shop-dev", "--wait=false"]).unwrap();
+    scene.kubectl(&["delete", "namespace", "shop-dev"]).unwrap();
+}
+
+/// Plays an account that knows the test cluster by name.
+struct Known {
+    cluster: windlass_engine::session::CloudCluster,
+    token: String,
+    signed: std::sync::atomic::AtomicUsize,
+}
+
+#[async_trait::async_trait]
+impl windlass_engine::session::TokenSource for Known {
+    async fn cluster(
+        &self,
+        _: &windlass_model::platform::EksSettings,
+        _: &windlass_model::state::EnvironmentKey,
+    ) -> Result<windlass_engine::session::CloudCluster, windlass_engine::session::CapabilityError> {
+        Ok(self.cluster.clone())
+    }
+
+    async fn token(
+        &self,
+        _: &windlass_model::platform::EksSettings,
+        _: &windlass_model::state::EnvironmentKey,
+    ) -> Result<windlass_engine::session::Secret, windlass_engine::session::CapabilityError> {
+        self.signed.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        Ok(windlass_engine::session::Secret::new(self.token.clone()))
+    }
+}
+
+#[test]
+fn a_cluster_that_an_account_knows_by_name_passes_the_same_contract() {
+    use windlass_capability_kubernetes::{ClusterOptions, KubernetesExecutor};
+    use windlass_model::platform::{ConnectionSettings, EksSettings, KubernetesSettings};
+    let _alone = CONTRACT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let scene = Scene::new("eks");
+    scene.kubectl(&["create", "namespace", "shop-dev"]).ok();
+    let kubeconfig = kube::config::Kubeconfig::read_from(Shared::find().unwrap().kubeconfig()).unwrap();
+    let cluster = kubeconfig.clusters[0].cluster.clone().unwrap();
+    let known = std::sync::Arc::new(Known {
+        cluster: windlass_engine::session::CloudCluster {
+            server: cluster.server.unwrap(),
+            authority: cluster.certificate_authority_data.unwrap(),
+        },
+        token: std::fs::read_to_string(Shared::find().unwrap().kubeconfig())
+            .unwrap()
+            .split("token: ")
+            .nth(1)
+            .unwrap()
+            .split(' ')
+            .next()
+            .unwrap()
+            .to_owned(),
+        signed: std::sync::atomic::AtomicUsize::new(0),
+    });
+    let eks = EksSettings { cluster: "development".into(), region: "eu-central-1".into(), connection: None, aws: None };
+    let settings = ConnectionSettings::Kubernetes { kubernetes: KubernetesSettings { eks: Some(eks), ..KubernetesSettings::default() } };
+    let executor = KubernetesExecutor::new(ClusterOptions::default()).with_tokens(known.clone());
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(windlass_suite::contract::check(&executor, &settings));
+    assert_eq!(known.signed.load(std::sync::atomic::Ordering::SeqCst), 2, "once to find out, once for all requests");
+    scene.kubectl(&["delete", "namespace", "shop-dev"]).unwrap();
 }
 
 /// The workload without its resource.
