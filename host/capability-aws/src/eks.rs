@@ -65,7 +65,7 @@ impl TokenSource for EksTokens {
         let config = self.accounts.config(&settings(eks), environment).await?;
         let provider = config.credentials_provider().ok_or_else(|| denied("no AWS credentials were found".to_owned()))?;
         let credentials = provider.provide_credentials().await.map_err(|error| denied(error.to_string()))?;
-        sign_token(eks, credentials.into(), SystemTime::now()).map(Secret::new).map_err(denied)
+        sign_token(eks, credentials, SystemTime::now()).map(Secret::new).map_err(denied)
     }
 }
 
