@@ -317,6 +317,20 @@ impl Session for DirectorySession {
         self.delete_batch(cx, actions).unwrap_or_else(|error| actions.iter().map(|_| Err(error.clone())).collect())
     }
 
+    async fn release(&self, cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<(), CapabilityError>> {
+        let forget = || -> Result<(), CapabilityError> {
+            let _lock = self.locked();
+            let mut inventory = self.inventory()?;
+            self.check_owner(&inventory, cx.owner, false)?;
+            for path in actions.iter().filter_map(|action| action.handle.get("path").and_then(Value::as_str)) {
+                inventory.files.remove(path);
+            }
+            self.save(&inventory)
+        };
+        let forgotten = forget();
+        actions.iter().map(|_| forgotten.clone()).collect()
+    }
+
     async fn list_ours(&self, owner: &Owner) -> Result<Vec<Observation>, CapabilityError> {
         let inventory = self.inventory()?;
         if inventory.owner != owner.to_string() {

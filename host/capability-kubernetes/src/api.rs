@@ -92,6 +92,13 @@ impl Api {
         self.call(Method::PATCH, &path, &[(header::CONTENT_TYPE, "application/apply-patch+yaml")], bytes, until).await
     }
 
+    /// Merges fields into the object; `null` takes one away.
+    pub(crate) async fn merge(&self, path: &str, body: &Value, until: Instant) -> Result<Value, Failure> {
+        let path = format!("{path}?fieldManager={MANAGER}");
+        let bytes = serde_json::to_vec(body).map_err(|error| Failure::Lost(error.to_string()))?;
+        self.call(Method::PATCH, &path, &[(header::CONTENT_TYPE, "application/merge-patch+json")], bytes, until).await
+    }
+
     /// Deletes exactly the object with this uid.
     pub(crate) async fn delete(&self, path: &str, uid: &str, until: Instant) -> Result<Value, Failure> {
         let body = serde_json::json!({

@@ -272,6 +272,13 @@ impl Session for ClusterSession {
         each(actions.iter().zip(places).map(|(action, place)| self.delete_one(cx, action, place)).collect()).await
     }
 
+    async fn release(&self, cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<(), CapabilityError>> {
+        let specs: Vec<Value> = actions.iter().map(|action| action.spec.to_value()).collect();
+        let both: Vec<(&Value, &Value)> = specs.iter().zip(actions).map(|(spec, action)| (spec, &action.handle)).collect();
+        let places = self.places(&both, cx.deadline).await;
+        each(places.into_iter().map(|place| self.release_one(cx, place)).collect()).await
+    }
+
     async fn list_ours(&self, owner: &Owner) -> Result<Vec<Observation>, CapabilityError> {
         let until = Instant::now() + LOOK_TIME_MAX;
         let filter = &format!("&{}", marks::selector(owner));

@@ -66,7 +66,9 @@ pub(crate) async fn apply(
     if planned.code != CHANGES {
         return if planned.code == 0 { Ok(false) } else { Err(failed("can't be planned", &planned.errors(), &uncertain)) };
     }
-    look_at(runner, cx, destroy).await?;
+    if !(destroy || cx.allow_destroy) {
+        look_at(&planned.lines)?;
+    }
     cx.events.point("module planned");
     let mut open: BTreeSet<String> = BTreeSet::new();
     let work = runner.work.clone();
@@ -118,25 +120,13 @@ fn failed(what: &str, why: &str, uncertain: &[String]) -> CapabilityError {
     }
 }
 
-/// Looks at the saved plan: what would be destroyed must have been allowed, what would run programs must have been granted.
-async fn look_at(runner: &Runner<'_>, cx: &EffectCx<'_>, destroy: bool) -> Result<(), CapabilityError> {
-    let shown = runner.run(Some(cx), &["show", "-json", PLAN], &mut |_| {}).await?;
-    let plan = shown.lines.into_iter().next().ok_or_else(|| CapabilityError::new(Kind::Failed, "the saved plan can't be read"))?;
-    if destroy || cx.allow_destroy {
-        return Ok(());
-    }
-    let doomed: Vec<String> = plan
-        .get("resource_changes")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter(|change| {
-            change
-                .pointer("/change/actions")
-                .and_then(Value::as_array)
-                .is_some_and(|actions| actions.iter().any(|action| action == "delete"))
-        })
-        .filter_map(|change| change.get("address").and_then(Value::as_str).map(|address| format!("`{address}`")))
+/// Looks at what the saved plan would do: what it destroys or replaces must have been allowed.
+fn look_at(planned: &[Value]) -> Result<(), CapabilityError> {
+    let doomed: Vec<String> = planned
+        .iter()
+        .filter(|line| line.get("type").and_then(Value::as_str) == Some("planned_change"))
+        .filter(|line| matches!(line.pointer("/change/action").and_then(Value::as_str), Some("delete" | "replace" | "remove")))
+        .filter_map(|line| line.pointer("/change/resource/addr").and_then(Value::as_str).map(|address| format!("`{address}`")))
         .collect();
     if doomed.is_empty() {
         return Ok(());

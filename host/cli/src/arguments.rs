@@ -327,6 +327,22 @@ pub(crate) enum Command {
         #[command(flatten)]
         applying: Applying,
     },
+    /// Let go of what a resource left behind: it stays as it is, and is nobody's
+    Release {
+        /// The resource: `postgres#web.db`
+        resource: String,
+        #[command(flatten)]
+        environment: Environment,
+    },
+    /// Tell what blocks the removal of a resource or an environment, and what would be lost; ends with 5 if something does
+    Deletable {
+        /// The resource: `postgres#web.db` [default: the whole environment]
+        resource: Option<String>,
+        #[command(flatten)]
+        environment: Environment,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Secrets of an environment
     #[command(subcommand)]
     Secret(Secret),

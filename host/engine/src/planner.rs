@@ -147,10 +147,14 @@ impl Planners {
         self.planners.get(interface)
     }
 
-    /// Returns the revisions of the planners' rules, by interface.
+    /// Returns the revisions of the rules of some interfaces: those of workloads' objects always count.
     #[must_use]
-    pub fn revisions(&self) -> BTreeMap<&'static str, u32> {
-        self.descriptors().map(|descriptor| (descriptor.interface, descriptor.revision)).collect()
+    pub fn revisions<'g>(&self, granted: impl Iterator<Item = &'g str>) -> BTreeMap<&'static str, u32> {
+        granted
+            .chain([crate::plan::OBJECTS])
+            .filter_map(|interface| self.get(interface))
+            .map(|planner| (planner.descriptor().interface, planner.descriptor().revision))
+            .collect()
     }
 
     /// Lists the descriptors.

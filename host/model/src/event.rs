@@ -39,6 +39,8 @@ pub enum Verb {
     Destroy,
     /// Give a resource new credentials.
     Rotate,
+    /// Let go of what was left behind.
+    Release,
     /// Finish what was cut off.
     Resume,
     /// See what is.
@@ -57,6 +59,7 @@ impl fmt::Display for Verb {
             Self::Rollback => "rollback",
             Self::Destroy => "destroy",
             Self::Rotate => "rotate",
+            Self::Release => "release",
             Self::Resume => "resume",
             Self::Read => "read",
             Self::Platform => "platform",
@@ -250,6 +253,12 @@ pub enum Event {
         /// Which of both.
         act: OnRemove,
     },
+    /// These are nobody's now; they stay as they are.
+    #[serde(rename_all = "camelCase")]
+    Released {
+        /// Their ids.
+        ids: Vec<ActionId>,
+    },
     /// This one failed.
     #[serde(rename_all = "camelCase")]
     ActionFailed {
@@ -291,6 +300,7 @@ impl Event {
             Self::Removing { ids } => format!("removing {}", list(ids.iter().collect())),
             Self::Removed { ids, act: OnRemove::Delete } => format!("deleted {}", list(ids.iter().collect())),
             Self::Removed { ids, act: OnRemove::Retain } => format!("retained {}", list(ids.iter().collect())),
+            Self::Released { ids } => format!("released {}", list(ids.iter().collect())),
             Self::ActionFailed { id, message } => format!("failed {id}: {message}"),
             Self::Ended { status } => match status {
                 DeploymentStatus::Failed { reason } | DeploymentStatus::Held { reason } => format!("{}: {reason}", status.word()),

@@ -104,7 +104,7 @@ async fn fold(
         }
         Event::Removing { ids } => set_status(transaction, environment, ids, Status::Deleting).await?,
         Event::Removed { ids, act: OnRemove::Retain } => set_status(transaction, environment, ids, Status::Retained).await?,
-        Event::Removed { ids, act: OnRemove::Delete } => {
+        Event::Removed { ids, act: OnRemove::Delete } | Event::Released { ids } => {
             for id in ids {
                 sqlx::query("DELETE FROM actions WHERE application = ? AND environment = ? AND id = ?")
                     .bind(environment.application.as_str())

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: a table with medians and spread. Ratios are against a floor in the same run.
 
+mod cloud;
 mod cluster;
 mod native;
 mod process;
@@ -41,6 +42,9 @@ fn main() -> Result<()> {
     }
     if is_wanted("cluster") {
         cluster::run()?;
+    }
+    if is_wanted("cloud") {
+        cloud::run()?;
     }
     if is_wanted("diff") {
         platform_diff()?;

@@ -26,7 +26,7 @@ impl Binaries {
     ///
     /// If Go is missing, with what to install; if a build fails.
     pub fn prepare(wrappers: &Path, cache: &Path) -> Result<Self> {
-        let folder = cache.join(hash(wrappers)?);
+        let folder = cache.join(hash_all(wrappers)?);
         let built = Self { folder };
         if built.is_complete() {
             return Ok(built);
@@ -90,17 +90,33 @@ impl Binaries {
 }
 
 /// Names the cache by everything that decides what is built.
-fn hash(wrappers: &Path) -> Result<String> {
+fn hash_all(wrappers: &Path) -> Result<String> {
     let mut hasher = Sha256::new();
     for module in ["etcd", "gateway-api", "kubernetes", "kwok"] {
-        for file in ["go.mod", "go.sum"] {
-            hasher.update(fs::read(wrappers.join(module).join(file)).with_context(|| format!("{module}/{file} is missing"))?);
-        }
+        add(&mut hasher, &wrappers.join(module))?;
     }
-    Ok(hasher.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(hasher))
 }
 
-fn go(module: &Path, arguments: &[&str], bin: &Path) -> Result<String> {
+/// Names the cache of one module.
+pub(crate) fn hash(module: &Path) -> Result<String> {
+    let mut hasher = Sha256::new();
+    add(&mut hasher, module)?;
+    Ok(hex(hasher))
+}
+
+fn add(hasher: &mut Sha256, module: &Path) -> Result<()> {
+    for file in ["go.mod", "go.sum"] {
+        hasher.update(fs::read(module.join(file)).with_context(|| format!("{}/{file} is missing", module.display()))?);
+    }
+    Ok(())
+}
+
+fn hex(hasher: Sha256) -> String {
+    hasher.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(crate) fn go(module: &Path, arguments: &[&str], bin: &Path) -> Result<String> {
     let output = Command::new("go")
         .args(arguments)
         .current_dir(module)

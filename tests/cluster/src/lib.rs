@@ -20,7 +20,7 @@ use anyhow::{Context as _, Result, bail};
 pub use binaries::Binaries;
 pub use gateway::GatewayController;
 use processes::{Process, free_port};
-pub use servers::{Postgres, SERVERS, Servers, SharedServers, Tools};
+pub use servers::{Postgres, SERVERS, Servers, SharedServers, Tools, decode, post};
 
 /// The variable that names the folder of the cluster that a whole test run shares.
 pub const SHARED: &str = "WINDLASS_TEST_CLUSTER";

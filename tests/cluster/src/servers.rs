@@ -44,6 +44,7 @@ impl Servers {
         fs::create_dir_all(folder)?;
         let mut servers = Self { folder: folder.to_path_buf(), postgres: None, processes: Vec::new() };
         servers.postgres = Some(Postgres::start(&tools.postgres, &folder.join("postgres"))?);
+        fs::write(folder.join("terraform"), tools.terraform.display().to_string())?;
         let moto = free_port()?;
         servers.spawn("moto", &tools.moto, &["-H".into(), "127.0.0.1".into(), "-p".into(), moto.to_string()], moto)?;
         fs::write(folder.join("aws"), format!("http://127.0.0.1:{moto}"))?;
@@ -147,6 +148,18 @@ impl SharedServers {
         postgres::psql(Path::new(&self.read("postgres/psql")), self.postgres_port(), postgres::SUPERUSER, None, database, statements)
     }
 
+    /// Runs statements one by one in one session, as the superuser.
+    ///
+    /// # Errors
+    ///
+    /// With what psql says.
+    pub fn script(&self, database: &str, statements: &str) -> Result<()> {
+        let file = tempfile::NamedTempFile::new()?;
+        fs::write(file.path(), statements)?;
+        let run = format!("\\i {}", file.path().display());
+        self.psql(database, &run).map(drop)
+    }
+
     /// Runs a statement as somebody who logs in with a password, over TLS.
     ///
     /// # Errors
@@ -162,9 +175,45 @@ impl SharedServers {
         self.read("aws")
     }
 
+    /// Terraform or OpenTofu.
+    #[must_use]
+    pub fn terraform(&self) -> String {
+        self.read("terraform")
+    }
+
     /// Where OpenBao answers, and the token of its root.
     #[must_use]
     pub fn vault(&self) -> (String, &'static str) {
         (self.read("vault"), VAULT_TOKEN)
     }
+}
+
+/// Decodes base64.
+///
+/// # Errors
+///
+/// If it is none.
+pub fn decode(text: &str) -> Result<Vec<u8>> {
+    use base64::Engine as _;
+    Ok(base64::engine::general_purpose::STANDARD.decode(text.trim())?)
+}
+
+/// Posts XML to a server of ours, without credentials: what plays AWS asks for none.
+///
+/// # Errors
+///
+/// If it does not say that it was done.
+pub fn post(endpoint: &str, path: &str, body: &str) -> Result<()> {
+    use std::io::{Read as _, Write as _};
+    let host = endpoint.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(host)?;
+    write!(
+        stream,
+        "POST {path} HTTP/1.1\r\nHost: route53.amazonaws.com\r\nContent-Type: text/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    anyhow::ensure!(answer.starts_with("HTTP/1.1 2"), "{path}: {}", answer.lines().next().unwrap_or_default());
+    Ok(())
 }

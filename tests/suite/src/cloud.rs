@@ -37,3 +37,11 @@ pub fn postgres_definition(inputs: &str) -> String {
         "apiVersion: windlass.dev/v1alpha1\nkind: ResourceDefinition\nmetadata: {{ name: postgres-shared }}\nspec:\n  type: postgres\n  driver: {{ builtin: postgres-database }}\n  inputs: {{ {inputs} }}\n  grants:\n    - {{ import: windlass:postgres/databases }}\n    - {{ import: windlass:secrets/generated }}\n"
     )
 }
+
+/// The connection to a program that runs modules.
+#[must_use]
+pub fn terraform_connection(program: &str) -> String {
+    format!(
+        "apiVersion: windlass.dev/v1alpha1\nkind: Connection\nmetadata: {{ name: terraform }}\nspec:\n  capability: terraform\n  terraform: {{ program: {program} }}\n"
+    )
+}

@@ -7,7 +7,7 @@ use windlass_cluster::{GatewayController, Shared, SharedServers};
 use crate::{
     aws::{Account, AwsProxy, Verdict, aws_connection},
     binary::root,
-    cloud::{postgres_connection, secret},
+    cloud::{postgres_connection, secret, terraform_connection},
     cluster::Scene,
 };
 
@@ -77,10 +77,7 @@ impl Mission {
         scene.folder.write("platform/bucket/main.tf", BUCKET);
         scene.folder.write("platform/postgres.yaml", &postgres_connection(&servers, servers.postgres_port()));
         scene.folder.write("platform/aws.yaml", &aws_connection(&aws.endpoint()));
-        scene.folder.write(
-            "platform/terraform.yaml",
-            "apiVersion: windlass.dev/v1alpha1\nkind: Connection\nmetadata: { name: terraform }\nspec:\n  capability: terraform\n  terraform: { program: terraform }\n",
-        );
+        scene.folder.write("platform/terraform.yaml", &terraform_connection(&servers.terraform()));
         scene.folder.ok("platform apply platform");
         let mut mission = Self { scene, aws, account, zone, servers, controllers: Vec::new() };
         mission.controller("development");

@@ -15,7 +15,7 @@ use windlass_cluster::SharedServers;
 use windlass_suite::{
     aws::{Account, AwsProxy, Verdict, aws_connection},
     binary::Folder,
-    cloud::{postgres_connection, postgres_definition},
+    cloud::{postgres_connection, postgres_definition, terraform_connection},
 };
 
 const SCORE: &str = "
@@ -58,13 +58,6 @@ spec:
   driver: { builtin: dns-route53 }
   inputs: { domain: DOMAIN, target: 192.0.2.9 }
   grants: [{ import: windlass:aws/route53 }]
----
-apiVersion: windlass.dev/v1alpha1
-kind: Connection
-metadata: { name: terraform }
-spec:
-  capability: terraform
-  terraform: { program: terraform }
 ";
 
 const DEPLOY: &str = "deploy app -e dev --create-env development --yes";
@@ -89,6 +82,7 @@ fn scene(account: &Account, aws: &str, postgres: u16) -> Scene {
     folder.write("app/web.score.yaml", SCORE);
     folder.write("platform/platform.yaml", &PLATFORM.replace("DOMAIN", &domain));
     folder.write("platform/bucket/main.tf", MODULE);
+    folder.write("platform/terraform.yaml", &terraform_connection(&servers.terraform()));
     folder.write("platform/aws.yaml", &aws_connection(aws));
     folder.write("platform/postgres.yaml", &postgres_connection(&servers, postgres));
     folder.write("platform/database.yaml", &postgres_definition(""));
@@ -352,7 +346,7 @@ fn a_program_that_is_killed_leaves_no_lock_and_its_state_is_recovered() {
     let scene = fresh();
     let program = scene.folder.path().join("program");
     // The first apply is killed by somebody while a resource is being made.
-    scene.folder.write("program", "#!/bin/sh\nPATH=/usr/local/bin:/usr/bin:/bin\nhere=$(dirname \"$0\")\nif [ \"$1\" = apply ] && [ ! -e \"$here/killed\" ]; then\n  touch \"$here/killed\"\n  terraform \"$@\" & child=$!\n  sleep 1\n  kill -KILL $child\n  wait $child\n  exit 137\nfi\nexec terraform \"$@\"\n");
+    scene.folder.write("program", &"#!/bin/sh\nPATH=/usr/local/bin:/usr/bin:/bin\nhere=$(dirname \"$0\")\nif [ \"$1\" = apply ] && [ ! -e \"$here/killed\" ]; then\n  touch \"$here/killed\"\n  terraform \"$@\" & child=$!\n  sleep 1\n  kill -KILL $child\n  wait $child\n  exit 137\nfi\nexec terraform \"$@\"\n".replace("terraform \"$@\"", &format!("{} \"$@\"", scene.servers.terraform())));
     std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let slow =
         MODULE.replace("  input = var.name\n", "  input = var.name\n  provisioner \"local-exec\" {\n    command = \"sleep 3\"\n  }\n");
@@ -360,10 +354,9 @@ fn a_program_that_is_killed_leaves_no_lock_and_its_state_is_recovered() {
     let platform = scene.folder.read("platform/platform.yaml");
     scene.folder.write(
         "platform/platform.yaml",
-        &platform
-            .replace("{ import: windlass:terraform/modules }", "{ import: windlass:terraform/modules, allow: [execute] }")
-            .replace("program: terraform", &format!("program: {}", program.display())),
+        &platform.replace("{ import: windlass:terraform/modules }", "{ import: windlass:terraform/modules, allow: [execute] }"),
     );
+    scene.folder.write("platform/terraform.yaml", &terraform_connection(&program.display().to_string()));
     scene.folder.ok("platform apply platform");
     let failed = scene.folder.run(DEPLOY);
     assert!(failed.code == 1 && failed.err.contains("can't be applied"), "{}", failed.err);

@@ -139,3 +139,38 @@ fn mark(scene: &Scene) -> String {
         serde_json::from_str(&scene.kubectl(&["get", "namespace", &scene.namespace, "-o", "json"]).unwrap()).unwrap();
     namespace["metadata"]["annotations"]["windlass.dev/mark"].as_str().unwrap().to_owned()
 }
+
+#[test]
+fn what_is_retained_can_be_let_go_and_what_blocks_a_removal_is_said() {
+    let (scene, servers) = scene("pgrelease", "name: windlass_released");
+    servers.psql("postgres", "DROP DATABASE IF EXISTS windlass_released").unwrap();
+    for role in ["windlass_released_a", "windlass_released"] {
+        servers.psql("postgres", &format!("DROP ROLE IF EXISTS {role}")).unwrap();
+    }
+    let definition = scene.folder.read("platform/definition.yaml") + "  onRemove: retain\n";
+    scene.folder.write("platform/definition.yaml", &definition);
+    scene.folder.ok("platform apply platform");
+    scene.folder.ok("deploy app -e dev --create-env development --yes");
+    let used = scene.folder.run("deletable postgres#web.db -e dev");
+    assert_eq!(used.code, 5, "{}", used.err);
+    assert!(used.err.contains("In use by workload/web") && used.out.contains("stays: onRemove is retain"), "{}{}", used.out, used.err);
+    let refused = scene.folder.run("release postgres#web.db -e dev");
+    assert!(refused.err.contains("is still deployed"), "{}", refused.err);
+    // It leaves the application and stays where it is.
+    let alone = WEB.split("resources:").next().unwrap().lines().filter(|line| !line.contains("PG")).collect::<Vec<_>>().join("\n");
+    scene.folder.write("app/web.score.yaml", &alone.replace("    variables:", "    variables: { A: b }"));
+    scene.folder.ok("deploy app -e dev --yes");
+    let comment = "SELECT coalesce(shobj_description(oid, 'pg_database'), 'none') FROM pg_database WHERE datname = 'windlass_released'";
+    assert!(servers.psql("postgres", comment).unwrap().starts_with("managed by windlass"));
+    scene.folder.ok("release postgres#web.db -e dev");
+    assert_eq!(servers.psql("postgres", comment).unwrap(), "none");
+    assert!(!scene.folder.ok("env show -e dev").out.contains("windlass_released"));
+    // It is nobody's: the same application asks for it again and is told so.
+    scene.folder.write("app/web.score.yaml", WEB);
+    let again = scene.folder.run("deploy app -e dev --yes");
+    assert!(again.err.contains("exists, and Windlass did not make it"), "{}", again.err);
+    servers.psql("postgres", "DROP DATABASE windlass_released").unwrap();
+    for role in ["windlass_released_a", "windlass_released"] {
+        servers.psql("postgres", &format!("DROP ROLE {role}")).unwrap();
+    }
+}

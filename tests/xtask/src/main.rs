@@ -1,5 +1,6 @@
 //! `cargo xtask`: the only automation of the repository.
 
+mod cloud;
 mod components;
 mod demo;
 mod place;
@@ -13,6 +14,7 @@ use windlass_cluster::{Binaries, Cluster};
 const HELP: &str = "\
 cargo xtask demo               prepares everything and runs the main job on the embedded default
 cargo xtask demo --cluster     the same on a Kubernetes API server: on yours if KUBECONFIG is set
+cargo xtask demo --cloud       the mission's example: a cluster, PostgreSQL, Route 53, Terraform; moto in the place of AWS
 cargo xtask test [FILTER…]     prepares everything and runs all tests
 cargo xtask cluster            starts the servers of the tests and keeps them until Enter is pressed
 cargo xtask bench [NAME…]      measures and prints the table
@@ -53,21 +55,25 @@ fn run(words: &[&str]) -> Result<()> {
             components::build_all(&place)?;
             demo::run_on_cluster(&place, own.as_ref())
         }
+        ["demo", "--cloud"] => {
+            let binaries = servers(&place)?;
+            let tools = tools(&place)?;
+            components::build_all(&place)?;
+            let cluster = cluster(&place, &binaries, "demo-servers")?;
+            let beside = beside(&place, &tools, "demo-beside")?;
+            cloud::run(&place, &cluster, &beside)
+        }
         ["test", filter @ ..] => {
             // First, with nothing heavy beside it: the compiler of the API server wants the whole machine.
             let servers = servers(&place)?;
-            let tools = windlass_cluster::Tools::prepare(&place::cache()?)?;
+            let tools = tools(&place)?;
             components::build_all(&place)?;
             lint(&place)?;
             test(&place, &servers, &tools, filter)
         }
         ["cluster"] => {
             let cluster = cluster(&place, &servers(&place)?, "cluster")?;
-            let folder = place.target.join("servers");
-            if folder.exists() {
-                std::fs::remove_dir_all(&folder)?;
-            }
-            let beside = windlass_cluster::Servers::start(&windlass_cluster::Tools::prepare(&place::cache()?)?, &folder)?;
+            let beside = beside(&place, &tools(&place)?, "servers")?;
             println!(
                 "export KUBECONFIG={0}/kubeconfig {1}={0} {2}={3}",
                 cluster.folder().display(),
@@ -88,6 +94,12 @@ fn run(words: &[&str]) -> Result<()> {
             if let Some(cluster) = &cluster {
                 command.env(windlass_cluster::SHARED, cluster.folder());
             }
+            let needs_servers = names.is_empty() || names.contains(&"cloud");
+            let beside = if needs_servers { Some(beside(&place, &tools(&place)?, "bench-beside")?) } else { None };
+            if let Some(beside) = &beside {
+                command.env(windlass_cluster::SERVERS, beside.folder());
+            }
+            command.envs([("AWS_ACCESS_KEY_ID", "bench"), ("AWS_SECRET_ACCESS_KEY", "bench"), ("AWS_EC2_METADATA_DISABLED", "true")]);
             command.args(names).env("WINDLASS_BIN", place.target.join("release/windlass")).env("WINDLASS_COMPONENTS", place.components());
             place::succeed(&mut command)
         }
@@ -128,15 +140,25 @@ fn cluster(place: &place::Place, servers: &Binaries, name: &str) -> Result<Clust
     Ok(cluster)
 }
 
+/// Finds or installs the programs of the servers beside the cluster.
+fn tools(place: &place::Place) -> Result<windlass_cluster::Tools> {
+    windlass_cluster::Tools::prepare(&place.root.join("tests/cluster/go"), &place::cache()?)
+}
+
+/// Starts the servers beside the cluster in a fresh folder.
+fn beside(place: &place::Place, tools: &windlass_cluster::Tools, name: &str) -> Result<windlass_cluster::Servers> {
+    let folder = place.target.join(name);
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)?;
+    }
+    windlass_cluster::Servers::start(tools, &folder)
+}
+
 /// Runs every test of the workspace; the tests' processes find binary, components and cluster by environment variables.
 fn test(place: &place::Place, servers: &Binaries, tools: &windlass_cluster::Tools, filter: &[&str]) -> Result<()> {
     place.cargo(&["build", "--workspace", "--bin", "windlass"])?;
     let cluster = cluster(place, servers, "test-cluster")?;
-    let folder = place.target.join("test-servers");
-    if folder.exists() {
-        std::fs::remove_dir_all(&folder)?;
-    }
-    let beside = windlass_cluster::Servers::start(tools, &folder)?;
+    let beside = beside(place, tools, "test-servers")?;
     let mut command = place.cargo_command();
     command.args(["test", "--workspace", "--no-fail-fast"]).args(filter);
     command.env("WINDLASS_BIN", place.target.join("debug/windlass")).env("WINDLASS_COMPONENTS", place.components());

@@ -71,6 +71,30 @@ impl ClusterSession {
     }
 }
 
+impl ClusterSession {
+    /// Takes our mark from an object of ours; what is gone, or somebody else's by now, needs no letting go.
+    pub(super) async fn release_one(&self, cx: &EffectCx<'_>, place: Result<Place, CapabilityError>) -> Result<(), CapabilityError> {
+        let place = &match place {
+            Ok(place) => place,
+            Err(error) if error.kind == Kind::Invalid => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let Some(metadata) = self.found(place).filter(|metadata| marks::ownership(metadata, cx.owner) == Ownership::Ours) else {
+            return Ok(());
+        };
+        let body = serde_json::json!({ "metadata": {
+            "uid": text(&metadata, "/uid"),
+            "labels": { marks::LABEL_OWNER: null },
+            "annotations": { marks::ANNOTATION_MARK: null },
+        } });
+        match self.api.merge(&place.path(), &body, cx.deadline).await {
+            Ok(_) => Ok(()),
+            Err(failure) if failure.is_code(404) || is_other_object(&failure) => Ok(()),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+}
+
 /// It is on its way out: finalizers hold it.
 fn leaving(metadata: &Value) -> Step {
     let holders: Vec<&str> = metadata.get("finalizers").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();

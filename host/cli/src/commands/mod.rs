@@ -8,6 +8,7 @@ mod environment;
 mod explain;
 mod init;
 mod inspect;
+mod lifecycle;
 mod plan;
 mod platform;
 mod render;
@@ -63,6 +64,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Code, Failure> {
         Command::Rollback { deployment, environment, applying } => apply::rollback(&global, &environment, deployment, &applying).await,
         Command::Destroy { environment, applying } => apply::destroy(&global, &environment, &applying).await,
         Command::Rotate { resource, environment, applying } => rotate::rotate(&global, &resource, &environment, &applying).await,
+        Command::Release { resource, environment } => lifecycle::release(&global, &resource, &environment).await,
+        Command::Deletable { resource, environment, output } => {
+            lifecycle::deletable(&global, resource.as_deref(), &environment, output.output).await
+        }
         Command::Secret(command) => secret::run(&global, &command).await,
         Command::Driver(Driver::Inspect { file, output }) => driver::inspect(&file, output.output),
         Command::Completions { shell } => {

@@ -3,6 +3,7 @@
 mod look;
 mod make;
 mod order;
+mod release;
 mod remove;
 mod run;
 mod settle;

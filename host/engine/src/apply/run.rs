@@ -76,10 +76,10 @@ impl Progress for Notes<'_> {
 
 /// Keeps tickets in the environment's log.
 pub(crate) struct Journal<'a> {
-    engine: &'a Engine,
-    environment: &'a EnvironmentKey,
-    fence: Fence,
-    number: DeploymentNumber,
+    pub engine: &'a Engine,
+    pub environment: &'a EnvironmentKey,
+    pub fence: Fence,
+    pub number: DeploymentNumber,
 }
 
 #[async_trait]

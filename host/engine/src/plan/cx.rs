@@ -35,8 +35,6 @@ pub(crate) struct Cx<'a> {
     pub secret_versions: Arc<BTreeMap<String, u64>>,
     /// Digest of the environment type and the connections.
     pub policy: Digest,
-    /// Revisions of the planners' rules, by interface.
-    pub revisions: BTreeMap<&'static str, u32>,
     /// The answers of the last deployment.
     pub memo: Memo<'a>,
 }

