@@ -209,7 +209,7 @@ pub fn post(endpoint: &str, path: &str, body: &str) -> Result<()> {
     let mut stream = TcpStream::connect(host)?;
     write!(
         stream,
-        "POST {path} HTTP/1.1\r\nHost: route53.amazonaws.com\r\nContent-Type: text/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        "POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: AWS4-HMAC-SHA256 Credential=demo/20260101/us-east-1/route53/aws4_request, SignedHeaders=host, Signature=0\r\nContent-Type: text/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     )?;
     let mut answer = String::new();

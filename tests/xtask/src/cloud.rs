@@ -94,7 +94,7 @@ pub(crate) fn run(place: &Place, cluster: &Cluster, servers: &Servers) -> Result
     show.windlass("Set back", "deploy shop -e development --yes")?;
     show.windlass("New credentials; the old ones end when the pods have the new ones", "rotate postgres#api.db -e development --yes")?;
     login(cluster, servers)?;
-    show.windlass("Yesterday's image", "rollback -e development --yes")?;
+    show.windlass("The first image again, with the new credentials", "rollback 1 -e development --yes")?;
     let svg = show.command("graph -e development --format svg").output()?;
     fs::write(folder.join("graph.svg"), &svg.stdout)?;
     show.windlass("Take everything away", "destroy -e development --yes")?;
