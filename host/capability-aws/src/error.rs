@@ -27,23 +27,25 @@ where
         }
         SdkError::ConstructionFailure(_) => {
             let why = DisplayErrorContext(error).to_string();
-            if why.contains("credentials") {
-                return CapabilityError::new(Kind::Denied, format!("{what}: no AWS credentials were found"))
-                    .hint("set them as the AWS tools read them: variables, a profile, a web identity, or a role of the machine");
-            }
-            CapabilityError::new(Kind::Invalid, format!("{what}: {why}"))
+            no_credentials(what, &why).unwrap_or_else(|| CapabilityError::new(Kind::Invalid, format!("{what}: {why}")))
         }
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {
             let why = DisplayErrorContext(error).to_string();
-            if why.contains("no providers in chain provided credentials") || why.contains("CredentialsNotLoaded") {
-                return CapabilityError::new(Kind::Denied, format!("{what}: no AWS credentials were found"))
-                    .hint("set them as the AWS tools read them: variables, a profile, a web identity, or a role of the machine");
-            }
-            CapabilityError::new(Kind::Unavailable, format!("{what}: AWS can't be reached: {why}"))
-                .hint("what was asked for may have happened; the next deployment looks first")
+            no_credentials(what, &why).unwrap_or_else(|| {
+                CapabilityError::new(Kind::Unavailable, format!("{what}: AWS can't be reached: {why}"))
+                    .hint("what was asked for may have happened; the next deployment looks first")
+            })
         }
         _ => CapabilityError::new(Kind::Failed, format!("{what}: {}", DisplayErrorContext(error))),
     }
+}
+
+/// A client that finds no credentials fails before it sends anything; only its text says so.
+fn no_credentials(what: &str, why: &str) -> Option<CapabilityError> {
+    why.contains("loading credentials").then(|| {
+        CapabilityError::new(Kind::Denied, format!("{what}: no AWS credentials were found"))
+            .hint("set them as the AWS tools read them: variables, a profile, a web identity, or a role of the machine")
+    })
 }
 
 /// Sorts codes of all services.

@@ -25,6 +25,8 @@ pub enum Verdict {
     Lose,
     /// It is refused without an effect: status, code, message.
     Refuse(u16, &'static str, &'static str),
+    /// It has no effect, and is answered with this XML.
+    Answer(&'static str),
     /// Its answer says something else: what, and what instead.
     Rewrite(&'static str, String),
 }
@@ -144,6 +146,10 @@ impl Proxy {
             let answer = Response::builder().status(status).header("content-type", "text/xml").body(Full::new(Bytes::from(text)));
             return answer.map_err(std::io::Error::other);
         }
+        if let Verdict::Answer(text) = verdict {
+            let answer = Response::builder().header("content-type", "text/xml").body(Full::new(Bytes::from(text)));
+            return answer.map_err(std::io::Error::other);
+        }
         let stream = TcpStream::connect(&self.upstream).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
         tokio::spawn(connection);
@@ -156,7 +162,7 @@ impl Proxy {
                 body = Bytes::from(String::from_utf8_lossy(&body).replace(what, &instead));
                 parts.headers.remove("content-length");
             }
-            Verdict::Pass | Verdict::Refuse(..) => {}
+            Verdict::Pass | Verdict::Refuse(..) | Verdict::Answer(_) => {}
         }
         parts.status = if parts.status == StatusCode::CONTINUE { StatusCode::OK } else { parts.status };
         Ok(Response::from_parts(parts, Full::new(body)))

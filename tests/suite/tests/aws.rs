@@ -148,6 +148,9 @@ fn an_instance_is_made_waited_for_changed_and_removed_with_a_snapshot() {
     assert_eq!(account.snapshots(&identifier).len(), 1, "the last snapshot");
 }
 
+/// What RDS tells of an instance.
+const EVENTS: &str = "<DescribeEventsResponse xmlns=\"http://rds.amazonaws.com/doc/2014-10-31/\"><DescribeEventsResult><Events><Event><Message>The subnet has no free address</Message></Event></Events></DescribeEventsResult></DescribeEventsResponse>";
+
 #[test]
 fn what_goes_wrong_is_told_with_rds_s_own_words() {
     let endpoint = SharedServers::find().unwrap().aws_endpoint();
@@ -156,16 +159,13 @@ fn what_goes_wrong_is_told_with_rds_s_own_words() {
             "<DBInstanceStatus>available</DBInstanceStatus>",
             "<DBInstanceStatus>incompatible-network</DBInstanceStatus>".into(),
         ),
-        "DescribeEvents" => Verdict::Rewrite(
-            "<Events></Events>",
-            "<Events><Event><Message>The subnet has no free address</Message></Event></Events>".into(),
-        ),
+        "DescribeEvents" => Verdict::Answer(EVENTS),
         _ => Verdict::Pass,
     });
     let scene = scene("rdsbroken", &proxy.endpoint(), STORED, &rds("subnets: []"));
     let failed = scene.folder.run("deploy app -e dev --create-env development --yes");
     assert_eq!(failed.code, 1);
-    assert!(failed.err.contains("is `incompatible-network`"), "{}", failed.err);
+    assert!(failed.err.contains("is `incompatible-network`: The subnet has no free address"), "{}", failed.err);
 }
 
 #[test]
