@@ -4,6 +4,7 @@ pub mod instance;
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
 };
 
 /// A DB instance. Fields that are left out are left to RDS, and its own values are no drift.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DbInstanceSpec {
     /// Its identifier: 1 to 63 lower-case letters, digits and hyphens.
@@ -97,7 +98,7 @@ pub struct DbInstanceSpec {
 }
 
 /// A DB subnet group.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DbSubnetGroupSpec {
     /// Its name.
@@ -112,7 +113,7 @@ pub struct DbSubnetGroupSpec {
 }
 
 /// A DB parameter group.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DbParameterGroupSpec {
     /// Its name.
@@ -130,7 +131,7 @@ pub struct DbParameterGroupSpec {
 }
 
 /// The records of one name and type.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RecordSetSpec {
     /// The name: `shop.example.com`; a leading `*.` stands for every name below.
@@ -167,7 +168,7 @@ pub struct RecordSetSpec {
 }
 
 /// What an alias record points at.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AliasSpec {
     /// The hosted zone of the target: of its kind and region, not yours.

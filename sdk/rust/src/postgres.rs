@@ -1,5 +1,6 @@
 //! Roles and databases in a PostgreSQL server: `windlass:postgres/databases`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -8,7 +9,7 @@ use crate::{
 };
 
 /// A role that nobody logs in with.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RoleSpec {
     /// Its name, 1 to 63 bytes.
@@ -19,7 +20,7 @@ pub struct RoleSpec {
 }
 
 /// Somebody who logs in, on two roles that take turns.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LoginSpec {
     /// What the names of the two roles begin with, 1 to 61 bytes.
@@ -34,7 +35,7 @@ pub struct LoginSpec {
 }
 
 /// A database with what belongs into it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DatabaseSpec {
     /// Its name, 1 to 63 bytes.
@@ -62,7 +63,7 @@ pub struct DatabaseSpec {
 }
 
 /// Lets a role do something in a database: with what is there, and with what the owner makes later.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GrantSpec {
     /// The role.
@@ -75,7 +76,7 @@ pub struct GrantSpec {
 }
 
 /// What a role may do in a schema.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Access {
     /// Read tables and sequences.

@@ -118,3 +118,35 @@ fn arrows_point_down_the_table() {
     }
     assert!(wrong.is_empty(), "edges that ARCHITECTURE.md does not list: {wrong:#?}");
 }
+
+/// What the SDK writes the host reads: the same fields, the same ones needed, the same ones that may be sealed.
+#[test]
+fn the_sdk_s_specs_are_the_host_s() {
+    use windlass_engine::planner::Planner;
+    use windlass_sdk::{aws, postgres, terraform};
+    let aws_rds = windlass_capability_aws::rds::RdsPlanner;
+    let aws_route53 = windlass_capability_aws::route53::Route53Planner;
+    let databases = windlass_capability_postgres::DatabasesPlanner;
+    let modules = windlass_capability_terraform::ModulesPlanner;
+    let pairs: [(&str, Option<serde_json::Value>, schemars::Schema); 8] = [
+        ("db-instance", aws_rds.schema("db-instance"), schemars::schema_for!(aws::DbInstanceSpec)),
+        ("db-subnet-group", aws_rds.schema("db-subnet-group"), schemars::schema_for!(aws::DbSubnetGroupSpec)),
+        ("db-parameter-group", aws_rds.schema("db-parameter-group"), schemars::schema_for!(aws::DbParameterGroupSpec)),
+        ("record-set", aws_route53.schema("record-set"), schemars::schema_for!(aws::RecordSetSpec)),
+        ("role", databases.schema("role"), schemars::schema_for!(postgres::RoleSpec)),
+        ("login", databases.schema("login"), schemars::schema_for!(postgres::LoginSpec)),
+        ("database", databases.schema("database"), schemars::schema_for!(postgres::DatabaseSpec)),
+        ("module", modules.schema("module"), schemars::schema_for!(terraform::ModuleSpec)),
+    ];
+    for (resource, host, sdk) in pairs {
+        let (host, sdk) = (host.unwrap(), sdk.to_value());
+        let names = |schema: &serde_json::Value| -> BTreeSet<String> {
+            schema["properties"].as_object().unwrap().keys().filter(|name| *name != "sensitive").cloned().collect()
+        };
+        let needed = |schema: &serde_json::Value| -> BTreeSet<String> {
+            schema["required"].as_array().into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect()
+        };
+        assert_eq!(names(&host), names(&sdk), "{resource}");
+        assert_eq!(needed(&host), needed(&sdk), "{resource}");
+    }
+}

@@ -5,6 +5,7 @@ mod executor;
 mod planner;
 mod record;
 mod session;
+mod zones;
 
 pub use executor::Route53Executor;
 pub use planner::Route53Planner;

@@ -1,9 +1,6 @@
 //! Acts on zones: one look at each, changes in batches, one question for all that are on their way.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use aws_sdk_route53::{
@@ -11,7 +8,6 @@ use aws_sdk_route53::{
     types::{Change, ChangeAction, ChangeBatch, ChangeStatus, ResourceRecordSet, RrType},
 };
 use serde_json::{Map, Value, json};
-use tokio::sync::Mutex;
 use windlass_engine::{
     session::{
         ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Insistence, Observation, Observed, Owner, Ownership,
@@ -24,170 +20,29 @@ use windlass_model::{event::DriftedField, state::RecordedAction};
 use super::{
     change::{Group, batches},
     record::{self, Exact, Key, RecordSetSpec, owner_name, plain_name, read_name, whose},
+    zones::{Contents, Zone, Zones},
 };
 use crate::{error, mark::admit};
 
-/// Five requests a second are an account's; other clients want some of them.
-const PACE: Duration = Duration::from_millis(250);
-/// Zones that hold more names of a batch than this are read whole.
-const NAMES_ONE_BY_ONE: usize = 4;
 /// How long changes take at least until every server knows them.
 const SYNC_POLL_MS: u64 = 5_000;
 
 /// An open account.
 pub(crate) struct Route53Session {
-    client: Client,
-    zones: Mutex<Option<Vec<Zone>>>,
-    next: Mutex<Instant>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Zone {
-    id: String,
-    name: String,
-    private: bool,
-}
-
-/// What stands in a zone, as far as it was read.
-#[derive(Clone, Debug, Default)]
-struct Contents(BTreeMap<Key, ResourceRecordSet>);
-
-impl Contents {
-    /// Reads whose a record set is: by the record beside it.
-    fn whose(&self, key: &Key, owner: &Owner) -> Ownership {
-        let beside = Key { name: owner_name(key), r#type: "TXT".to_owned(), set: key.set.clone() };
-        // external-dns before 0.12 wrote its record at the name itself.
-        let plain = Key { name: key.name.clone(), r#type: "TXT".to_owned(), set: key.set.clone() };
-        let value = |key: &Key| self.0.get(key).and_then(|set| set.resource_records().first()).map(|record| record.value().to_owned());
-        match whose(value(&beside).as_deref(), owner) {
-            Ownership::None if key.r#type != "TXT" => whose(value(&plain).as_deref(), owner),
-            seen => seen,
-        }
-    }
+    zones: Zones,
 }
 
 impl Route53Session {
     pub(crate) fn new(client: Client) -> Self {
-        Self { client, zones: Mutex::new(None), next: Mutex::new(Instant::now()) }
-    }
-
-    /// Keeps requests apart.
-    async fn pace(&self) {
-        let mut next = self.next.lock().await;
-        tokio::time::sleep_until((*next).into()).await;
-        *next = Instant::now() + PACE;
-    }
-
-    async fn zones(&self) -> Result<Vec<Zone>, CapabilityError> {
-        let mut known = self.zones.lock().await;
-        if let Some(zones) = known.as_ref() {
-            return Ok(zones.clone());
-        }
-        let mut zones = Vec::new();
-        let mut pages = self.client.list_hosted_zones().into_paginator().send();
-        self.pace().await;
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| error::of("listing hosted zones", &error))?;
-            zones.extend(page.hosted_zones().iter().map(|zone| Zone {
-                id: zone.id().trim_start_matches("/hostedzone/").to_owned(),
-                name: read_name(zone.name()),
-                private: zone.config().is_some_and(|config| config.private_zone()),
-            }));
-        }
-        *known = Some(zones.clone());
-        Ok(zones)
-    }
-
-    /// Finds the zone of a record set: by its id, or the longest name that it lies in.
-    async fn zone_of(&self, spec: &RecordSetSpec) -> Result<Zone, CapabilityError> {
-        let zones = self.zones().await?;
-        let name = plain_name(&spec.name);
-        if let Some(id) = &spec.zone_id {
-            let id = id.trim_start_matches("/hostedzone/");
-            return zones
-                .into_iter()
-                .find(|zone| zone.id == id)
-                .ok_or_else(|| CapabilityError::new(Kind::Invalid, format!("there is no hosted zone `{id}` in this account")));
-        }
-        let private = spec.private_zone.unwrap_or_default();
-        let lies_in = |zone: &&Zone| zone.private == private && (name == zone.name || name.ends_with(&format!(".{}", zone.name)));
-        let mut fitting: Vec<&Zone> = zones.iter().filter(lies_in).collect();
-        fitting.sort_by_key(|zone| std::cmp::Reverse(zone.name.len()));
-        match fitting.as_slice() {
-            [first, second, ..] if first.name == second.name => Err(CapabilityError::new(
-                Kind::Invalid,
-                format!("several hosted zones are called `{}`: {} and {}", first.name, first.id, second.id),
-            )
-            .hint("say which one with `zoneId`")),
-            [first, ..] => Ok((*first).clone()),
-            [] => Err(CapabilityError::new(Kind::Invalid, format!("no hosted zone of this account holds `{name}`"))
-                .hint("make one, or use another connection")),
-        }
-    }
-
-    /// Reads names of a zone: each by itself where they are few, else the whole zone.
-    async fn contents(&self, zone: &str, names: &BTreeSet<String>) -> Result<Contents, CapabilityError> {
-        if names.len() > NAMES_ONE_BY_ONE {
-            return self.whole(zone).await;
-        }
-        let mut contents = Contents::default();
-        for name in names {
-            self.pace().await;
-            let page =
-                self.client.list_resource_record_sets().hosted_zone_id(zone).start_record_name(name).send().await.map_err(listing)?;
-            let same = page.resource_record_sets().iter().filter(|set| read_name(set.name()) == *name);
-            contents.0.extend(same.map(|set| (Key::of(set), set.clone())));
-        }
-        Ok(contents)
-    }
-
-    /// Reads all of a zone, page by page.
-    async fn whole(&self, zone: &str) -> Result<Contents, CapabilityError> {
-        let mut contents = Contents::default();
-        let (mut name, mut kind, mut set) = (None, None, None);
-        loop {
-            self.pace().await;
-            let page = self
-                .client
-                .list_resource_record_sets()
-                .hosted_zone_id(zone)
-                .set_start_record_name(name)
-                .set_start_record_type(kind)
-                .set_start_record_identifier(set)
-                .send()
-                .await
-                .map_err(listing)?;
-            contents.0.extend(page.resource_record_sets().iter().map(|set| (Key::of(set), set.clone())));
-            if !page.is_truncated() {
-                return Ok(contents);
-            }
-            name = page.next_record_name().map(str::to_owned);
-            kind = page.next_record_type().cloned();
-            set = page.next_record_identifier().map(str::to_owned);
-        }
-    }
-
-    /// Reads what several record sets need, zone by zone.
-    async fn look(&self, wanted: &[(Zone, Key)]) -> Result<BTreeMap<String, Contents>, CapabilityError> {
-        let mut names: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for (zone, key) in wanted {
-            let of_zone = names.entry(zone.id.clone()).or_default();
-            of_zone.insert(key.name.clone());
-            of_zone.insert(owner_name(key));
-        }
-        let mut out = BTreeMap::new();
-        for (zone, names) in names {
-            let contents = self.contents(&zone, &names).await?;
-            out.insert(zone, contents);
-        }
-        Ok(out)
+        Self { zones: Zones::new(client) }
     }
 
     /// Sends changes of one zone; all of a batch or nothing.
     async fn send(&self, zone: &str, what: &str, changes: Vec<Change>) -> Result<String, CapabilityError> {
-        self.pace().await;
+        self.zones.pace().await;
         let batch = ChangeBatch::builder().comment("windlass").set_changes(Some(changes)).build().map_err(built)?;
         let answer = self
+            .zones
             .client
             .change_resource_record_sets()
             .hosted_zone_id(zone)
@@ -215,7 +70,7 @@ impl Route53Session {
                 Err(error) => steps[index] = Some(Err(error)),
             }
         }
-        let seen = self.look(&wanted).await?;
+        let seen = self.zones.look(&wanted).await?;
         let mut by_zone: BTreeMap<String, Vec<Group>> = BTreeMap::new();
         let mut handles: BTreeMap<usize, (String, Value)> = BTreeMap::new();
         for (index, zone, set) in open {
@@ -254,7 +109,7 @@ impl Route53Session {
     /// Reads a spec and finds its zone.
     async fn placed(&self, value: &Value) -> Result<(Zone, ResourceRecordSet), CapabilityError> {
         let spec = parse(value)?;
-        Ok((self.zone_of(&spec).await?, spec.build().map_err(built)?))
+        Ok((self.zones.zone_of(&spec).await?, spec.build().map_err(built)?))
     }
 
     async fn delete_all(
@@ -279,7 +134,7 @@ impl Route53Session {
                 Err(error) => steps[index] = Some(Err(error)),
             }
         }
-        let seen = self.look(&wanted).await?;
+        let seen = self.zones.look(&wanted).await?;
         let mut by_zone: BTreeMap<String, Vec<Group>> = BTreeMap::new();
         for (index, zone, key) in open {
             let contents = seen.get(&zone.id).cloned().unwrap_or_default();
@@ -318,7 +173,7 @@ impl Route53Session {
             });
         }
         let wanted: Vec<(Zone, Key)> = placed.iter().flatten().cloned().collect();
-        let seen = self.look(&wanted).await?;
+        let seen = self.zones.look(&wanted).await?;
         Ok(actions
             .iter()
             .zip(placed)
@@ -342,15 +197,6 @@ impl Route53Session {
             })
             .collect())
     }
-}
-
-fn listing<R: std::fmt::Debug>(
-    error: aws_smithy_runtime_api::client::result::SdkError<
-        aws_sdk_route53::operation::list_resource_record_sets::ListResourceRecordSetsError,
-        R,
-    >,
-) -> CapabilityError {
-    error::of("listing record sets", &error)
 }
 
 fn built(error: aws_sdk_route53::error::BuildError) -> CapabilityError {
@@ -464,7 +310,7 @@ impl Session for Route53Session {
         for action in actions {
             let spec = parse(&action.spec);
             let zone = match &spec {
-                Ok(spec) => self.zone_of(spec).await,
+                Ok(spec) => self.zones.zone_of(spec).await,
                 Err(error) => Err(error.clone()),
             };
             placed.push(zone.and_then(|zone| {
@@ -473,7 +319,7 @@ impl Session for Route53Session {
             }));
         }
         let wanted: Vec<(Zone, Key)> = placed.iter().flatten().cloned().collect();
-        let seen = match self.look(&wanted).await {
+        let seen = match self.zones.look(&wanted).await {
             Ok(seen) => seen,
             Err(error) => return each(actions.len(), &error),
         };
@@ -499,8 +345,8 @@ impl Session for Route53Session {
         for ticket in tickets {
             let id = ticket.state.get("change").and_then(Value::as_str).unwrap_or_default().to_owned();
             if !known.contains_key(&id) {
-                self.pace().await;
-                let answer = self.client.get_change().id(&id).send().await;
+                self.zones.pace().await;
+                let answer = self.zones.client.get_change().id(&id).send().await;
                 let synced = answer
                     .map(|answer| answer.change_info().is_none_or(|info| *info.status() == ChangeStatus::Insync))
                     .map_err(|error| error::of("asking how far a change is", &error));
@@ -535,8 +381,8 @@ impl Session for Route53Session {
 
     async fn list_ours(&self, owner: &Owner) -> Result<Vec<Observation>, CapabilityError> {
         let mut out = Vec::new();
-        for zone in self.zones().await? {
-            let contents = self.whole(&zone.id).await?;
+        for zone in self.zones.all().await? {
+            let contents = self.zones.whole(&zone.id).await?;
             for key in contents.0.keys().filter(|key| contents.whose(key, owner) == Ownership::Ours && !is_owner_record(key, &contents)) {
                 let set = key.set.as_ref().map(|set| format!("/{set}")).unwrap_or_default();
                 out.push(Observation {
@@ -566,7 +412,7 @@ fn is_owner_record(key: &Key, contents: &Contents) -> bool {
 impl Route53Session {
     async fn release_one(&self, owner: &Owner, action: &RecordedAction) -> Result<(), CapabilityError> {
         let Some((zone, key)) = placed_by(&action.handle) else { return Ok(()) };
-        let contents = self.look(&[(zone.clone(), key.clone())]).await?.remove(&zone.id).unwrap_or_default();
+        let contents = self.zones.look(&[(zone.clone(), key.clone())]).await?.remove(&zone.id).unwrap_or_default();
         let beside = Key { name: owner_name(&key), r#type: "TXT".to_owned(), set: key.set.clone() };
         let Some(known) = contents.0.get(&beside).filter(|_| contents.whose(&key, owner) == Ownership::Ours) else { return Ok(()) };
         self.send(&zone.id, "letting go of a record set", vec![change(ChangeAction::Delete, known.clone())?]).await.map(drop)

@@ -1,0 +1,179 @@
+//! Reads zones: which there are, which one a name lies in, and what stands in them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use aws_sdk_route53::{Client, types::ResourceRecordSet};
+use tokio::sync::Mutex;
+use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, Owner, Ownership};
+
+use super::record::{Key, RecordSetSpec, owner_name, plain_name, read_name, whose};
+use crate::error;
+
+/// Five requests a second are an account's; other clients want some of them.
+const PACE: Duration = Duration::from_millis(250);
+/// Zones that hold more names of a batch than this are read whole.
+const NAMES_ONE_BY_ONE: usize = 4;
+
+/// A hosted zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Zone {
+    pub id: String,
+    pub name: String,
+    pub private: bool,
+}
+
+/// What stands in a zone, as far as it was read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Contents(pub BTreeMap<Key, ResourceRecordSet>);
+
+impl Contents {
+    /// Reads whose a record set is: by the record beside it.
+    pub(crate) fn whose(&self, key: &Key, owner: &Owner) -> Ownership {
+        let beside = Key { name: owner_name(key), r#type: "TXT".to_owned(), set: key.set.clone() };
+        // external-dns before 0.12 wrote its record at the name itself.
+        let plain = Key { name: key.name.clone(), r#type: "TXT".to_owned(), set: key.set.clone() };
+        let value = |key: &Key| self.0.get(key).and_then(|set| set.resource_records().first()).map(|record| record.value().to_owned());
+        match whose(value(&beside).as_deref(), owner) {
+            Ownership::None if key.r#type != "TXT" => whose(value(&plain).as_deref(), owner),
+            seen => seen,
+        }
+    }
+}
+
+/// The zones of an account.
+pub(crate) struct Zones {
+    pub client: Client,
+    known: Mutex<Option<Vec<Zone>>>,
+    next: Mutex<Instant>,
+}
+
+impl Zones {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client, known: Mutex::new(None), next: Mutex::new(Instant::now()) }
+    }
+
+    /// Keeps requests apart.
+    pub(crate) async fn pace(&self) {
+        let mut next = self.next.lock().await;
+        tokio::time::sleep_until((*next).into()).await;
+        *next = Instant::now() + PACE;
+    }
+
+    /// Lists the zones, once.
+    pub(crate) async fn all(&self) -> Result<Vec<Zone>, CapabilityError> {
+        let mut known = self.known.lock().await;
+        if let Some(zones) = known.as_ref() {
+            return Ok(zones.clone());
+        }
+        let mut zones = Vec::new();
+        let mut pages = self.client.list_hosted_zones().into_paginator().send();
+        self.pace().await;
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| error::of("listing hosted zones", &error))?;
+            zones.extend(page.hosted_zones().iter().map(|zone| Zone {
+                id: zone.id().trim_start_matches("/hostedzone/").to_owned(),
+                name: read_name(zone.name()),
+                private: zone.config().is_some_and(|config| config.private_zone()),
+            }));
+        }
+        *known = Some(zones.clone());
+        Ok(zones)
+    }
+
+    /// Finds the zone of a record set: by its id, or the longest name that it lies in.
+    pub(crate) async fn zone_of(&self, spec: &RecordSetSpec) -> Result<Zone, CapabilityError> {
+        let zones = self.all().await?;
+        let name = plain_name(&spec.name);
+        if let Some(id) = &spec.zone_id {
+            let id = id.trim_start_matches("/hostedzone/");
+            return zones
+                .into_iter()
+                .find(|zone| zone.id == id)
+                .ok_or_else(|| CapabilityError::new(Kind::Invalid, format!("there is no hosted zone `{id}` in this account")));
+        }
+        let private = spec.private_zone.unwrap_or_default();
+        let lies_in = |zone: &&Zone| zone.private == private && (name == zone.name || name.ends_with(&format!(".{}", zone.name)));
+        let mut fitting: Vec<&Zone> = zones.iter().filter(lies_in).collect();
+        fitting.sort_by_key(|zone| std::cmp::Reverse(zone.name.len()));
+        match fitting.as_slice() {
+            [first, second, ..] if first.name == second.name => Err(CapabilityError::new(
+                Kind::Invalid,
+                format!("several hosted zones are called `{}`: {} and {}", first.name, first.id, second.id),
+            )
+            .hint("say which one with `zoneId`")),
+            [first, ..] => Ok((*first).clone()),
+            [] => Err(CapabilityError::new(Kind::Invalid, format!("no hosted zone of this account holds `{name}`"))
+                .hint("make one, or use another connection")),
+        }
+    }
+
+    /// Reads names of a zone: each by itself where they are few, else the whole zone.
+    async fn contents(&self, zone: &str, names: &BTreeSet<String>) -> Result<Contents, CapabilityError> {
+        if names.len() > NAMES_ONE_BY_ONE {
+            return self.whole(zone).await;
+        }
+        let mut contents = Contents::default();
+        for name in names {
+            self.pace().await;
+            let page =
+                self.client.list_resource_record_sets().hosted_zone_id(zone).start_record_name(name).send().await.map_err(listing)?;
+            let same = page.resource_record_sets().iter().filter(|set| read_name(set.name()) == *name);
+            contents.0.extend(same.map(|set| (Key::of(set), set.clone())));
+        }
+        Ok(contents)
+    }
+
+    /// Reads all of a zone, page by page.
+    pub(crate) async fn whole(&self, zone: &str) -> Result<Contents, CapabilityError> {
+        let mut contents = Contents::default();
+        let (mut name, mut kind, mut set) = (None, None, None);
+        loop {
+            self.pace().await;
+            let page = self
+                .client
+                .list_resource_record_sets()
+                .hosted_zone_id(zone)
+                .set_start_record_name(name)
+                .set_start_record_type(kind)
+                .set_start_record_identifier(set)
+                .send()
+                .await
+                .map_err(listing)?;
+            contents.0.extend(page.resource_record_sets().iter().map(|set| (Key::of(set), set.clone())));
+            if !page.is_truncated() {
+                return Ok(contents);
+            }
+            name = page.next_record_name().map(str::to_owned);
+            kind = page.next_record_type().cloned();
+            set = page.next_record_identifier().map(str::to_owned);
+        }
+    }
+
+    /// Reads what several record sets need, zone by zone.
+    pub(crate) async fn look(&self, wanted: &[(Zone, Key)]) -> Result<BTreeMap<String, Contents>, CapabilityError> {
+        let mut names: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (zone, key) in wanted {
+            let of_zone = names.entry(zone.id.clone()).or_default();
+            of_zone.insert(key.name.clone());
+            of_zone.insert(owner_name(key));
+        }
+        let mut out = BTreeMap::new();
+        for (zone, names) in names {
+            let contents = self.contents(&zone, &names).await?;
+            out.insert(zone, contents);
+        }
+        Ok(out)
+    }
+}
+
+fn listing<R: std::fmt::Debug>(
+    error: aws_smithy_runtime_api::client::result::SdkError<
+        aws_sdk_route53::operation::list_resource_record_sets::ListResourceRecordSetsError,
+        R,
+    >,
+) -> CapabilityError {
+    error::of("listing record sets", &error)
+}
