@@ -10,8 +10,7 @@ pub(crate) fn whose<'t>(tags: impl IntoIterator<Item = (&'t str, &'t str)>, owne
     let mut managed = None;
     for (key, value) in tags {
         match key {
-            TAG if value == owner.to_string() => return Ownership::Ours,
-            TAG => return Ownership::Other(value.to_owned()),
+            TAG => return owner.judge(Some(value)),
             "aws:cloudformation:stack-name" => managed = Some(format!("CloudFormation (stack `{value}`)")),
             _ => {}
         }

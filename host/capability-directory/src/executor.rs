@@ -12,7 +12,7 @@ use windlass_engine::{
     plan::DIRECTORY_DEFAULT,
     session::{
         ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Executor, Insistence, Observation, Observed,
-        OpenConnection, Owner, Ownership, Phase, Preflight, ResolvedAction, Session, Step, Ticket,
+        OpenConnection, Owner, Ownership, Phase, Preflight, ResolvedAction, Session, Step,
     },
 };
 use windlass_model::{
@@ -257,7 +257,7 @@ impl Session for DirectorySession {
     async fn observe(&self, owner: &Owner, actions: &[ActionRef<'_>], depth: Depth) -> Vec<Result<Observation, CapabilityError>> {
         let inventory = match self.inventory() {
             Ok(inventory) => inventory,
-            Err(error) => return actions.iter().map(|_| Err(error.clone())).collect(),
+            Err(error) => return error.of_each(actions.len()),
         };
         actions
             .iter()
@@ -301,20 +301,15 @@ impl Session for DirectorySession {
     }
 
     async fn preflight(&self, cx: &EffectCx<'_>, actions: &[Preflight]) -> Vec<Result<(), CapabilityError>> {
-        self.preflight_batch(cx.owner, actions).unwrap_or_else(|error| actions.iter().map(|_| Err(error.clone())).collect())
+        self.preflight_batch(cx.owner, actions).unwrap_or_else(|error| error.of_each(actions.len()))
     }
 
     async fn ensure(&self, cx: &EffectCx<'_>, actions: &[ResolvedAction]) -> Vec<Result<Step, CapabilityError>> {
-        self.ensure_batch(cx, actions).unwrap_or_else(|error| actions.iter().map(|_| Err(error.clone())).collect())
-    }
-
-    async fn poll(&self, _: &EffectCx<'_>, tickets: &[Ticket]) -> Vec<Result<Step, CapabilityError>> {
-        // A written file is ready: nothing here ever hands a ticket out.
-        tickets.iter().map(|_| Err(CapabilityError::new(Kind::Invalid, "a folder hands no tickets out"))).collect()
+        self.ensure_batch(cx, actions).unwrap_or_else(|error| error.of_each(actions.len()))
     }
 
     async fn delete(&self, cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<Step, CapabilityError>> {
-        self.delete_batch(cx, actions).unwrap_or_else(|error| actions.iter().map(|_| Err(error.clone())).collect())
+        self.delete_batch(cx, actions).unwrap_or_else(|error| error.of_each(actions.len()))
     }
 
     async fn release(&self, cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<(), CapabilityError>> {
@@ -328,7 +323,7 @@ impl Session for DirectorySession {
             self.save(&inventory)
         };
         let forgotten = forget();
-        actions.iter().map(|_| forgotten.clone()).collect()
+        vec![forgotten; actions.len()]
     }
 
     async fn list_ours(&self, owner: &Owner) -> Result<Vec<Observation>, CapabilityError> {

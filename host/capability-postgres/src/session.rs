@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 use tokio::sync::{Mutex, MutexGuard};
 use windlass_engine::session::{
     ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Insistence, Observation, Observed, Owner, Ownership, Phase,
-    Preflight, ResolvedAction, Session, Step, Ticket,
+    Preflight, ResolvedAction, Session, Step,
 };
 use windlass_model::{event::DriftedField, state::RecordedAction};
 
@@ -378,10 +378,6 @@ impl Session for PostgresSession {
 
     async fn ensure(&self, cx: &EffectCx<'_>, actions: &[ResolvedAction]) -> Vec<Result<Step, CapabilityError>> {
         again!(self, actions, self.ensure_batch(cx, actions))
-    }
-
-    async fn poll(&self, _: &EffectCx<'_>, tickets: &[Ticket]) -> Vec<Result<Step, CapabilityError>> {
-        tickets.iter().map(|_| Err(CapabilityError::new(Kind::Invalid, "PostgreSQL hands no tickets out"))).collect()
     }
 
     async fn delete(&self, cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<Step, CapabilityError>> {

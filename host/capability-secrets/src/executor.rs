@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use windlass_engine::session::{
     ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Executor, Observation, Observed, OpenConnection, Owner,
-    Ownership, Phase, Preflight, ResolvedAction, Secret, SecretStore, Session, Step, Ticket, generated_name,
+    Ownership, Phase, Preflight, ResolvedAction, Secret, SecretStore, Session, Step, generated_name,
 };
 use windlass_model::state::{EnvironmentKey, RecordedAction};
 
@@ -93,13 +93,9 @@ impl Session for GeneratedSession {
             .map(|action| {
                 let known = known.as_ref().map_err(Clone::clone)?;
                 let present = known.contains_key(&generated_name(action.id));
-                Ok(Observation {
-                    identity: action.identity.to_owned(),
-                    owner: if present { Ownership::Ours } else { Ownership::None },
-                    intact: present,
-                    phase: if present { Phase::Present } else { Phase::Absent },
-                    outputs: Map::new(),
-                    drift: Vec::new(),
+                Ok(match present {
+                    true => Observation::ours(action.identity),
+                    false => Observation::new(action.identity, Ownership::None, Phase::Absent, Vec::new()),
                 })
             })
             .collect()
@@ -121,10 +117,6 @@ impl Session for GeneratedSession {
         results
     }
 
-    async fn poll(&self, _: &EffectCx<'_>, tickets: &[Ticket]) -> Vec<Result<Step, CapabilityError>> {
-        tickets.iter().map(|_| Err(CapabilityError::new(Kind::Invalid, "the store of secrets hands no tickets out"))).collect()
-    }
-
     async fn delete(&self, _: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<Step, CapabilityError>> {
         let mut results = Vec::with_capacity(actions.len());
         for action in actions {
@@ -141,17 +133,6 @@ impl Session for GeneratedSession {
 
     async fn list_ours(&self, _: &Owner) -> Result<Vec<Observation>, CapabilityError> {
         let known = self.secrets.list(&self.environment).await?;
-        Ok(known
-            .keys()
-            .filter_map(|name| name.strip_prefix("action/"))
-            .map(|identity| Observation {
-                identity: identity.to_owned(),
-                owner: Ownership::Ours,
-                intact: true,
-                phase: Phase::Present,
-                outputs: Map::<String, Value>::new(),
-                drift: Vec::new(),
-            })
-            .collect())
+        Ok(known.keys().filter_map(|name| name.strip_prefix("action/")).map(Observation::ours).collect())
     }
 }

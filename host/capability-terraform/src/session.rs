@@ -7,13 +7,13 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::sync::OnceCell;
 use windlass_engine::{
     apply::sent,
     session::{
         ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Observation, Observed, Owner, Ownership, Phase,
-        Preflight, ResolvedAction, SecretStore, Session, Step, Ticket,
+        Preflight, ResolvedAction, SecretStore, Session, Step,
     },
     spec,
 };
@@ -88,7 +88,7 @@ impl TerraformSession {
     }
 
     async fn ensure_one(&self, cx: &EffectCx<'_>, action: &ResolvedAction) -> Result<Step, CapabilityError> {
-        let spec = parse(&action.spec)?;
+        let spec: ModuleSpec = spec::read(&action.spec)?;
         let version = self.program().await?.version.clone();
         let prepared = self.prepare(&action.id, &spec).await?;
         let changed = run::apply(&prepared.runner(), cx, &action.id, &prepared.place, &spec, false).await?;
@@ -106,7 +106,7 @@ impl TerraformSession {
         }
         // Values that were sent: the providers of the module may need them to take things away.
         let value = sent(self.secrets.as_ref(), &self.environment, action).unwrap_or_else(|| action.spec.to_value());
-        let spec = parse(&value)?;
+        let spec: ModuleSpec = spec::read(&value)?;
         let prepared = self.prepare(&action.id, &spec).await?;
         run::apply(&prepared.runner(), cx, &action.id, &prepared.place, &spec, true).await?;
         drop(prepared);
@@ -116,27 +116,21 @@ impl TerraformSession {
     }
 
     async fn observe_one(&self, action: &ActionRef<'_>, depth: Depth) -> Result<Observation, CapabilityError> {
-        let seen = |phase, owner, drift: Vec<DriftedField>| Observation {
-            identity: action.identity.to_owned(),
-            owner,
-            intact: phase == Phase::Present && drift.is_empty(),
-            phase,
-            outputs: Map::new(),
-            drift,
+        let Some(state) = self.place(action.id).read().await? else {
+            return Ok(Observation::new(action.identity, Ownership::None, Phase::Absent, Vec::new()));
         };
-        let Some(state) = self.place(action.id).read().await? else { return Ok(seen(Phase::Absent, Ownership::None, Vec::new())) };
         let mut drift = Vec::new();
         let recorded = action.handle.get("serial").and_then(Value::as_u64);
         if action.handle.get("lineage") != state.get("lineage") || recorded.is_some_and(|recorded| recorded != serial(&state)) {
             drift.push(field("/serial", recorded.map(Value::from), Some(Value::from(serial(&state)))));
         }
         if depth == Depth::Full {
-            let spec = parse(action.spec)?;
+            let spec: ModuleSpec = spec::read(action.spec)?;
             let prepared = self.prepare(action.id, &spec).await?;
             let found = run::drift(&prepared.runner(), &prepared.place, &spec).await?;
             drift.extend(found.into_iter().map(|address| field(&format!("/{address}"), None, None)));
         }
-        Ok(seen(Phase::Present, Ownership::Ours, drift))
+        Ok(Observation::new(action.identity, Ownership::Ours, Phase::Present, drift))
     }
 }
 
@@ -171,10 +165,6 @@ fn field(pointer: &str, recorded: Option<Value>, found: Option<Value>) -> Drifte
     DriftedField { pointer: pointer.to_owned(), recorded, found, by: None }
 }
 
-fn parse(value: &Value) -> Result<ModuleSpec, CapabilityError> {
-    spec::typed(value).map_err(|problem| CapabilityError::new(Kind::Invalid, problem.message))
-}
-
 fn write_once(path: &Path, text: &str) -> Result<(), CapabilityError> {
     if path.exists() {
         return Ok(());
@@ -190,16 +180,11 @@ impl Session for TerraformSession {
 
     async fn preflight(&self, _: &EffectCx<'_>, actions: &[Preflight]) -> Vec<Result<(), CapabilityError>> {
         // A state is ours alone; what can be missing is the program.
-        let found = self.program().await.map(drop);
-        actions.iter().map(|_| found.clone()).collect()
+        vec![self.program().await.map(drop); actions.len()]
     }
 
     async fn ensure(&self, cx: &EffectCx<'_>, actions: &[ResolvedAction]) -> Vec<Result<Step, CapabilityError>> {
         each(actions.iter().map(|action| self.ensure_one(cx, action).boxed()).collect()).await
-    }
-
-    async fn poll(&self, _: &EffectCx<'_>, tickets: &[Ticket]) -> Vec<Result<Step, CapabilityError>> {
-        tickets.iter().map(|_| Err(CapabilityError::new(Kind::Invalid, "modules hand no tickets out"))).collect()
     }
 
     async fn delete(&self, cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<Step, CapabilityError>> {
@@ -208,17 +193,6 @@ impl Session for TerraformSession {
 
     async fn list_ours(&self, _: &Owner) -> Result<Vec<Observation>, CapabilityError> {
         let known = self.secrets.list(&self.environment).await?;
-        Ok(known
-            .keys()
-            .filter_map(|name| name.strip_prefix(PREFIX))
-            .map(|action| Observation {
-                identity: format!("module/{action}"),
-                owner: Ownership::Ours,
-                intact: true,
-                phase: Phase::Present,
-                outputs: Map::new(),
-                drift: Vec::new(),
-            })
-            .collect())
+        Ok(known.keys().filter_map(|name| name.strip_prefix(PREFIX)).map(|action| Observation::ours(format!("module/{action}"))).collect())
     }
 }

@@ -79,8 +79,8 @@ impl Planner for ExternalPlanner {
         }
     }
 
-    fn reads(&self, spec: &Value) -> bool {
-        spec::kind(spec) == "lookup"
+    fn reads(&self, resource: &str) -> bool {
+        resource == "lookup"
     }
 
     fn rotates(&self, spec: &Value) -> bool {

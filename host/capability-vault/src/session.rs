@@ -20,7 +20,7 @@ use vaultrs::{
 use windlass_engine::{
     session::{
         ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Insistence, Observation, Observed, Owner, Ownership,
-        Phase, Preflight, ResolvedAction, Secret, Session, Step, Ticket,
+        Phase, Preflight, ResolvedAction, Secret, Session, Step,
     },
     spec,
 };
@@ -95,7 +95,7 @@ impl VaultSession {
     }
 
     async fn write(&self, cx: &EffectCx<'_>, action: &ResolvedAction) -> Result<Step, CapabilityError> {
-        let spec: EntrySpec = spec::typed(&action.spec).map_err(|problem| CapabilityError::new(Kind::Invalid, problem.message))?;
+        let spec: EntrySpec = spec::read(&action.spec)?;
         let (mount, rest) = parts(&spec.path)?;
         let known = self.metadata(&spec.path).await?;
         if let Some(known) = &known {
@@ -131,33 +131,24 @@ impl VaultSession {
     }
 
     async fn observe_one(&self, owner: &Owner, action: &ActionRef<'_>) -> Result<Observation, CapabilityError> {
-        let mut seen = Observation {
-            identity: action.identity.to_owned(),
-            owner: Ownership::Ours,
-            intact: true,
-            phase: Phase::Present,
-            outputs: Map::new(),
-            drift: Vec::new(),
-        };
         if spec::kind(action.spec) == "lookup" {
             // It is read anew in each deployment: whatever is there is right.
-            return Ok(seen);
+            return Ok(Observation::ours(action.identity));
         }
         let Some(known) = self.metadata(spec::text(action.spec, "path")).await? else {
-            return Ok(Observation { owner: Ownership::None, intact: false, phase: Phase::Absent, ..seen });
+            return Ok(Observation::new(action.identity, Ownership::None, Phase::Absent, Vec::new()));
         };
         let recorded = action.handle.get("version").and_then(Value::as_u64);
+        let mut drift = Vec::new();
         if recorded != Some(known.current_version) {
-            seen.drift.push(DriftedField {
+            drift.push(DriftedField {
                 pointer: "/version".to_owned(),
                 recorded: recorded.map(Value::from),
                 found: Some(json!(known.current_version)),
                 by: None,
             });
         }
-        seen.owner = whose(&known, owner);
-        seen.intact = seen.drift.is_empty();
-        Ok(seen)
+        Ok(Observation::new(action.identity, whose(&known, owner), Phase::Present, drift))
     }
 
     async fn delete_one(&self, owner: &Owner, action: &RecordedAction) -> Result<Step, CapabilityError> {
@@ -204,11 +195,7 @@ fn is_live(known: &ReadSecretMetadataResponse, version: u64) -> bool {
 }
 
 fn whose(known: &ReadSecretMetadataResponse, owner: &Owner) -> Ownership {
-    match known.custom_metadata.as_ref().and_then(|custom| custom.get(MARK)) {
-        Some(mark) if *mark == owner.to_string() => Ownership::Ours,
-        Some(mark) => Ownership::Other(mark.clone()),
-        None => Ownership::None,
-    }
+    owner.judge(known.custom_metadata.as_ref().and_then(|custom| custom.get(MARK)).map(String::as_str))
 }
 
 /// Refuses what is not ours, unless somebody said that it is to be taken over.
@@ -257,10 +244,6 @@ impl Session for VaultSession {
             });
         }
         out
-    }
-
-    async fn poll(&self, _: &EffectCx<'_>, tickets: &[Ticket]) -> Vec<Result<Step, CapabilityError>> {
-        tickets.iter().map(|_| Err(CapabilityError::new(Kind::Invalid, "Vault hands no tickets out"))).collect()
     }
 
     async fn delete(&self, cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<Step, CapabilityError>> {

@@ -3,6 +3,7 @@
 use windlass_model::{
     event::{Actor, Verb},
     name::{ApplicationName, EnvironmentName, EnvironmentTypeName},
+    state::EnvironmentKey,
 };
 
 /// What a verb is about.
@@ -14,6 +15,18 @@ pub struct Target {
     pub environment: EnvironmentName,
     /// Its type.
     pub environment_type: EnvironmentTypeName,
+}
+
+impl Target {
+    /// Names an environment with its type.
+    #[must_use]
+    pub fn new(environment: &EnvironmentKey, environment_type: &EnvironmentTypeName) -> Self {
+        Self {
+            application: environment.application.clone(),
+            environment: environment.environment.clone(),
+            environment_type: environment_type.clone(),
+        }
+    }
 }
 
 /// A refusal.

@@ -31,8 +31,8 @@ pub trait Planner: Send + Sync {
     fn schema(&self, _resource: &str) -> Option<Value> {
         None
     }
-    /// Tells whether it only reads what others may have changed: it is read anew in each deployment.
-    fn reads(&self, _spec: &Value) -> bool {
+    /// Tells whether a resource only reads what others may have changed: it is read anew in each deployment.
+    fn reads(&self, _resource: &str) -> bool {
         false
     }
     /// Tells whether a new version of a secret in the spec becomes the valid one without locking anybody out.

@@ -76,8 +76,10 @@ pub trait Session: Send + Sync {
     async fn preflight(&self, cx: &EffectCx<'_>, actions: &[Preflight]) -> Vec<Result<(), CapabilityError>>;
     /// Makes specs so: absent is created, ours converges, someone else's is refused.
     async fn ensure(&self, cx: &EffectCx<'_>, actions: &[ResolvedAction]) -> Vec<Result<Step, CapabilityError>>;
-    /// Asks how far things are.
-    async fn poll(&self, cx: &EffectCx<'_>, tickets: &[Ticket]) -> Vec<Result<Step, CapabilityError>>;
+    /// Asks how far things are. A system in which nothing takes long hands no tickets out and is never asked.
+    async fn poll(&self, _cx: &EffectCx<'_>, tickets: &[Ticket]) -> Vec<Result<Step, CapabilityError>> {
+        CapabilityError::new(CapabilityErrorKind::Invalid, "this system hands no tickets out").of_each(tickets.len())
+    }
     /// Takes things away that are ours; what is gone already is fine.
     async fn delete(&self, cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<Step, CapabilityError>>;
     /// Ends what had to stay until everything else was ready; asked of what was observed as `unsettled`.
@@ -89,9 +91,7 @@ pub trait Session: Send + Sync {
     }
     /// Takes our mark from things and leaves them as they are; what is gone already is fine.
     async fn release(&self, _cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<(), CapabilityError>> {
-        let refuse =
-            |_: &RecordedAction| Err(CapabilityError::new(CapabilityErrorKind::Invalid, "this system can't let go of what it made"));
-        actions.iter().map(refuse).collect()
+        CapabilityError::new(CapabilityErrorKind::Invalid, "this system can't let go of what it made").of_each(actions.len())
     }
     /// Lists everything with our mark.
     async fn list_ours(&self, owner: &Owner) -> Result<Vec<Observation>, CapabilityError>;
@@ -104,6 +104,18 @@ pub struct Owner {
     pub installation: String,
     /// The environment.
     pub environment: EnvironmentKey,
+}
+
+impl Owner {
+    /// Reads whose something is by the mark on it.
+    #[must_use]
+    pub fn judge(&self, mark: Option<&str>) -> Ownership {
+        match mark {
+            Some(mark) if mark == self.to_string() => Ownership::Ours,
+            Some(mark) => Ownership::Other(mark.to_owned()),
+            None => Ownership::None,
+        }
+    }
 }
 
 impl fmt::Display for Owner {
@@ -149,6 +161,21 @@ pub struct Observation {
     pub outputs: Map<String, Value>,
     /// Which fields differ from what was recorded.
     pub drift: Vec<DriftedField>,
+}
+
+impl Observation {
+    /// Makes one of something that yields nothing: it is as it was left if it exists and nothing differs.
+    #[must_use]
+    pub fn new(identity: impl Into<String>, owner: Ownership, phase: Phase, drift: Vec<DriftedField>) -> Self {
+        let intact = phase == Phase::Present && drift.is_empty();
+        Self { identity: identity.into(), owner, intact, phase, outputs: Map::new(), drift }
+    }
+
+    /// Makes one of something that carries our mark: what lists hold.
+    #[must_use]
+    pub fn ours(identity: impl Into<String>) -> Self {
+        Self::new(identity, Ownership::Ours, Phase::Present, Vec::new())
+    }
 }
 
 /// Whose something is.
@@ -365,6 +392,12 @@ impl CapabilityError {
     #[must_use]
     pub fn new(kind: CapabilityErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), hint: None }
+    }
+
+    /// Says the same of every action of a batch.
+    #[must_use]
+    pub fn of_each<T>(&self, count: usize) -> Vec<Result<T, Self>> {
+        (0..count).map(|_| Err(self.clone())).collect()
     }
 
     /// Says how to mend it.

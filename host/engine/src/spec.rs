@@ -8,6 +8,8 @@ use windlass_model::{
     sealed::{self, Sealed},
 };
 
+use crate::session::{CapabilityError, CapabilityErrorKind};
+
 /// The field that a planner puts into a spec so that it says itself what it is.
 pub const KIND: &str = "kind";
 
@@ -56,6 +58,11 @@ pub fn typed<T: DeserializeOwned>(spec: &Value) -> Result<T, Diagnostic> {
             .collect();
         Diagnostic::error("spec", format!("the spec does not fit: {}", error.inner())).at(pointer)
     })
+}
+
+/// Reads a spec where it is applied: there a wrong one is the system's refusal.
+pub fn read<T: DeserializeOwned>(spec: &Value) -> Result<T, CapabilityError> {
+    typed(spec).map_err(|problem| CapabilityError::new(CapabilityErrorKind::Invalid, problem.message))
 }
 
 /// Returns the schema of a spec.

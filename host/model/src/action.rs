@@ -30,6 +30,12 @@ impl ActionId {
         self.0.split_once(':').map_or(self.0.as_str(), |(_, local)| local)
     }
 
+    /// Returns the kind: the resource of the interface.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        self.local().split('/').next().unwrap_or_default()
+    }
+
     /// Returns the node.
     pub fn node(&self) -> Result<NodeKey, KeyError> {
         NodeKey::from_str(self.0.split_once(':').map_or("", |(node, _)| node))

@@ -43,6 +43,6 @@ impl Executor for RdsExecutor {
         let client = aws_sdk_rds::Client::new(&config);
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         let instances = shared.entry(key).or_insert_with(|| Arc::new(Instances::new(self.options.poll)));
-        Ok(Arc::new(RdsSession::new(client, Arc::clone(instances), self.options.poll)))
+        Ok(Arc::new(RdsSession::new(client, Arc::clone(instances))))
     }
 }

@@ -28,10 +28,6 @@ struct Group {
     fields: BTreeMap<String, Value>,
 }
 
-fn invalid(problem: windlass_model::Diagnostic) -> CapabilityError {
-    CapabilityError::new(Kind::Invalid, problem.message)
-}
-
 /// Looks for a group.
 async fn find(client: &Client, value: &Value) -> Result<Option<Group>, CapabilityError> {
     let name = spec::text(value, "name");
@@ -71,12 +67,12 @@ async fn find(client: &Client, value: &Value) -> Result<Option<Group>, Capabilit
 /// What a spec wants of the fields that can differ.
 fn wanted(value: &Value) -> Result<(BTreeMap<String, Value>, BTreeMap<String, String>), CapabilityError> {
     if spec::kind(value) == "db-subnet-group" {
-        let spec: DbSubnetGroupSpec = spec::typed(value).map_err(invalid)?;
+        let spec: DbSubnetGroupSpec = spec::read(value)?;
         let subnets: BTreeSet<String> = spec.subnets.into_iter().collect();
         let fields = BTreeMap::from([("description".to_owned(), json!(spec.description)), ("subnets".to_owned(), json!(subnets))]);
         return Ok((fields, spec.tags));
     }
-    let spec: DbParameterGroupSpec = spec::typed(value).map_err(invalid)?;
+    let spec: DbParameterGroupSpec = spec::read(value)?;
     Ok((spec.parameters.iter().map(|(name, value)| (format!("parameters/{name}"), json!(value))).collect(), spec.tags))
 }
 
@@ -163,7 +159,7 @@ pub(crate) async fn ensure(client: &Client, cx: &EffectCx<'_>, action: &Resolved
 
 async fn create(client: &Client, value: &Value, tags: Vec<Tag>) -> Result<(), CapabilityError> {
     if spec::kind(value) == "db-subnet-group" {
-        let spec: DbSubnetGroupSpec = spec::typed(value).map_err(invalid)?;
+        let spec: DbSubnetGroupSpec = spec::read(value)?;
         let sent = client
             .create_db_subnet_group()
             .db_subnet_group_name(spec.name)
@@ -174,7 +170,7 @@ async fn create(client: &Client, value: &Value, tags: Vec<Tag>) -> Result<(), Ca
             .await;
         return sent.map(drop).map_err(|error| error::of("making the subnet group", &error));
     }
-    let spec: DbParameterGroupSpec = spec::typed(value).map_err(invalid)?;
+    let spec: DbParameterGroupSpec = spec::read(value)?;
     let sent = client
         .create_db_parameter_group()
         .db_parameter_group_name(spec.name)
@@ -187,7 +183,7 @@ async fn create(client: &Client, value: &Value, tags: Vec<Tag>) -> Result<(), Ca
 }
 
 async fn modify_subnets(client: &Client, value: &Value) -> Result<(), CapabilityError> {
-    let spec: DbSubnetGroupSpec = spec::typed(value).map_err(invalid)?;
+    let spec: DbSubnetGroupSpec = spec::read(value)?;
     let sent = client
         .modify_db_subnet_group()
         .db_subnet_group_name(spec.name)

@@ -98,10 +98,6 @@ fn different(spec: &DbInstanceSpec, instance: &DbInstance) -> Vec<Field> {
     fields(spec, instance).into_iter().filter(|field| field.wanted != field.found).collect()
 }
 
-fn parse(value: &Value) -> Result<DbInstanceSpec, CapabilityError> {
-    spec::typed(value).map_err(|problem| CapabilityError::new(Kind::Invalid, problem.message))
-}
-
 fn wanted_tags(spec: &DbInstanceSpec, owner: &Owner) -> Vec<Tag> {
     let own = Tag::builder().key(TAG).value(owner.to_string()).build();
     spec.tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).chain([own]).collect()
@@ -122,7 +118,7 @@ pub(crate) async fn ensure(
     cx: &EffectCx<'_>,
     action: &ResolvedAction,
 ) -> Result<Step, CapabilityError> {
-    let spec = parse(&action.spec)?;
+    let spec: DbInstanceSpec = spec::read(&action.spec)?;
     let Some(known) = seen.get(&spec.identifier) else {
         create(session, &spec, cx.owner).await?;
         cx.events.point("instance asked for");
@@ -369,7 +365,7 @@ pub(crate) fn observe(
     owner: &Owner,
     action: &ActionRef<'_>,
 ) -> Result<(Ownership, Phase, Vec<DriftedField>), CapabilityError> {
-    let spec = parse(action.spec)?;
+    let spec: DbInstanceSpec = spec::read(action.spec)?;
     let Some(instance) = seen.get(&spec.identifier) else { return Ok((Ownership::None, Phase::Absent, Vec::new())) };
     if status(instance) == "deleting" {
         return Ok((whose(tags(instance), owner), Phase::Deleting, Vec::new()));

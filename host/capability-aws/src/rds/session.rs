@@ -2,12 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use aws_sdk_rds::{Client, types::DbInstance};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::sync::Mutex;
 use windlass_engine::{
     session::{
@@ -26,7 +27,7 @@ use crate::{
 
 /// Instances of an account and region as they were seen last.
 pub(crate) struct Instances {
-    seen: Mutex<Option<(Instant, BTreeMap<String, DbInstance>)>>,
+    seen: Mutex<Option<(Instant, Arc<BTreeMap<String, DbInstance>>)>>,
     poll: Duration,
 }
 
@@ -36,15 +37,15 @@ impl Instances {
     }
 
     /// Returns instances that are no older than the pause between two questions.
-    async fn lately(&self, client: &Client) -> Result<BTreeMap<String, DbInstance>, CapabilityError> {
+    async fn lately(&self, client: &Client) -> Result<Arc<BTreeMap<String, DbInstance>>, CapabilityError> {
         let mut seen = self.seen.lock().await;
         if let Some((at, instances)) = seen.as_ref()
             && at.elapsed() < self.poll
         {
-            return Ok(instances.clone());
+            return Ok(Arc::clone(instances));
         }
-        let instances = describe(client).await?;
-        *seen = Some((Instant::now(), instances.clone()));
+        let instances = Arc::new(describe(client).await?);
+        *seen = Some((Instant::now(), Arc::clone(&instances)));
         Ok(instances)
     }
 
@@ -70,18 +71,17 @@ async fn describe(client: &Client) -> Result<BTreeMap<String, DbInstance>, Capab
 /// An open account and region.
 pub(crate) struct RdsSession {
     pub client: Client,
-    instances: std::sync::Arc<Instances>,
-    poll: Duration,
+    instances: Arc<Instances>,
 }
 
 impl RdsSession {
-    pub(crate) fn new(client: Client, instances: std::sync::Arc<Instances>, poll: Duration) -> Self {
-        Self { client, instances, poll }
+    pub(crate) fn new(client: Client, instances: Arc<Instances>) -> Self {
+        Self { client, instances }
     }
 
     /// When to ask again, in milliseconds.
     pub(crate) fn pause(&self) -> u64 {
-        u64::try_from(self.poll.as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(self.instances.poll.as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Looks at instances now, if any of the specs is one.
@@ -96,17 +96,12 @@ pub(crate) fn tags(instance: &DbInstance) -> impl Iterator<Item = (&str, &str)> 
     instance.tag_list().iter().map(|tag| (tag.key().unwrap_or_default(), tag.value().unwrap_or_default()))
 }
 
-/// Says the same of every action.
-fn each<T>(count: usize, error: &CapabilityError) -> Vec<Result<T, CapabilityError>> {
-    (0..count).map(|_| Err(error.clone())).collect()
-}
-
 #[async_trait]
 impl Session for RdsSession {
     async fn observe(&self, owner: &Owner, actions: &[ActionRef<'_>], _: Depth) -> Vec<Result<Observation, CapabilityError>> {
         let seen = match self.look(actions.iter().map(|action| action.spec)).await {
             Ok(seen) => seen,
-            Err(error) => return each(actions.len(), &error),
+            Err(error) => return error.of_each(actions.len()),
         };
         let mut out = Vec::with_capacity(actions.len());
         for action in actions {
@@ -115,10 +110,7 @@ impl Session for RdsSession {
             } else {
                 group::observe(&self.client, owner, action.spec).await
             };
-            out.push(looked.map(|(whose, phase, drift)| {
-                let intact = phase == Phase::Present && drift.is_empty();
-                Observation { identity: action.identity.to_owned(), owner: whose, intact, phase, outputs: Map::new(), drift }
-            }));
+            out.push(looked.map(|(whose, phase, drift)| Observation::new(action.identity, whose, phase, drift)));
         }
         out
     }
@@ -126,7 +118,7 @@ impl Session for RdsSession {
     async fn preflight(&self, cx: &EffectCx<'_>, actions: &[Preflight]) -> Vec<Result<(), CapabilityError>> {
         let seen = match self.look(actions.iter().map(|action| &action.spec)).await {
             Ok(seen) => seen,
-            Err(error) => return each(actions.len(), &error),
+            Err(error) => return error.of_each(actions.len()),
         };
         let mut out = Vec::with_capacity(actions.len());
         for action in actions {
@@ -148,7 +140,7 @@ impl Session for RdsSession {
     async fn ensure(&self, cx: &EffectCx<'_>, actions: &[ResolvedAction]) -> Vec<Result<Step, CapabilityError>> {
         let seen = match self.look(actions.iter().map(|action| &action.spec)).await {
             Ok(seen) => seen,
-            Err(error) => return each(actions.len(), &error),
+            Err(error) => return error.of_each(actions.len()),
         };
         let mut out = Vec::with_capacity(actions.len());
         for action in actions {
@@ -171,7 +163,7 @@ impl Session for RdsSession {
                 };
                 return tickets.iter().map(wait).collect();
             }
-            Err(error) => return each(tickets.len(), &error),
+            Err(error) => return error.of_each(tickets.len()),
         };
         let mut out = Vec::with_capacity(tickets.len());
         for ticket in tickets {
@@ -188,11 +180,11 @@ impl Session for RdsSession {
         let seen = if specs.iter().any(|spec| spec::kind(spec) == "db-instance") {
             self.instances.lately(&self.client).await
         } else {
-            Ok(BTreeMap::new())
+            Ok(Arc::default())
         };
         let seen = match seen {
             Ok(seen) => seen,
-            Err(error) => return each(actions.len(), &error),
+            Err(error) => return error.of_each(actions.len()),
         };
         let mut out = Vec::with_capacity(actions.len());
         for spec in &specs {
@@ -220,14 +212,7 @@ impl Session for RdsSession {
         Ok(instances
             .into_iter()
             .filter(|(_, instance)| whose(tags(instance), owner) == Ownership::Ours)
-            .map(|(identifier, _)| Observation {
-                identity: format!("db-instance/{identifier}"),
-                owner: Ownership::Ours,
-                intact: true,
-                phase: Phase::Present,
-                outputs: Map::new(),
-                drift: Vec::new(),
-            })
+            .map(|(identifier, _)| Observation::ours(format!("db-instance/{identifier}")))
             .collect())
     }
 }

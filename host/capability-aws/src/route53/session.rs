@@ -70,13 +70,14 @@ impl Route53Session {
                 Err(error) => steps[index] = Some(Err(error)),
             }
         }
+        let nothing = Contents::default();
         let seen = self.zones.look(&wanted).await?;
         let mut by_zone: BTreeMap<String, Vec<Group>> = BTreeMap::new();
         let mut handles: BTreeMap<usize, (String, Value)> = BTreeMap::new();
         for (index, zone, set) in open {
-            let contents = seen.get(&zone.id).cloned().unwrap_or_default();
+            let contents = seen.get(&zone.id).unwrap_or(&nothing);
             let insistence = actions.get(index).map(|action| action.insistence).unwrap_or_default();
-            match group(index, &set, &contents, cx.owner, insistence) {
+            match group(index, &set, contents, cx.owner, insistence) {
                 Ok(group) => {
                     let handle = json!({ "zone": zone.id, "name": read_name(set.name()), "type": set.r#type().as_str(), "set": set.set_identifier(), "exact": Exact::of(&set) });
                     handles.insert(index, (zone.id.clone(), handle));
@@ -108,7 +109,7 @@ impl Route53Session {
 
     /// Reads a spec and finds its zone.
     async fn placed(&self, value: &Value) -> Result<(Zone, ResourceRecordSet), CapabilityError> {
-        let spec = parse(value)?;
+        let spec = spec::read::<RecordSetSpec>(value)?;
         Ok((self.zones.zone_of(&spec).await?, spec.build().map_err(built)?))
     }
 
@@ -134,15 +135,16 @@ impl Route53Session {
                 Err(error) => steps[index] = Some(Err(error)),
             }
         }
+        let nothing = Contents::default();
         let seen = self.zones.look(&wanted).await?;
         let mut by_zone: BTreeMap<String, Vec<Group>> = BTreeMap::new();
         for (index, zone, key) in open {
-            let contents = seen.get(&zone.id).cloned().unwrap_or_default();
+            let contents = seen.get(&zone.id).unwrap_or(&nothing);
             let exact = actions
                 .get(index)
                 .and_then(|action| action.handle.get("exact"))
                 .and_then(|exact| serde_json::from_value(exact.clone()).ok());
-            match removal(&key, &contents, cx.owner, exact.as_ref()) {
+            match removal(&key, contents, cx.owner, exact.as_ref()) {
                 Ok(changes) if changes.is_empty() => steps[index] = Some(Ok(Step::Done(Observed::default()))),
                 Ok(changes) => by_zone.entry(zone.id).or_default().push(Group { index, changes }),
                 Err(error) => steps[index] = Some(Err(error)),
@@ -173,13 +175,14 @@ impl Route53Session {
             });
         }
         let wanted: Vec<(Zone, Key)> = placed.iter().flatten().cloned().collect();
+        let nothing = Contents::default();
         let seen = self.zones.look(&wanted).await?;
         Ok(actions
             .iter()
             .zip(placed)
             .map(|(action, placed)| {
                 let (zone, key) = placed?;
-                let contents = seen.get(&zone.id).cloned().unwrap_or_default();
+                let contents = seen.get(&zone.id).unwrap_or(&nothing);
                 let found = contents.0.get(&key).map(Exact::of);
                 let recorded: Option<Exact> = action.handle.get("exact").and_then(|exact| serde_json::from_value(exact.clone()).ok());
                 let drift = match (&recorded, &found) {
@@ -201,10 +204,6 @@ impl Route53Session {
 
 fn built(error: aws_sdk_route53::error::BuildError) -> CapabilityError {
     CapabilityError::new(Kind::Invalid, error.to_string())
-}
-
-fn parse(value: &Value) -> Result<RecordSetSpec, CapabilityError> {
-    spec::typed(value).map_err(|problem| CapabilityError::new(Kind::Invalid, problem.message))
 }
 
 /// Reads where something was made.
@@ -293,22 +292,17 @@ fn fields(recorded: &Exact, found: &Exact) -> Vec<DriftedField> {
         .collect()
 }
 
-/// Says the same of every action.
-fn each<T>(count: usize, error: &CapabilityError) -> Vec<Result<T, CapabilityError>> {
-    (0..count).map(|_| Err(error.clone())).collect()
-}
-
 #[async_trait]
 impl Session for Route53Session {
     async fn observe(&self, owner: &Owner, actions: &[ActionRef<'_>], _: Depth) -> Vec<Result<Observation, CapabilityError>> {
-        self.observe_all(owner, actions).await.unwrap_or_else(|error| each(actions.len(), &error))
+        self.observe_all(owner, actions).await.unwrap_or_else(|error| error.of_each(actions.len()))
     }
 
     async fn preflight(&self, cx: &EffectCx<'_>, actions: &[Preflight]) -> Vec<Result<(), CapabilityError>> {
         let mut out = Vec::with_capacity(actions.len());
         let mut placed = Vec::new();
         for action in actions {
-            let spec = parse(&action.spec);
+            let spec = spec::read::<RecordSetSpec>(&action.spec);
             let zone = match &spec {
                 Ok(spec) => self.zones.zone_of(spec).await,
                 Err(error) => Err(error.clone()),
@@ -319,13 +313,14 @@ impl Session for Route53Session {
             }));
         }
         let wanted: Vec<(Zone, Key)> = placed.iter().flatten().cloned().collect();
+        let nothing = Contents::default();
         let seen = match self.zones.look(&wanted).await {
             Ok(seen) => seen,
-            Err(error) => return each(actions.len(), &error),
+            Err(error) => return error.of_each(actions.len()),
         };
         for (action, placed) in actions.iter().zip(placed) {
             out.push(placed.and_then(|(zone, key)| {
-                let contents = seen.get(&zone.id).cloned().unwrap_or_default();
+                let contents = seen.get(&zone.id).unwrap_or(&nothing);
                 if !contents.0.contains_key(&key) {
                     return Ok(());
                 }
@@ -336,7 +331,7 @@ impl Session for Route53Session {
     }
 
     async fn ensure(&self, cx: &EffectCx<'_>, actions: &[ResolvedAction]) -> Vec<Result<Step, CapabilityError>> {
-        self.ensure_all(cx, actions).await.unwrap_or_else(|error| each(actions.len(), &error))
+        self.ensure_all(cx, actions).await.unwrap_or_else(|error| error.of_each(actions.len()))
     }
 
     async fn poll(&self, _: &EffectCx<'_>, tickets: &[Ticket]) -> Vec<Result<Step, CapabilityError>> {
@@ -368,7 +363,7 @@ impl Session for Route53Session {
     }
 
     async fn delete(&self, cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<Step, CapabilityError>> {
-        self.delete_all(cx, actions).await.unwrap_or_else(|error| each(actions.len(), &error))
+        self.delete_all(cx, actions).await.unwrap_or_else(|error| error.of_each(actions.len()))
     }
 
     async fn release(&self, cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<(), CapabilityError>> {

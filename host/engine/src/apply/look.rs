@@ -11,9 +11,13 @@ use windlass_model::{
     state::{EnvironmentKey, RecordedAction, Status},
 };
 
-use super::{ApplyError, Engine, run::Run};
+use super::{
+    ApplyError, Engine,
+    order::{self, Group},
+    run::Run,
+};
 use crate::authorize::Target;
-use crate::session::{ActionRef, CapabilityError, Depth, Observation, OpenConnection, Owner, Ownership, Phase, Session};
+use crate::session::{ActionRef, CapabilityError, Depth, Observation, Owner, Ownership, Phase, Session};
 
 /// Something that is not as it was left.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,34 +38,19 @@ impl Engine {
     /// Looks at everything that is recorded as live and returns what is not as it was left, field by field.
     pub async fn drift(&self, actor: &Actor, environment: &EnvironmentKey) -> Result<Vec<Found>, ApplyError> {
         let state = self.state(environment).await?;
-        let target = Target {
-            application: environment.application.clone(),
-            environment: environment.environment.clone(),
-            environment_type: state.record.environment_type.clone(),
-        };
+        let target = Target::new(environment, &state.record.environment_type);
         self.authorize.authorize(actor, Verb::Read, &target)?;
         let owner = Owner { installation: self.store.installation().to_owned(), environment: environment.clone() };
-        let mut groups: BTreeMap<(String, DocumentName, String), Vec<RecordedAction>> = BTreeMap::new();
-        for record in state.recorded.actions.into_values().filter(|record| record.status == Status::Live) {
-            let settings = serde_json::to_string(&record.settings).unwrap_or_default();
-            groups.entry((record.interface.clone(), record.connection.clone(), settings)).or_default().push(record);
-        }
+        let live = state.recorded.actions.into_values().filter(|record| record.status == Status::Live);
         let mut found = Vec::new();
-        for ((interface, connection, _), records) in groups {
-            let Some(first) = records.first() else { continue };
-            let open = OpenConnection { name: connection.clone(), settings: first.settings.clone(), environment: environment.clone() };
-            let session = self.executor(&interface, &open)?.open(&open).await.map_err(|error| fail(&connection, error))?;
-            found.extend(
-                look(self, environment, &owner, session.as_ref(), &records, Depth::Full).await.map_err(|error| fail(&connection, error))?,
-            );
+        for Group { interface, connection, settings, records } in order::by_connection(live) {
+            let session = self.open(&interface, &connection, &settings, environment).await?;
+            let looked = look(self, environment, &owner, session.as_ref(), &records, Depth::Full).await;
+            found.extend(looked.map_err(|error| ApplyError::of(&connection, error))?);
         }
         found.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(found)
     }
-}
-
-fn fail(connection: &DocumentName, error: CapabilityError) -> ApplyError {
-    ApplyError::Connection { connection: connection.clone(), error }
 }
 
 impl Run<'_> {
@@ -85,7 +74,7 @@ impl Run<'_> {
             let session = self.session(&interface, &connection, &settings).await?;
             let found = look(self.engine, &self.environment, &self.owner, session.as_ref(), &records, depth)
                 .await
-                .map_err(|error| fail(&connection, error))?;
+                .map_err(|error| ApplyError::of(&connection, error))?;
             changed.extend(found.into_iter().map(|found| (found.id.clone(), found)));
         }
         Ok(changed)

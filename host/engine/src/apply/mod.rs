@@ -30,7 +30,7 @@ use windlass_model::{
 
 use crate::{
     authorize::{Authorize, Refused, Target},
-    session::{Cancel, CapabilityError, CapabilityErrorKind, Executor, OpenConnection, SecretStore},
+    session::{Cancel, CapabilityError, CapabilityErrorKind, Executor, OpenConnection, SecretStore, Session},
     store::{EnvironmentState, NewDeployment, Store, StoreError},
 };
 
@@ -156,6 +156,13 @@ pub enum ApplyError {
     },
 }
 
+impl ApplyError {
+    /// Says through which connection something failed.
+    fn of(connection: &DocumentName, error: CapabilityError) -> Self {
+        Self::Connection { connection: connection.clone(), error }
+    }
+}
+
 fn list(destroys: &[Destroy]) -> String {
     destroys.iter().map(|destroy| format!("`{}`", destroy.identity)).collect::<Vec<_>>().join(", ")
 }
@@ -165,11 +172,7 @@ impl Engine {
     pub async fn apply(&self, request: &Request, cancel: &Cancel) -> Result<Outcome, ApplyError> {
         let plan = &request.plan;
         let environment = EnvironmentKey { application: plan.application.clone(), environment: plan.environment.clone() };
-        let target = Target {
-            application: plan.application.clone(),
-            environment: plan.environment.clone(),
-            environment_type: plan.environment_type.clone(),
-        };
+        let target = Target::new(&environment, &plan.environment_type);
         self.authorize.authorize(&request.actor, request.verb, &target)?;
         let guarded: Vec<Destroy> = plan.destroys.iter().filter(|destroy| destroy.guarded).cloned().collect();
         if !guarded.is_empty() && !request.allow_destroy {
@@ -219,11 +222,7 @@ impl Engine {
     pub async fn resume(&self, request: &Request, number: DeploymentNumber, cancel: &Cancel) -> Result<Outcome, ApplyError> {
         let plan = &request.plan;
         let environment = EnvironmentKey { application: plan.application.clone(), environment: plan.environment.clone() };
-        let target = Target {
-            application: plan.application.clone(),
-            environment: plan.environment.clone(),
-            environment_type: plan.environment_type.clone(),
-        };
+        let target = Target::new(&environment, &plan.environment_type);
         self.authorize.authorize(&request.actor, Verb::Resume, &target)?;
         let lease = self.store.lock(&environment).await?;
         let state = self.state(&environment).await?;
@@ -260,6 +259,18 @@ impl Engine {
                 format!("this build can't apply `{interface}` through a connection of kind `{kind}`"),
             ),
         })
+    }
+
+    /// Opens a connection for an interface.
+    async fn open(
+        &self,
+        interface: &str,
+        connection: &DocumentName,
+        settings: &ConnectionSettings,
+        environment: &EnvironmentKey,
+    ) -> Result<Arc<dyn Session>, ApplyError> {
+        let open = OpenConnection { name: connection.clone(), settings: settings.clone(), environment: environment.clone() };
+        self.executor(interface, &open)?.open(&open).await.map_err(|error| ApplyError::of(connection, error))
     }
 
     async fn state(&self, environment: &EnvironmentKey) -> Result<EnvironmentState, ApplyError> {

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use windlass_model::{
     ActionId, NodeKey,
+    name::DocumentName,
     plan::{Plan, PlannedNode},
+    platform::ConnectionSettings,
     state::RecordedAction,
 };
 
@@ -50,6 +52,31 @@ pub(crate) fn ready<'p>(
         *known = (*known).min(*rank);
     }
     free.into_iter().filter(|(id, rank)| lowest.get(interface(id)) == Some(rank) && !is_under_way(id)).map(|(id, _)| id.clone()).collect()
+}
+
+/// Records that one session acts on.
+pub(crate) struct Group {
+    pub interface: String,
+    pub connection: DocumentName,
+    pub settings: ConnectionSettings,
+    pub records: Vec<RecordedAction>,
+}
+
+/// Groups records by interface and by the connection that they were made with, as it was then.
+pub(crate) fn by_connection(records: impl IntoIterator<Item = RecordedAction>) -> impl Iterator<Item = Group> {
+    let mut groups: BTreeMap<(String, DocumentName, String), Group> = BTreeMap::new();
+    for record in records {
+        let settings = serde_json::to_string(&record.settings).unwrap_or_default();
+        let (interface, connection) = (record.interface.clone(), record.connection.clone());
+        let group = groups.entry((interface.clone(), connection.clone(), settings)).or_insert_with(|| Group {
+            interface,
+            connection,
+            settings: record.settings.clone(),
+            records: Vec::new(),
+        });
+        group.records.push(record);
+    }
+    groups.into_values()
 }
 
 /// Chooses what may be taken away next: what nothing left depends on, the highest rank first.

@@ -1,21 +1,21 @@
 //! Lets go of things: our marks are taken from them, our records forget them, and they stay as they are.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use windlass_model::{
     NodeKey,
     event::{Actor, DeploymentStatus, Event, Verb},
-    name::DocumentName,
     state::{EnvironmentKey, RecordedAction, Status},
 };
 
-use super::{ApplyError, Engine, run::Journal, run::Notes};
+use super::{
+    ApplyError, Engine,
+    order::{self, Group},
+    run::{Journal, Notes},
+};
 use crate::{
     authorize::Target,
-    session::{Cancel, EffectCx, OpenConnection, Owner},
+    session::{Cancel, EffectCx, Owner},
     store::StoreError,
 };
 
@@ -26,11 +26,7 @@ impl Engine {
     /// Lets go of what is retained of a node. What is still deployed stays ours: the next deployment would want it.
     pub async fn release(&self, actor: &Actor, environment: &EnvironmentKey, node: &NodeKey) -> Result<Vec<RecordedAction>, ApplyError> {
         let state = self.state(environment).await?;
-        let target = Target {
-            application: environment.application.clone(),
-            environment: environment.environment.clone(),
-            environment_type: state.record.environment_type.clone(),
-        };
+        let target = Target::new(environment, &state.record.environment_type);
         self.authorize.authorize(actor, Verb::Release, &target)?;
         let lease = self.store.lock(environment).await?;
         let state = self.state(environment).await?;
@@ -38,20 +34,12 @@ impl Engine {
             return Err(StoreError::Missing("a deployment that ended".to_owned()).into());
         };
         let owner = Owner { installation: self.store.installation().to_owned(), environment: environment.clone() };
-        let mut groups: BTreeMap<(String, DocumentName, String), Vec<RecordedAction>> = BTreeMap::new();
-        for record in state.recorded.actions.into_values() {
-            if record.status == Status::Retained && record.id.node().is_ok_and(|of| of == *node) {
-                let settings = serde_json::to_string(&record.settings).unwrap_or_default();
-                groups.entry((record.interface.clone(), record.connection.clone(), settings)).or_default().push(record);
-            }
-        }
+        let is_left = |record: &RecordedAction| record.status == Status::Retained && record.id.node().is_ok_and(|of| of == *node);
+        let left = state.recorded.actions.into_values().filter(is_left);
         let (cancel, notes) = (Cancel::default(), Notes(self));
         let mut released = Vec::new();
-        for ((interface, connection, _), records) in groups {
-            let Some(first) = records.first() else { continue };
-            let open = OpenConnection { name: connection.clone(), settings: first.settings.clone(), environment: environment.clone() };
-            let fail = |error| ApplyError::Connection { connection: connection.clone(), error };
-            let session = self.executor(&interface, &open)?.open(&open).await.map_err(fail)?;
+        for Group { interface, connection, settings, records } in order::by_connection(left) {
+            let session = self.open(&interface, &connection, &settings, environment).await?;
             let journal = Journal { engine: self, environment, fence: lease.fence(), number: last.number };
             let cx = EffectCx {
                 owner: &owner,
@@ -78,7 +66,7 @@ impl Engine {
                 released.extend(gone);
             }
             if let Some(error) = failure {
-                return Err(fail(error));
+                return Err(ApplyError::of(&connection, error));
             }
         }
         Ok(released)

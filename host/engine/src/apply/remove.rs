@@ -14,7 +14,8 @@ use windlass_model::{
 };
 
 use super::{
-    is_late, order,
+    is_late,
+    order::{self, Group},
     run::{Notes, Run, Stop},
 };
 use crate::session::{Cancel, CapabilityErrorKind as Kind, Step};
@@ -51,13 +52,7 @@ impl Run<'_> {
                 return Err(Stop::Cancelled);
             }
             let batch: Vec<RecordedAction> = order::removable(&left).iter().filter_map(|id| left.remove(id)).collect();
-            let mut groups: BTreeMap<(String, DocumentName, String), (ConnectionSettings, Vec<RecordedAction>)> = BTreeMap::new();
-            for record in batch {
-                let key =
-                    (record.interface.clone(), record.connection.clone(), serde_json::to_string(&record.settings).unwrap_or_default());
-                groups.entry(key).or_insert_with(|| (record.settings.clone(), Vec::new())).1.push(record);
-            }
-            for ((interface, connection, _), (settings, records)) in groups {
+            for Group { interface, connection, settings, records } in order::by_connection(batch) {
                 self.remove_batch(&interface, &connection, &settings, records, deadline, cancel).await?;
             }
         }

@@ -19,10 +19,7 @@ use windlass_model::{
 
 use super::{ApplyError, Engine, Outcome, Request, order, values};
 use crate::{
-    session::{
-        Cancel, CapabilityError, CapabilityErrorKind as Kind, Checkpoint, EffectCx, OpenConnection, Owner, Progress, Session, Ticket,
-        WantedOutput,
-    },
+    session::{Cancel, CapabilityError, CapabilityErrorKind as Kind, Checkpoint, EffectCx, Owner, Progress, Session, Ticket, WantedOutput},
     store::{EnvironmentState, Fence},
 };
 
@@ -197,13 +194,7 @@ impl<'a> Run<'a> {
         if let Some(session) = self.sessions.get(&key) {
             return Ok(Arc::clone(session));
         }
-        let open = OpenConnection { name: connection.clone(), settings: settings.clone(), environment: self.environment.clone() };
-        let session = self
-            .engine
-            .executor(interface, &open)?
-            .open(&open)
-            .await
-            .map_err(|error| ApplyError::Connection { connection: connection.clone(), error })?;
+        let session = self.engine.open(interface, connection, settings, &self.environment).await?;
         self.sessions.insert(key, Arc::clone(&session));
         Ok(session)
     }

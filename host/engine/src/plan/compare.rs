@@ -63,7 +63,7 @@ pub(crate) fn compare(
                     (Change::Replace { why }, fields(&known.spec.to_value(), &action.spec.to_value()))
                 }
                 // What others keep is known only when it is read: whatever uses it is pending.
-                Some(known) if known.spec == action.spec && known.status == Status::Live && planner.reads(&action.spec.to_value()) => {
+                Some(known) if known.spec == action.spec && known.status == Status::Live && planner.reads(action.id.kind()) => {
                     (Change::Pending { on: vec![action.id.to_string()] }, Vec::new())
                 }
                 Some(known) if known.spec == action.spec => (unchanged(known, &action.spec, &changed), Vec::new()),
