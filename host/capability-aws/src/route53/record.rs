@@ -186,6 +186,11 @@ pub(crate) fn owner_name(key: &Key) -> String {
     }
 }
 
+/// What tells that record apart; it has the routing policy of what it stands beside.
+pub(crate) fn owner_key(key: &Key) -> Key {
+    Key { name: owner_name(key), r#type: RrType::Txt.as_str().to_owned(), set: key.set.clone() }
+}
+
 /// What it says.
 pub(crate) fn owner_value(owner: &Owner) -> String {
     format!("\"heritage=windlass,windlass/owner={owner}\"")

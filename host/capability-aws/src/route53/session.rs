@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use aws_sdk_route53::{
     Client,
-    types::{Change, ChangeAction, ChangeBatch, ChangeStatus, ResourceRecordSet, RrType},
+    types::{Change, ChangeAction, ChangeBatch, ChangeStatus, ResourceRecordSet},
 };
 use serde_json::{Map, Value, json};
 use windlass_engine::{
@@ -19,7 +19,7 @@ use windlass_model::{event::DriftedField, state::RecordedAction};
 
 use super::{
     change::{Group, batches},
-    record::{self, Exact, Key, RecordSetSpec, owner_name, plain_name, read_name, whose},
+    record::{self, Exact, Key, RecordSetSpec, owner_key, plain_name, read_name, whose},
     zones::{Contents, Zone, Zones},
 };
 use crate::{error, mark::admit};
@@ -221,6 +221,18 @@ fn change(action: ChangeAction, set: ResourceRecordSet) -> Result<Change, Capabi
     Change::builder().action(action).resource_record_set(set).build().map_err(built)
 }
 
+/// Refuses a record set that is somebody else's, and one whose owner's record is.
+fn admitted(key: &Key, contents: &Contents, owner: &Owner, insistence: Insistence) -> Result<(), CapabilityError> {
+    if contents.0.contains_key(key) {
+        return admit(&format!("the record `{}` {}", key.name, key.r#type), &contents.whose(key, owner), insistence);
+    }
+    let beside = owner_key(key);
+    match contents.value(&beside) {
+        Some(value) => admit(&format!("the record `{}` {}", beside.name, beside.r#type), &whose(Some(value), owner), insistence),
+        None => Ok(()),
+    }
+}
+
 /// Decides what makes a record set and its owner's record so; nothing if they are.
 fn group(
     index: usize,
@@ -232,14 +244,11 @@ fn group(
     let key = Key::of(set);
     let beside = record::owner_record(set, owner).map_err(built)?;
     let mut changes = Vec::new();
-    let known = contents.0.get(&key);
-    if let Some(known) = known {
-        admit(&format!("the record `{}` {}", key.name, key.r#type), &contents.whose(&key, owner), insistence)?;
-        if Exact::of(known) != Exact::of(set) {
-            changes.push(change(ChangeAction::Upsert, set.clone())?);
-        }
-    } else {
-        changes.push(change(ChangeAction::Create, set.clone())?);
+    admitted(&key, contents, owner, insistence)?;
+    match contents.0.get(&key) {
+        Some(known) if Exact::of(known) == Exact::of(set) => {}
+        Some(_) => changes.push(change(ChangeAction::Upsert, set.clone())?),
+        None => changes.push(change(ChangeAction::Create, set.clone())?),
     }
     match contents.0.get(&Key::of(&beside)) {
         Some(known) if Exact::of(known) == Exact::of(&beside) => {}
@@ -265,9 +274,9 @@ fn removal(key: &Key, contents: &Contents, owner: &Owner, exact: Option<&Exact>)
         }
         changes.push(change(ChangeAction::Delete, known.clone())?);
     }
-    let beside = Key { name: owner_name(key), r#type: RrType::Txt.as_str().to_owned(), set: key.set.clone() };
+    let beside = owner_key(key);
     if let Some(known) = contents.0.get(&beside)
-        && known.resource_records().first().is_some_and(|record| whose(Some(record.value()), owner) == Ownership::Ours)
+        && whose(contents.value(&beside), owner) == Ownership::Ours
     {
         changes.push(change(ChangeAction::Delete, known.clone())?);
     }
@@ -320,11 +329,7 @@ impl Session for Route53Session {
         };
         for (action, placed) in actions.iter().zip(placed) {
             out.push(placed.and_then(|(zone, key)| {
-                let contents = seen.get(&zone.id).unwrap_or(&nothing);
-                if !contents.0.contains_key(&key) {
-                    return Ok(());
-                }
-                admit(&format!("the record `{}` {}", key.name, key.r#type), &contents.whose(&key, cx.owner), action.insistence)
+                admitted(&key, seen.get(&zone.id).unwrap_or(&nothing), cx.owner, action.insistence)
             }));
         }
         out
@@ -397,19 +402,52 @@ impl Session for Route53Session {
 /// Tells whether a record set is one that says whose another is.
 fn is_owner_record(key: &Key, contents: &Contents) -> bool {
     key.r#type == "TXT"
-        && contents
-            .0
-            .get(key)
-            .and_then(|set| set.resource_records().first())
-            .is_some_and(|record| record.value().starts_with("\"heritage="))
+        && contents.value(key).is_some_and(|value| value.starts_with("\"heritage="))
 }
 
 impl Route53Session {
     async fn release_one(&self, owner: &Owner, action: &RecordedAction) -> Result<(), CapabilityError> {
         let Some((zone, key)) = placed_by(&action.handle) else { return Ok(()) };
         let contents = self.zones.look(&[(zone.clone(), key.clone())]).await?.remove(&zone.id).unwrap_or_default();
-        let beside = Key { name: owner_name(&key), r#type: "TXT".to_owned(), set: key.set.clone() };
-        let Some(known) = contents.0.get(&beside).filter(|_| contents.whose(&key, owner) == Ownership::Ours) else { return Ok(()) };
+        let Some(known) = contents.0.get(&owner_key(&key)).filter(|_| contents.whose(&key, owner) == Ownership::Ours) else { return Ok(()) };
         self.send(&zone.id, "letting go of a record set", vec![change(ChangeAction::Delete, known.clone())?]).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_route53::types::ResourceRecord;
+
+    use super::*;
+
+    fn owner() -> Owner {
+        let environment =
+            windlass_model::state::EnvironmentKey { application: "shop".parse().unwrap(), environment: "dev".parse().unwrap() };
+        Owner { installation: "11111111-2222-3333-4444-555555555555".into(), environment }
+    }
+
+    fn text(name: &str, value: &str) -> ResourceRecordSet {
+        let record = ResourceRecord::builder().value(value).build().unwrap();
+        ResourceRecordSet::builder().name(name).r#type("TXT".into()).ttl(300).resource_records(record).build().unwrap()
+    }
+
+    fn wish() -> ResourceRecordSet {
+        let spec = json!({ "name": "shop.example.com", "type": "A", "values": ["192.0.2.1"] });
+        spec::read::<RecordSetSpec>(&spec).unwrap().build().unwrap()
+    }
+
+    fn holding(set: ResourceRecordSet) -> Contents {
+        Contents(BTreeMap::from_iter([(Key::of(&set), set)]))
+    }
+
+    #[test]
+    fn what_says_whose_a_record_is_may_be_somebody_s_own() {
+        for value in ["\"heritage=external-dns,external-dns/owner=default\"", "\"google-site-verification=x\""] {
+            let refused = group(0, &wish(), &holding(text("a-shop.example.com", value)), &owner(), Insistence::Refuse);
+            assert!(refused.err().unwrap().message.contains("`a-shop.example.com` TXT"), "{value}");
+        }
+        let left = holding(text("a-shop.example.com", &record::owner_value(&owner())));
+        let group = group(0, &wish(), &left, &owner(), Insistence::Refuse).unwrap().unwrap();
+        assert_eq!(group.changes.len(), 1, "what a cut-off deletion left is used again");
     }
 }

@@ -6,10 +6,10 @@ use std::{
 };
 
 use aws_sdk_route53::{Client, types::ResourceRecordSet};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, Owner, Ownership};
 
-use super::record::{Key, RecordSetSpec, owner_name, plain_name, read_name, whose};
+use super::record::{Key, RecordSetSpec, owner_key, owner_name, plain_name, read_name, whose};
 use crate::error;
 
 /// Five requests a second are an account's; other clients want some of them.
@@ -32,27 +32,30 @@ pub(crate) struct Contents(pub BTreeMap<Key, ResourceRecordSet>);
 impl Contents {
     /// Reads whose a record set is: by the record beside it.
     pub(crate) fn whose(&self, key: &Key, owner: &Owner) -> Ownership {
-        let beside = Key { name: owner_name(key), r#type: "TXT".to_owned(), set: key.set.clone() };
         // external-dns before 0.12 wrote its record at the name itself.
-        let plain = Key { name: key.name.clone(), r#type: "TXT".to_owned(), set: key.set.clone() };
-        let value = |key: &Key| self.0.get(key).and_then(|set| set.resource_records().first()).map(|record| record.value().to_owned());
-        match whose(value(&beside).as_deref(), owner) {
-            Ownership::None if key.r#type != "TXT" => whose(value(&plain).as_deref(), owner),
+        let plain = Key { name: key.name.clone(), ..owner_key(key) };
+        match whose(self.value(&owner_key(key)), owner) {
+            Ownership::None if key.r#type != "TXT" => whose(self.value(&plain), owner),
             seen => seen,
         }
+    }
+
+    /// Returns the first value of a record set.
+    pub(crate) fn value(&self, key: &Key) -> Option<&str> {
+        self.0.get(key).and_then(|set| set.resource_records().first()).map(|record| record.value())
     }
 }
 
 /// The zones of an account.
 pub(crate) struct Zones {
     pub client: Client,
-    known: Mutex<Option<Vec<Zone>>>,
+    known: OnceCell<Vec<Zone>>,
     next: Mutex<Instant>,
 }
 
 impl Zones {
     pub(crate) fn new(client: Client) -> Self {
-        Self { client, known: Mutex::new(None), next: Mutex::new(Instant::now()) }
+        Self { client, known: OnceCell::new(), next: Mutex::new(Instant::now()) }
     }
 
     /// Keeps requests apart.
@@ -63,11 +66,11 @@ impl Zones {
     }
 
     /// Lists the zones, once.
-    pub(crate) async fn all(&self) -> Result<Vec<Zone>, CapabilityError> {
-        let mut known = self.known.lock().await;
-        if let Some(zones) = known.as_ref() {
-            return Ok(zones.clone());
-        }
+    pub(crate) async fn all(&self) -> Result<&[Zone], CapabilityError> {
+        self.known.get_or_try_init(|| self.list()).await.map(Vec::as_slice)
+    }
+
+    async fn list(&self) -> Result<Vec<Zone>, CapabilityError> {
         let mut zones = Vec::new();
         let mut pages = self.client.list_hosted_zones().into_paginator().send();
         self.pace().await;
@@ -79,7 +82,6 @@ impl Zones {
                 private: zone.config().is_some_and(|config| config.private_zone()),
             }));
         }
-        *known = Some(zones.clone());
         Ok(zones)
     }
 
@@ -90,8 +92,9 @@ impl Zones {
         if let Some(id) = &spec.zone_id {
             let id = id.trim_start_matches("/hostedzone/");
             return zones
-                .into_iter()
+                .iter()
                 .find(|zone| zone.id == id)
+                .cloned()
                 .ok_or_else(|| CapabilityError::new(Kind::Invalid, format!("there is no hosted zone `{id}` in this account")));
         }
         let private = spec.private_zone.unwrap_or_default();
