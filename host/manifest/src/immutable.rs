@@ -1,6 +1,7 @@
 //! Fields that the API server refuses to change: a change of them is a replacement, found while planning.
 
 use serde_json::Value;
+use windlass_model::pointer;
 
 /// Pointers that can't change, by kind.
 const IMMUTABLE: &[(&str, &[&str])] = &[
@@ -34,7 +35,7 @@ pub fn why_replaced(recorded: &Value, planned: &Value) -> Option<String> {
     }
     if let Some((_, pointers)) = IMMUTABLE.iter().find(|(name, _)| *name == kind)
         && let Some(pointer) =
-            pointers.iter().find(|pointer| recorded.pointer(pointer).is_some() && recorded.pointer(pointer) != planned.pointer(pointer))
+            pointers.iter().find(|at| pointer::find(recorded, at).is_some() && pointer::find(recorded, at) != pointer::find(planned, at))
     {
         return Some(format!("`{pointer}` of a {kind} can't be changed"));
     }

@@ -12,12 +12,15 @@ pub use policy::{PolicyContext, PolicyInput, check};
 pub use readiness::{PodTrouble, Readiness, pod_trouble, readiness};
 
 use serde_json::{Map, Value};
-use windlass_model::platform::{DeclaredKind, Scope};
+use windlass_model::{
+    platform::{DeclaredKind, Scope},
+    pointer,
+};
 
 /// Identifies an object: `GROUP/KIND/NAMESPACE/NAME`, group and namespace may be empty.
 #[must_use]
 pub fn identity(manifest: &Value) -> String {
-    let text = |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let text = |at: &str| pointer::find(manifest, at).and_then(Value::as_str).unwrap_or_default();
     let group = text("/apiVersion").rsplit_once('/').map_or("", |(group, _)| group);
     format!("{group}/{}/{}/{}", text("/kind"), text("/metadata/namespace"), text("/metadata/name"))
 }
@@ -89,7 +92,7 @@ pub fn holds_data(manifest: &Value) -> bool {
     match manifest.get("kind").and_then(Value::as_str) {
         Some("PersistentVolumeClaim" | "PersistentVolume") => true,
         Some("StatefulSet") => {
-            manifest.pointer("/spec/volumeClaimTemplates").and_then(Value::as_array).is_some_and(|templates| !templates.is_empty())
+            pointer::find(manifest, "/spec/volumeClaimTemplates").and_then(Value::as_array).is_some_and(|templates| !templates.is_empty())
         }
         _ => false,
     }

@@ -4,6 +4,7 @@ use serde_json::Value;
 use windlass_model::{
     Diagnostic,
     platform::{DeclaredKind, KindGrant, PolicyException, Scope},
+    pointer,
 };
 
 use crate::{find, scope_of};
@@ -40,7 +41,7 @@ const SECRET_TOKEN: &str = "kubernetes.io/service-account-token";
 #[must_use]
 pub fn check(manifest: &Value, input: &PolicyInput<'_>, context: &PolicyContext<'_>) -> Vec<Diagnostic> {
     let mut problems = Vec::new();
-    let text = |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str);
+    let text = |at: &str| pointer::find(manifest, at).and_then(Value::as_str);
     let (Some(api_version), Some(kind), Some(name)) = (text("/apiVersion"), text("/kind"), text("/metadata/name")) else {
         return vec![Diagnostic::error("manifest-shape", "a manifest needs `apiVersion`, `kind` and `metadata.name` as plain text")];
     };
@@ -89,7 +90,7 @@ pub fn check(manifest: &Value, input: &PolicyInput<'_>, context: &PolicyContext<
             );
         }
         Scope::Cluster => {
-            if manifest.pointer("/metadata/namespace").is_some() {
+            if pointer::find(manifest, "/metadata/namespace").is_some() {
                 problems.push(Diagnostic::error("manifest-shape", format!("a {kind} has no namespace")).at("/metadata/namespace"));
             }
         }
@@ -107,15 +108,15 @@ pub fn check(manifest: &Value, input: &PolicyInput<'_>, context: &PolicyContext<
         );
     }
     if kind == "Secret"
-        && manifest.pointer("/metadata/annotations/kubernetes.io~1service-account.name").is_some()
+        && pointer::find(manifest, "/metadata/annotations/kubernetes.io~1service-account.name").is_some()
         && !lifted(PolicyException::TokenSecrets)
     {
         problems.push(Diagnostic::error("policy-token-secret", "a Secret may not name a service account").at("/metadata/annotations"));
     }
     if !lifted(PolicyException::PrivilegedPods) {
-        for pointer in ["/spec", "/spec/template/spec", "/spec/jobTemplate/spec/template/spec"] {
-            if let Some(pod) = manifest.pointer(pointer).filter(|pod| pod.get("containers").is_some()) {
-                check_pod(pod, pointer, &mut problems);
+        for at in ["/spec", "/spec/template/spec", "/spec/jobTemplate/spec/template/spec"] {
+            if let Some(pod) = pointer::find(manifest, at).filter(|pod| pod.get("containers").is_some()) {
+                check_pod(pod, at, &mut problems);
             }
         }
     }
@@ -168,26 +169,26 @@ fn check_name(kind: &str, name: &str, problems: &mut Vec<Diagnostic>) {
 }
 
 fn check_metadata(manifest: &Value, problems: &mut Vec<Diagnostic>) {
+    let metadata = manifest.get("metadata");
     for field in
         ["finalizers", "ownerReferences", "managedFields", "generateName", "uid", "resourceVersion", "creationTimestamp", "selfLink"]
     {
-        if manifest.pointer(&format!("/metadata/{field}")).is_some() {
+        if metadata.is_some_and(|metadata| metadata.get(field).is_some()) {
             problems.push(Diagnostic::error("policy-metadata", format!("`{field}` may not be set")).at(format!("/metadata/{field}")));
         }
     }
     for base in ["/metadata", "/spec/template/metadata", "/spec/jobTemplate/spec/template/metadata"] {
+        let Some(metadata) = pointer::find(manifest, base) else { continue };
         for field in ["labels", "annotations"] {
-            let at = format!("{base}/{field}");
-            let Some(entries) = manifest.pointer(&at).and_then(Value::as_object) else { continue };
+            let Some(entries) = metadata.get(field).and_then(Value::as_object) else { continue };
             for (key, value) in entries {
-                let place = format!("{at}/{}", windlass_model::pointer::escape(key));
+                let place = || format!("{base}/{field}/{}", pointer::escape(key));
                 if key.starts_with(OUR_PREFIX) && !OURS_ALLOWED.contains(&key.as_str()) {
-                    problems.push(Diagnostic::error("policy-our-label", format!("`{key}` is written by the host alone")).at(place.clone()));
+                    problems.push(Diagnostic::error("policy-our-label", format!("`{key}` is written by the host alone")).at(place()));
                 }
                 if FOREIGN_PREFIXES.iter().any(|prefix| key.starts_with(prefix)) {
                     problems.push(
-                        Diagnostic::error("policy-foreign-mark", format!("`{key}` would hand the object to another tool"))
-                            .at(place.clone()),
+                        Diagnostic::error("policy-foreign-mark", format!("`{key}` would hand the object to another tool")).at(place()),
                     );
                 }
                 if field == "labels" {
@@ -198,9 +199,9 @@ fn check_metadata(manifest: &Value, problems: &mut Vec<Diagnostic>) {
                                 "manifest-label",
                                 format!("`{text}` is no label value: at most 63 letters, digits, `-`, `_` and `.`"),
                             )
-                            .at(place),
+                            .at(place()),
                         ),
-                        None => problems.push(Diagnostic::error("manifest-label", "a label value is text").at(place)),
+                        None => problems.push(Diagnostic::error("manifest-label", "a label value is text").at(place())),
                     }
                 }
             }

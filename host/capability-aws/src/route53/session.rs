@@ -328,9 +328,7 @@ impl Session for Route53Session {
             Err(error) => return error.of_each(actions.len()),
         };
         for (action, placed) in actions.iter().zip(placed) {
-            out.push(placed.and_then(|(zone, key)| {
-                admitted(&key, seen.get(&zone.id).unwrap_or(&nothing), cx.owner, action.insistence)
-            }));
+            out.push(placed.and_then(|(zone, key)| admitted(&key, seen.get(&zone.id).unwrap_or(&nothing), cx.owner, action.insistence)));
         }
         out
     }
@@ -401,15 +399,16 @@ impl Session for Route53Session {
 
 /// Tells whether a record set is one that says whose another is.
 fn is_owner_record(key: &Key, contents: &Contents) -> bool {
-    key.r#type == "TXT"
-        && contents.value(key).is_some_and(|value| value.starts_with("\"heritage="))
+    key.r#type == "TXT" && contents.value(key).is_some_and(|value| value.starts_with("\"heritage="))
 }
 
 impl Route53Session {
     async fn release_one(&self, owner: &Owner, action: &RecordedAction) -> Result<(), CapabilityError> {
         let Some((zone, key)) = placed_by(&action.handle) else { return Ok(()) };
         let contents = self.zones.look(&[(zone.clone(), key.clone())]).await?.remove(&zone.id).unwrap_or_default();
-        let Some(known) = contents.0.get(&owner_key(&key)).filter(|_| contents.whose(&key, owner) == Ownership::Ours) else { return Ok(()) };
+        let Some(known) = contents.0.get(&owner_key(&key)).filter(|_| contents.whose(&key, owner) == Ownership::Ours) else {
+            return Ok(());
+        };
         self.send(&zone.id, "letting go of a record set", vec![change(ChangeAction::Delete, known.clone())?]).await.map(drop)
     }
 }

@@ -279,7 +279,7 @@ fn rendered_actions(recorder: &Recorder, manifests: Vec<Value>, node: &NodeKey) 
     let mut actions: Vec<StagedAction> = Vec::with_capacity(manifests.len());
     let mut problems = Vec::new();
     for manifest in manifests {
-        let field = |pointer: &str| manifest.pointer(pointer).and_then(Value::as_str).unwrap_or("unknown").to_owned();
+        let field = |at: &str| windlass_model::pointer::find(&manifest, at).and_then(Value::as_str).unwrap_or("unknown").to_owned();
         let local = format!("object/{}.{}", field("/kind").to_lowercase(), field("/metadata/name"));
         let (spec, found) = recorder.admit(OBJECTS, "object", manifest);
         problems.extend(found.into_iter().map(|problem| problem.on(format!("{node}:{local}"))));
