@@ -100,7 +100,7 @@ impl Cluster {
     /// If a process does not come up: with the end of its log.
     pub fn start(binaries: &Binaries, folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder)?;
-        let [etcd, peer, server] = [free_port()?, free_port()?, free_port()?];
+        let [etcd, peer, server, kubelet] = [free_port()?, free_port()?, free_port()?, free_port()?];
         write_identities(folder, server)?;
         fs::write(folder.join("kubectl"), binaries.tool("kubectl").display().to_string())?;
         let mut cluster = Self { folder: folder.to_path_buf(), kubectl: binaries.tool("kubectl"), processes: Vec::new() };
@@ -136,6 +136,8 @@ impl Cluster {
                 "--authorization-mode=RBAC".to_owned(),
                 "--disable-admission-plugins=ServiceAccount".to_owned(),
                 "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
+                // Logs are asked for at kwok, which knows no names.
+                "--kubelet-preferred-address-types=InternalIP".to_owned(),
                 format!("--audit-policy-file={}", at("audit-policy.yaml")),
                 format!("--audit-log-path={}", at("audit.log")),
             ],
@@ -161,7 +163,21 @@ impl Cluster {
         )?;
         // Before kwok: it plays only kinds that are there when it starts.
         cluster.furnish(binaries)?;
-        cluster.spawn(binaries, "kwok", &[kubeconfig, "--manage-all-nodes=true".to_owned(), format!("--config={}", at("scenes.yaml"))])?;
+        cluster.spawn(
+            binaries,
+            "kwok",
+            &[
+                kubeconfig,
+                "--manage-all-nodes=true".to_owned(),
+                format!("--config={}", at("scenes.yaml")),
+                "--node-ip=127.0.0.1".to_owned(),
+                format!("--node-port={kubelet}"),
+                format!("--server-address=127.0.0.1:{kubelet}"),
+                // Any will do: nobody checks it.
+                format!("--tls-cert-file={}", at("certificates/apiserver.crt")),
+                format!("--tls-private-key-file={}", at("certificates/apiserver.key")),
+            ],
+        )?;
         Ok(cluster)
     }
 
@@ -284,7 +300,9 @@ fn write_identities(folder: &Path, port: u16) -> Result<()> {
         format!("{ADMIN_TOKEN},administrator,1,\"system:masters\"\n{LIMITED_TOKEN},limited,2,\"limited\"\n"),
     )?;
     fs::write(folder.join("audit-policy.yaml"), include_str!("../scenes/audit-policy.yaml"))?;
-    fs::write(folder.join("scenes.yaml"), include_str!("../scenes/pods.yaml"))?;
+    let crash = folder.join("crash.log");
+    fs::write(&crash, include_str!("../scenes/crash.log"))?;
+    fs::write(folder.join("scenes.yaml"), include_str!("../scenes/pods.yaml").replace("CRASH_LOG", &crash.display().to_string()))?;
     fs::write(folder.join("port"), port.to_string())?;
     Ok(())
 }

@@ -141,15 +141,17 @@ fn with_scene(scene: &str) -> String {
 
 #[test]
 fn failures_are_told_with_container_and_reason() {
-    for (name, wanted) in [
-        ("image-pull-error", "container `main`: ImagePullBackOff: Back-off pulling image \"web:1\""),
-        ("crash-loop", "container `main` keeps ending (CrashLoopBackOff, exit code 3, 4 restarts)"),
+    for (name, wanted, log) in [
+        ("image-pull-error", "container `main`: ImagePullBackOff: Back-off pulling image \"web:1\"", ""),
+        ("crash-loop", "container `main` keeps ending (CrashLoopBackOff, exit code 3, 4 restarts)", "panic: no route to db.internal"),
     ] {
         let scene = Scene::new(name);
         scene.folder.write("app/web.score.yaml", &with_scene(name));
         let failed = scene.folder.run("deploy app -e dev --create-env development --yes");
         assert_eq!(failed.code, 1, "{}", failed.err);
         assert!(failed.err.contains(wanted), "{}", failed.err);
+        assert!(failed.err.contains(log), "the last lines of its log are told: {}", failed.err);
+        assert!(!failed.err.contains("reading configuration"), "and no more than those: {}", failed.err);
         // Mended: the new pods count, not the old ones.
         scene.folder.write("app/web.score.yaml", &alone());
         scene.folder.ok("deploy app -e dev --yes");
@@ -179,13 +181,21 @@ fn strangers_objects_stay() {
     assert_eq!(refused.code, 1);
     assert!(refused.err.contains(&format!("`/Namespace//{}`: it exists and is not ours", scene.namespace)), "{}", refused.err);
     scene.folder.ok(&format!("deploy app -e dev --yes --take-ownership Namespace/{}", scene.namespace));
-    // Argo CD's stay its own, even over our mark.
-    scene.kubectl(&["-n", &scene.namespace, "annotate", "service/web", "argocd.argoproj.io/tracking-id=shop:/Service:x/web"]).unwrap();
+    // What other tools took over stays theirs, even over our mark.
     scene.folder.write("app/web.score.yaml", &alone().replace("port: 80,", "port: 81,"));
-    let refused = scene.folder.run("deploy app -e dev --yes");
-    assert!(refused.err.contains("it belongs to Argo CD (application `shop`)"), "{}", refused.err);
-    assert_eq!(scene.get("service/web")["spec"]["ports"][0]["port"], 80, "nothing was changed");
-    scene.kubectl(&["-n", &scene.namespace, "annotate", "service/web", "argocd.argoproj.io/tracking-id-"]).unwrap();
+    for (verb, mark, of) in [
+        ("annotate", "argocd.argoproj.io/tracking-id=shop:/Service:x/web", "Argo CD (application `shop`)"),
+        ("label", "kustomize.toolkit.fluxcd.io/name=shop", "Flux (Kustomization `/shop`)"),
+        ("label", "helm.toolkit.fluxcd.io/name=shop", "Flux (HelmRelease `/shop`)"),
+        ("annotate", "meta.helm.sh/release-name=shop", "Helm (release `/shop`)"),
+    ] {
+        let on_service = |change: &str| scene.kubectl(&["-n", &scene.namespace, verb, "service/web", change]).unwrap();
+        on_service(mark);
+        let refused = scene.folder.run("deploy app -e dev --yes");
+        assert!(refused.err.contains(&format!("it belongs to {of}")), "{}", refused.err);
+        assert_eq!(scene.get("service/web")["spec"]["ports"][0]["port"], 80, "nothing was changed");
+        on_service(&format!("{}-", mark.split('=').next().unwrap()));
+    }
     scene.folder.ok("deploy app -e dev --yes");
     // A namespace with something of somebody's stays.
     scene.kubectl(&["-n", &scene.namespace, "create", "configmap", "theirs", "--from-literal=a=b"]).unwrap();
