@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use http::{Method, Request};
@@ -13,10 +13,15 @@ use serde_json::Value;
 use tokio::{sync::Notify, task::JoinHandle};
 use windlass_model::limits;
 
-use crate::{api::Api, resource::Resource};
+use crate::{
+    api::Api,
+    resource::{JSON, Resource},
+};
 
 /// The server ends a watch after this long; another one follows.
 const WATCH_SECONDS: u32 = 290;
+/// How long a list of what exists is asked for before the watch is begun without one.
+const LIST_TIME_MAX: Duration = Duration::from_secs(60);
 /// Pause before a watch that broke off is begun again.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -30,6 +35,13 @@ pub(crate) struct Watch {
 struct Seen {
     objects: HashMap<String, Arc<Value>>,
     deleted: HashSet<String>,
+}
+
+impl Seen {
+    /// Tells whether nothing was told yet.
+    fn is_untold(&self) -> bool {
+        self.objects.is_empty() && self.deleted.is_empty()
+    }
 }
 
 impl Drop for Watch {
@@ -46,9 +58,8 @@ impl Watch {
     /// Begins to watch what a query selects: what exists is told first, then every change. `news` is rung at each.
     pub(crate) fn start(api: Arc<Api>, resource: &Resource, namespace: &str, selector: &str, news: Arc<Notify>) -> Self {
         let seen = Arc::new(Mutex::new(Seen::default()));
-        let path = format!("{}?watch=1&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}", resource.path(namespace));
-        let path = if selector.is_empty() { path } else { format!("{path}&{selector}") };
-        let task = tokio::spawn(follow(api, path, Arc::clone(&seen), news));
+        let watched = Watched { path: format!("{}?{selector}", resource.path(namespace)), resource: resource.clone() };
+        let task = tokio::spawn(follow(api, watched, Arc::clone(&seen), news));
         Self { seen, task }
     }
 
@@ -68,16 +79,52 @@ impl Watch {
     }
 }
 
-/// Follows a watch for ever; one that ends or is too old is begun again with what exists.
-async fn follow(api: Arc<Api>, path: String, seen: Arc<Mutex<Seen>>, news: Arc<Notify>) {
+/// What is watched.
+struct Watched {
+    /// With a query that selects.
+    path: String,
+    resource: Resource,
+}
+
+/// Follows a watch for ever; one that breaks off or is too old is begun again with a list of what exists.
+async fn follow(api: Arc<Api>, watched: Watched, seen: Arc<Mutex<Seen>>, news: Arc<Notify>) {
     let mut version = String::new();
     loop {
-        let from = if version.is_empty() { path.clone() } else { format!("{path}&resourceVersion={version}") };
+        let from = format!(
+            "{}&watch=1&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}{}{version}",
+            watched.path,
+            if version.is_empty() { "" } else { "&resourceVersion=" }
+        );
         if once(&api, &from, &seen, &news, &mut version).await.is_none() {
-            version.clear();
             tokio::time::sleep(PAUSE).await;
+            version.clear();
+            // A watch from nowhere tells what exists, and not what went away while nobody listened.
+            if !lock(&seen).is_untold()
+                && let Ok(list) = api.get(&watched.path, JSON, Instant::now() + LIST_TIME_MAX).await
+            {
+                version = renew(list, &watched.resource, &seen);
+                news.notify_waiters();
+            }
         }
     }
+}
+
+/// Puts a list in the place of what was seen; returns the version from which a watch goes on.
+fn renew(mut list: Value, resource: &Resource, seen: &Mutex<Seen>) -> String {
+    let mut objects = HashMap::new();
+    for item in list.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten() {
+        let Some(name) = item.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned) else { continue };
+        // The items of a list leave out what is the same for all.
+        item["apiVersion"] = resource.api_version.as_str().into();
+        item["kind"] = resource.kind.as_str().into();
+        objects.insert(name, Arc::new(item.take()));
+    }
+    let mut seen = lock(seen);
+    let gone: Vec<String> = seen.objects.keys().filter(|name| !objects.contains_key(*name)).cloned().collect();
+    seen.deleted.extend(gone);
+    seen.deleted.retain(|name| !objects.contains_key(name));
+    seen.objects = objects;
+    list.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 /// Follows one watch to its end; nothing if the version is of no use any more.
@@ -150,5 +197,21 @@ mod tests {
         assert!(!lock(&seen).deleted.contains("web"), "it was made again");
         // 410 Gone comes as an event of its own kind.
         assert_eq!(hear("ERROR", json!({ "kind": "Status", "code": 410 })), None);
+    }
+
+    #[test]
+    fn what_went_away_while_nobody_listened_is_gone() {
+        let seen = Mutex::new(Seen::default());
+        let mut version = String::new();
+        for name in ["web", "old"] {
+            let object = json!({ "metadata": { "name": name, "resourceVersion": "1" } });
+            tell(json!({ "type": "ADDED", "object": object }), &seen, &mut version).unwrap();
+        }
+        let list = json!({ "metadata": { "resourceVersion": "9" }, "items": [{ "metadata": { "name": "web" } }, { "metadata": { "name": "new" } }] });
+        assert_eq!(renew(list, &Resource::core("Pod", "pods", true), &seen), "9");
+        let seen = lock(&seen);
+        assert_eq!(seen.objects["web"]["kind"], "Pod", "lists leave the kind out");
+        assert!(seen.objects.contains_key("new") && !seen.objects.contains_key("old"));
+        assert!(seen.deleted.contains("old") && !seen.deleted.contains("web"));
     }
 }

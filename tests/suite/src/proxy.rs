@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::{Bytes, Frame, Incoming};
@@ -17,6 +18,9 @@ use kube::client::Body;
 use tokio::{net::TcpListener, runtime::Runtime};
 use windlass_capability_kubernetes::{ClusterOptions, client};
 use windlass_model::platform::{KubernetesSettings, Reference};
+
+/// How long a watch lasts where watches break off.
+const WATCH_TIME: Duration = Duration::from_millis(700);
 
 /// What happens to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +35,8 @@ pub enum Fault {
     Garbage,
     /// It takes this long.
     Slow(u64),
+    /// Watches break off soon, and the version from which the next would go on is too old for the server.
+    WatchExpired,
 }
 
 /// A proxy that stops with it.
@@ -57,7 +63,8 @@ struct Proxy {
 }
 
 impl FaultProxy {
-    /// Starts a proxy before the server of a kubeconfig; every so many requests that are no watch meet the fault.
+    /// Starts a proxy before the server of a kubeconfig; every so many requests meet the fault: watches that of
+    /// watches, and all others the other ones.
     ///
     /// # Panics
     ///
@@ -129,7 +136,8 @@ fn whole(status: StatusCode, body: Bytes, retry_after: Option<u32>) -> Answer {
 impl Proxy {
     async fn answer(&self, request: Request<Incoming>) -> Result<Answer, std::io::Error> {
         let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=1"));
-        let meets = !is_watch && (self.seen.fetch_add(1, Ordering::SeqCst) + 1).is_multiple_of(self.every);
+        let meets =
+            is_watch == (self.fault == Fault::WatchExpired) && (self.seen.fetch_add(1, Ordering::SeqCst) + 1).is_multiple_of(self.every);
         if meets {
             self.hit.fetch_add(1, Ordering::SeqCst);
         }
@@ -137,6 +145,10 @@ impl Proxy {
             let status = StatusCode::from_u16(code).map_err(std::io::Error::other)?;
             let text = format!(r#"{{"kind":"Status","apiVersion":"v1","status":"Failure","message":"made by the proxy","code":{code}}}"#);
             return Ok(whole(status, text.into(), (code == 429).then_some(1)));
+        }
+        if let (true, Fault::WatchExpired) = (meets, self.fault) {
+            let text = r#"{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Expired","message":"too old resource version","code":410}}"#;
+            return Ok(whole(StatusCode::OK, format!("{text}\n").into(), None));
         }
         if let (true, Fault::Slow(ms)) = (meets, self.fault) {
             tokio::time::sleep(Duration::from_millis(ms)).await;
@@ -154,7 +166,14 @@ impl Proxy {
         let forward = forward.body(Body::from(bytes.to_vec())).map_err(std::io::Error::other)?;
         let (head, body) = self.client.send(forward).await.map_err(std::io::Error::other)?.into_parts();
         if is_watch {
-            let mut answer = Response::new(body.map_err(std::io::Error::other).boxed_unsync());
+            let told = body.map_err(std::io::Error::other);
+            let told = if self.fault == Fault::WatchExpired {
+                let end = Box::pin(tokio::time::sleep(WATCH_TIME));
+                StreamBody::new(told.into_data_stream().take_until(end).map_ok(Frame::data)).boxed_unsync()
+            } else {
+                told.boxed_unsync()
+            };
+            let mut answer = Response::new(told);
             *answer.status_mut() = head.status;
             return Ok(answer);
         }

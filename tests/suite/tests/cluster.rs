@@ -159,6 +159,49 @@ fn failures_are_told_with_container_and_reason() {
     }
 }
 
+/// A pod that a definition stages itself, ready after three seconds.
+const BARE_POD: &str = "---
+apiVersion: windlass.dev/v1alpha1
+kind: ResourceType
+metadata: { name: bare }
+spec: { outputs: { type: object, properties: { name: { type: string } } } }
+---
+apiVersion: windlass.dev/v1alpha1
+kind: ResourceDefinition
+metadata: { name: bare }
+spec:
+  type: bare
+  driver: { builtin: template }
+  grants: [{ import: windlass:kubernetes/objects, kinds: [v1/Pod] }, { import: windlass:secrets/generated }]
+  inputs:
+    manifests:
+      pod:
+        apiVersion: v1
+        kind: Pod
+        metadata: { name: bare, annotations: { windlass.test/scene: slow-ready } }
+        spec:
+          securityContext: { runAsNonRoot: true, runAsUser: 1, seccompProfile: { type: RuntimeDefault } }
+          containers: [{ name: main, image: \"bare:1\", securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: [ALL] } } }]
+    outputs: { name: bare }
+";
+
+#[test]
+fn pods_of_ours_and_pods_behind_workloads_are_watched_apart() {
+    let scene = Scene::new("bare");
+    scene.folder.write("platform/connection.yaml", &(scene.folder.read("platform/connection.yaml") + BARE_POD));
+    scene.folder.ok("platform apply platform");
+    scene.folder.write(
+        "app/application.yaml",
+        &(scene.folder.read("app/application.yaml").replace("spec: {}", "spec: { resources: { bare: { type: bare } } }")),
+    );
+    scene.folder.write("app/web.score.yaml", &with_scene("crash-loop"));
+    let failed = scene.folder.run("deploy app -e dev --create-env development --yes");
+    assert_eq!(failed.code, 1, "{}", failed.err);
+    assert!(failed.err.contains("container `main` keeps ending (CrashLoopBackOff"), "the workload's pods are seen: {}", failed.err);
+    assert_eq!(scene.get("pod/bare")["status"]["phase"], "Running", "and ours is waited for: {}", failed.err);
+    scene.folder.ok("destroy -e dev --yes");
+}
+
 #[test]
 fn what_takes_long_goes_on_after_the_time_is_up() {
     let scene = Scene::new("slow");

@@ -155,30 +155,55 @@ fn killed_while_everything_is_taken_away() {
     kill_everywhere("destroy", &|| deployed("kd"), "destroy -e dev --yes", "destroy -e dev --yes");
 }
 
+/// A scene whose connection leads through a proxy.
+fn through(proxy: &FaultProxy, name: &str) -> Scene {
+    let scene = scene(name);
+    scene.folder.write("proxy.kubeconfig", &proxy.kubeconfig());
+    let settings = format!("kubeconfig: {{ file: {} }}", scene.folder.path().join("proxy.kubeconfig").display());
+    let platform = scene.folder.read("platform/connection.yaml");
+    let (before, after) = platform.split_once("kubeconfig:").unwrap();
+    let rest = after.split_once('}').unwrap().1;
+    scene.folder.write("platform/connection.yaml", &format!("{before}{settings}{rest}"));
+    scene.folder.ok("platform apply platform");
+    scene
+}
+
+#[test]
+fn watches_that_the_server_has_forgotten_begin_again() {
+    let proxy = FaultProxy::start(&Shared::find().unwrap().kubeconfig(), Fault::WatchExpired, 2);
+    let scene = through(&proxy, "watch");
+    let slow = "metadata: { name: web, annotations: { windlass.test/scene: slow-ready } }";
+    scene.folder.write("app/web.score.yaml", &WEB.replace("IMAGE", "1").replace("metadata: { name: web }", slow));
+    scene.folder.ok(FIRST);
+    let expected = ["deployment.apps/web", "secret/web-secrets", "service/web"].map(str::to_owned);
+    settled(&scene, &expected, "watches expired");
+    assert!(proxy.hits() > 1, "{} watches met 410", proxy.hits());
+    scene.folder.ok("destroy -e dev --yes");
+}
+
 #[test]
 fn what_networks_and_servers_do_changes_nothing() {
-    let kubeconfig = Shared::find().unwrap().kubeconfig();
-    for fault in
-        [Fault::AnswerLost, Fault::Status(429), Fault::Status(500), Fault::Status(503), Fault::Slow(400), Fault::Cut, Fault::Garbage]
-    {
-        let proxy = FaultProxy::start(&kubeconfig, fault, 3);
-        let scene = scene("fault");
-        let expected = ["deployment.apps/web", "secret/web-secrets", "service/web"].map(str::to_owned);
-        scene.folder.write("proxy.kubeconfig", &proxy.kubeconfig());
-        let settings = format!("kubeconfig: {{ file: {} }}", scene.folder.path().join("proxy.kubeconfig").display());
-        let platform = scene.folder.read("platform/connection.yaml");
-        let (before, after) = platform.split_once("kubeconfig:").unwrap();
-        let rest = after.split_once('}').unwrap().1;
-        scene.folder.write("platform/connection.yaml", &format!("{before}{settings}{rest}"));
-        scene.folder.ok("platform apply platform");
-        let ran = scene.folder.run(FIRST);
-        assert_eq!(ran.code, 0, "{fault:?}: {}", ran.err);
-        settled(&scene, &expected, &format!("{fault:?}"));
-        let ran = scene.folder.run("destroy -e dev --yes");
-        assert_eq!(ran.code, 0, "{fault:?}: {}", ran.err);
-        assert!(scene.objects().is_empty(), "{fault:?}");
-        assert!(proxy.hits() > 3, "{fault:?} was met {} times", proxy.hits());
-    }
+    let faults =
+        [Fault::AnswerLost, Fault::Status(429), Fault::Status(500), Fault::Status(503), Fault::Slow(400), Fault::Cut, Fault::Garbage];
+    // Side by side: most of it is waiting for the next try.
+    std::thread::scope(|threads| {
+        for fault in faults {
+            threads.spawn(move || meets(fault));
+        }
+    });
+}
+
+fn meets(fault: Fault) {
+    let proxy = FaultProxy::start(&Shared::find().unwrap().kubeconfig(), fault, 3);
+    let scene = through(&proxy, "fault");
+    let expected = ["deployment.apps/web", "secret/web-secrets", "service/web"].map(str::to_owned);
+    let ran = scene.folder.run(FIRST);
+    assert_eq!(ran.code, 0, "{fault:?}: {}", ran.err);
+    settled(&scene, &expected, &format!("{fault:?}"));
+    let ran = scene.folder.run("destroy -e dev --yes");
+    assert_eq!(ran.code, 0, "{fault:?}: {}", ran.err);
+    assert!(scene.objects().is_empty(), "{fault:?}");
+    assert!(proxy.hits() > 3, "{fault:?} was met {} times", proxy.hits());
 }
 
 #[test]
