@@ -24,6 +24,9 @@ pub struct Inputs {
     /// The address or name that the record points at; it may be known only later, such as that of a load balancer.
     #[serde(default)]
     pub target: Option<Sealable>,
+    /// The same for what may be an address or a name: the record's type follows from it, so that the record is planned when it is known.
+    #[serde(default)]
+    pub destination: Option<String>,
     /// The record's type; made out from a target that is known, else `A`.
     #[serde(default)]
     pub record_type: Option<RecordType>,
@@ -103,17 +106,16 @@ impl ResourceDefinition for DnsRoute53 {
         let Request { context, key, params, inputs, .. } = request;
         let first = params.name.unwrap_or_else(|| names::name(&[&key.id, &context.application, &context.environment]));
         let host = format!("{first}.{}", inputs.domain.trim_matches('.'));
-        let (record_type, values, alias) = match (inputs.target, inputs.alias) {
+        let target = match (inputs.target, inputs.destination) {
+            (Some(_), Some(_)) => return Err(nowhere()),
+            (target, destination) => target.or_else(|| destination.map(Sealable::from)),
+        };
+        let (record_type, values, alias) = match (target, inputs.alias) {
             (Some(target), None) => (inputs.record_type.unwrap_or_else(|| type_of(&target)), vec![target], None),
             (None, Some(Alias { zone_id, name, evaluate_health })) => {
                 (inputs.record_type.unwrap_or(RecordType::A), Vec::new(), Some(AliasSpec { zone_id, name, evaluate_health }))
             }
-            (Some(_), Some(_)) | (None, None) => {
-                return Err(Diagnostic::error("target", "the record points at nothing, or at two things")
-                    .at("/inputs")
-                    .hint("give `target` or `alias`, such as `target: ${resources.gateway.address}`")
-                    .into());
-            }
+            (Some(_), Some(_)) | (None, None) => return Err(nowhere()),
         };
         RecordSet::new(
             "name",
@@ -139,6 +141,13 @@ impl ResourceDefinition for DnsRoute53 {
         };
         Ok(Answer::new(Outputs { url: format!("{scheme}://{host}"), host }))
     }
+}
+
+fn nowhere() -> Diagnostics {
+    Diagnostic::error("target", "the record points at nothing, or at two things")
+        .at("/inputs")
+        .hint("give `target`, `destination` or `alias`, such as `target: ${resources.gateway.address}`")
+        .into()
 }
 
 /// Makes out the type of a known target; one that is known later is taken for an address.
@@ -169,6 +178,8 @@ mod tests {
             with(
                 json!({ "domain": "dev.example.com", "alias": { "zone_id": "Z1", "name": "x.elb.amazonaws.com", "evaluate_health": true } })
             ),
+            with(json!({ "domain": "dev.example.com", "destination": "lb.example.net" })),
+            with(json!({ "domain": "dev.example.com", "destination": "lb.example.net", "target": "192.0.2.1" })),
             with(json!({ "domain": "dev.example.com" })),
         ]);
     }

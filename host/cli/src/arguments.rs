@@ -113,6 +113,9 @@ pub(crate) struct Planning {
     /// A single Score file removes the application's other workloads
     #[arg(long)]
     pub prune: bool,
+    /// Refuse a plan that can be finished only when its first stage is ready
+    #[arg(long)]
+    pub complete: bool,
 }
 
 #[derive(Clone, Debug, Args)]

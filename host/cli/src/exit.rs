@@ -12,6 +12,7 @@ pub(crate) enum Code {
     Done = 0,
     Failed = 1,
     Changes = 2,
+    Waiting = 3,
     TimedOut = 4,
     Policy = 5,
     Usage = 64,

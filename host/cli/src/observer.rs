@@ -33,6 +33,7 @@ impl Observer for Terminal {
             Event::Released { ids } => ids.iter().for_each(|id| print::progress(print::Mark::Gone, "released", id.as_str())),
             Event::ActionFailed { id, message } => print::progress(print::Mark::Failed, "failed", &format!("{id}: {message}")),
             Event::Resumed { .. } => print::progress(print::Mark::Wait, "resumed", "going on where it stood"),
+            Event::Planned { plan, .. } => print::progress(print::Mark::Wait, "next", &format!("stage, plan {}", plan.short())),
             Event::Started { .. } | Event::Sending { .. } | Event::Unchanged { .. } | Event::Removing { .. } | Event::Ended { .. } => {}
         }
     }

@@ -36,14 +36,18 @@ impl Graph {
     pub(crate) fn of(plan: &Plan) -> Self {
         let nodes = plan
             .nodes()
+            .chain(plan.later())
             .map(|node| Node {
                 key: node.key.clone(),
                 definition: node.definition.as_ref().map(|definition| definition.name.to_string()),
                 actions: node.actions.len(),
             })
             .collect();
-        let edges =
-            plan.nodes().flat_map(|node| node.depends_on.iter().map(|to| Edge { from: node.key.clone(), to: to.clone() })).collect();
+        let edges = plan
+            .nodes()
+            .chain(plan.later())
+            .flat_map(|node| node.depends_on.iter().map(|to| Edge { from: node.key.clone(), to: to.clone() }))
+            .collect();
         Self { nodes, edges }
     }
 

@@ -179,6 +179,12 @@ pub(crate) fn plan(plan: &Plan) -> Result<String, Failure> {
     let digest = plan.digest().map_err(Failure::failed)?;
     let _ =
         writeln!(out, "{BOLD}Plan {} for {}/{}{BOLD:#} ({})", digest.short(), plan.application, plan.environment, plan.environment_type);
+    if let Some(before) = plan.follows {
+        let _ = writeln!(out, "{DIM}a later stage: behind plan {}{DIM:#}", before.short());
+    }
+    for known in &plan.values {
+        let _ = writeln!(out, "{DIM}{} {} is {}{DIM:#}", known.action, known.output, shorten(&known.value.to_string()));
+    }
     for node in plan.nodes() {
         let changed: Vec<&PlannedAction> = node.actions.iter().filter(|action| action.change.is_change()).collect();
         if changed.is_empty() {
@@ -202,6 +208,7 @@ pub(crate) fn plan(plan: &Plan) -> Result<String, Failure> {
             }
         }
     }
+    later(&mut out, plan);
     let late: Vec<_> = plan.destroys.iter().filter(|destroy| destroy.why != DestroyReason::Replaced).collect();
     if !late.is_empty() {
         let _ = writeln!(out, "\n{BOLD}Taken away{BOLD:#}");
@@ -247,6 +254,24 @@ pub(crate) fn plan(plan: &Plan) -> Result<String, Failure> {
         if same > 0 { format!(", {same} unchanged.") } else { ".".to_owned() }
     );
     Ok(out)
+}
+
+/// Writes what a later plan decides.
+fn later(out: &mut String, plan: &Plan) {
+    if plan.staged().next().is_none() {
+        return;
+    }
+    let _ = writeln!(out, "\n{BOLD}Planned when the above is ready{BOLD:#}");
+    for node in plan.later() {
+        let needs = plan.staged().find(|staged| staged.key == node.key).map(|staged| staged.needs.as_slice()).unwrap_or_default();
+        let after: Vec<String> = needs.iter().map(|need| format!("«{}» at {}", need.of.label(), need.pointer)).collect();
+        let what = match (after.is_empty(), node.actions.len()) {
+            (false, _) => format!("needs {}", after.join(", ")),
+            (true, 1) => "1 action".to_owned(),
+            (true, count) => format!("{count} actions"),
+        };
+        let _ = writeln!(out, "  {YELLOW}?{YELLOW:#} {} {DIM}{what}{DIM:#}", node.key);
+    }
 }
 
 fn sign(change: &Change) -> (Style, char) {

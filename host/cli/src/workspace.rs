@@ -76,6 +76,8 @@ pub(crate) struct Planned {
     pub provenance: Provenance,
     pub driver_calls: u64,
     pub given_platform: bool,
+    /// Somebody approved exactly this: it came as a file.
+    pub is_exact: bool,
 }
 
 /// Returns the planners of this build.
@@ -318,8 +320,7 @@ impl Workspace {
         model: Model,
         layers: Layers,
     ) -> Result<PlanInput, Failure> {
-        let mut secrets = self.secrets.list(key).await?;
-        secrets.retain(|name, _| !name.starts_with("output/"));
+        let secrets = self.secret_versions(key).await?;
         let last = state.and_then(|state| state.last.as_ref());
         let mut last_images = BTreeMap::new();
         if let Some(last) = last {
@@ -345,8 +346,16 @@ impl Workspace {
             last_images,
             previous,
             destroy: false,
+            follows: None,
             grants_at_most: None,
         })
+    }
+
+    /// Lists newest versions of the secrets that planning may refer to.
+    pub(crate) async fn secret_versions(&self, key: &EnvironmentKey) -> Result<BTreeMap<String, u64>, Failure> {
+        let mut secrets = self.secrets.list(key).await?;
+        secrets.retain(|name, _| !name.starts_with("output/"));
+        Ok(secrets)
     }
 
     /// Makes the request that applies a plan.

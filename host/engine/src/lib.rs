@@ -18,5 +18,5 @@ pub mod spec;
 pub mod store;
 pub mod tokens;
 
-pub use plan::{PlanInput, PlanOutput, plan};
+pub use plan::{Follows, PlanInput, PlanOutput, plan};
 pub use planner::Planners;

@@ -198,6 +198,14 @@ pub enum Event {
         /// What is intended.
         intended: Vec<RecordedAction>,
     },
+    /// A stage is ready, and the next was planned with what it yielded; all new intents are on disk with this line.
+    #[serde(rename_all = "camelCase")]
+    Planned {
+        /// The plan of the next stage.
+        plan: Digest,
+        /// What is intended.
+        intended: Vec<RecordedAction>,
+    },
     /// A process goes on with it.
     #[serde(rename_all = "camelCase")]
     Resumed {
@@ -282,6 +290,7 @@ impl Event {
         let list = |ids: Vec<&ActionId>| ids.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(", ");
         match self {
             Self::Started { intended } => format!("started: {} actions intended", intended.len()),
+            Self::Planned { plan, intended } => format!("planned the next stage {}: {} actions intended", plan.short(), intended.len()),
             Self::Resumed { deaths } => format!("resumed after {deaths} cut-off"),
             Self::Sending { actions } => format!("sending {}", list(actions.iter().map(|action| &action.id).collect())),
             Self::Unchanged { actions } => format!("{} unchanged", actions.len()),

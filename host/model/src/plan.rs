@@ -15,6 +15,7 @@ use crate::{
     key::NodeKey,
     name::{ApplicationName, DocumentName, EnvironmentName, EnvironmentTypeName},
     platform::{LayerName, MatchRule, OnRemove},
+    sealed::Origin,
     spec::Spec,
 };
 
@@ -40,6 +41,9 @@ pub struct Plan {
     pub environment: EnvironmentName,
     /// Its type.
     pub environment_type: EnvironmentTypeName,
+    /// The plan of the stage before: this one was made when that was ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<Digest>,
     /// Images of containers that were left open in the model and taken over from the last deployment.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<String, String>,
@@ -54,8 +58,12 @@ pub struct Plan {
     /// Where each secret goes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secret_flows: Vec<SecretFlow>,
-    /// What is done, in order.
+    /// What is done, in order: the first stage exactly so. A second one shows what can be said now of the nodes that are planned
+    /// when the first is ready.
     pub stages: Vec<PlannedStage>,
+    /// Values that earlier actions yielded and drivers looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<KnownValue>,
     /// What somebody should look at.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Diagnostic>,
@@ -67,6 +75,41 @@ pub struct Plan {
 pub struct PlannedStage {
     /// The nodes, in topological order, ties by key.
     pub nodes: Vec<PlannedNode>,
+    /// Those of them whose drivers could not be asked yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub staged: Vec<StagedNode>,
+}
+
+/// A node whose driver must look at values that are not known yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StagedNode {
+    /// Its address.
+    pub key: NodeKey,
+    /// The values.
+    pub needs: Vec<Need>,
+}
+
+/// A value that is not known yet, and where a driver must look at it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Need {
+    /// Where it comes from.
+    pub of: Origin,
+    /// The field of the definition's inputs or of the resource's params.
+    pub pointer: String,
+}
+
+/// A value that an action yielded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KnownValue {
+    /// The action.
+    pub action: ActionId,
+    /// Which of its outputs.
+    pub output: String,
+    /// It is never secret.
+    pub value: Value,
 }
 
 /// One node: what its driver decided.
@@ -267,12 +310,22 @@ impl Plan {
         Digest::of(self)
     }
 
-    /// Visits all nodes in order.
+    /// Visits the nodes that it decides, in order.
     pub fn nodes(&self) -> impl Iterator<Item = &PlannedNode> {
-        self.stages.iter().flat_map(|stage| &stage.nodes)
+        self.stages.iter().take(1).flat_map(|stage| &stage.nodes)
     }
 
-    /// Visits all actions in order.
+    /// Visits the nodes of which a later plan has the last word, in order.
+    pub fn later(&self) -> impl Iterator<Item = &PlannedNode> {
+        self.stages.iter().skip(1).flat_map(|stage| &stage.nodes)
+    }
+
+    /// Visits the nodes whose drivers could not be asked yet.
+    pub fn staged(&self) -> impl Iterator<Item = &StagedNode> {
+        self.stages.iter().flat_map(|stage| &stage.staged)
+    }
+
+    /// Visits all actions that it decides, in order.
     pub fn actions(&self) -> impl Iterator<Item = &PlannedAction> {
         self.nodes().flat_map(|node| &node.actions)
     }
@@ -286,7 +339,7 @@ impl Plan {
     /// Tells whether applying it would change anything.
     #[must_use]
     pub fn has_changes(&self) -> bool {
-        self.actions().any(|action| action.change.is_change()) || !self.destroys.is_empty()
+        self.actions().any(|action| action.change.is_change()) || !self.destroys.is_empty() || self.staged().next().is_some()
     }
 
     /// Counts the changes by word.

@@ -141,6 +141,25 @@ impl Sealed {
         }
     }
 
+    /// Puts known values in the place of its parts; nothing if one is not known.
+    pub fn known(&self, mut value: impl FnMut(&Origin) -> Option<Value>) -> Option<Value> {
+        if let Some(part) = self.single().filter(|part| part.encoding == Encoding::Json) {
+            return value(&part.origin);
+        }
+        let mut out = String::new();
+        for part in &self.0 {
+            match part {
+                Part::Text(text) => out.push_str(text),
+                Part::Sealed(part) => match value(&part.origin)? {
+                    Value::String(text) => out.push_str(&text),
+                    Value::Array(_) | Value::Object(_) => return None,
+                    scalar => out.push_str(&scalar.to_string()),
+                },
+            }
+        }
+        Some(Value::String(out))
+    }
+
     /// Tells whether any part is secret.
     #[must_use]
     pub fn is_secret(&self) -> bool {

@@ -12,6 +12,7 @@ use windlass_model::{
 };
 
 use crate::{
+    retention,
     rows::{self, decode, encode, failed, integer},
     sqlite::now,
 };
@@ -84,6 +85,7 @@ fn slim(event: &Event) -> Event {
     };
     match event {
         Event::Started { intended } => Event::Started { intended: strip(intended) },
+        Event::Planned { plan, intended } => Event::Planned { plan: *plan, intended: strip(intended) },
         Event::Sending { actions } => Event::Sending { actions: strip(actions) },
         Event::Unchanged { actions } => Event::Unchanged { actions: strip(actions) },
         Event::Done { actions } => Event::Done { actions: strip(actions) },
@@ -101,6 +103,10 @@ async fn fold(
     match event {
         Event::Started { intended: actions } | Event::Sending { actions } | Event::Unchanged { actions } | Event::Done { actions } => {
             put_actions(transaction, environment, actions).await?;
+        }
+        Event::Planned { plan, intended } => {
+            put_actions(transaction, environment, intended).await?;
+            set_plan(transaction, environment, deployment, plan).await?;
         }
         Event::Removing { ids } => set_status(transaction, environment, ids, Status::Deleting).await?,
         Event::Removed { ids, act: OnRemove::Retain } => set_status(transaction, environment, ids, Status::Retained).await?,
@@ -121,6 +127,24 @@ async fn fold(
         Event::Resumed { .. } | Event::Healed { .. } | Event::Waiting { .. } | Event::ActionFailed { .. } => {}
     }
     Ok(())
+}
+
+/// The plan of the newest stage is the deployment's; those before it are kept too.
+async fn set_plan(
+    transaction: &mut Transaction<'_, Sqlite>,
+    environment: &EnvironmentKey,
+    deployment: DeploymentNumber,
+    plan: &Digest,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE deployments SET plan = ? WHERE application = ? AND environment = ? AND number = ?")
+        .bind(plan.to_string())
+        .bind(environment.application.as_str())
+        .bind(environment.environment.as_str())
+        .bind(integer(deployment.0))
+        .execute(&mut **transaction)
+        .await
+        .map_err(failed("recording the plan of a stage"))?;
+    retention::refer(transaction, environment, deployment, [plan]).await
 }
 
 async fn set_deployment_status(

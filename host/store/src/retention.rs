@@ -3,29 +3,29 @@
 use std::{collections::BTreeSet, num::NonZeroU32};
 
 use sqlx::{Sqlite, SqlitePool, Transaction};
-use windlass_engine::store::{NewDeployment, StoreError};
+use windlass_engine::store::StoreError;
 use windlass_model::{Digest, event::DeploymentNumber, platform::Platform, state::EnvironmentKey};
 
 use crate::rows::{self, decode, failed, integer};
 
 /// Notes which documents a deployment refers to.
-pub(crate) async fn refer(
+pub(crate) async fn refer<'d>(
     transaction: &mut Transaction<'_, Sqlite>,
     environment: &EnvironmentKey,
     number: DeploymentNumber,
-    deployment: &NewDeployment,
+    documents: impl IntoIterator<Item = &'d Digest>,
 ) -> Result<(), StoreError> {
-    let NewDeployment { plan, model, layers, provenance, documents, .. } = deployment;
-    let digests: BTreeSet<&Digest> = [plan, model, layers, provenance].into_iter().chain(documents.keys()).collect();
-    for digest in digests {
-        sqlx::query("INSERT INTO deployment_documents (application, environment, number, digest) VALUES (?, ?, ?, ?)")
-            .bind(environment.application.as_str())
-            .bind(environment.environment.as_str())
-            .bind(integer(number.0))
-            .bind(digest.to_string())
-            .execute(&mut **transaction)
-            .await
-            .map_err(failed("noting what a deployment refers to"))?;
+    for digest in documents.into_iter().collect::<BTreeSet<_>>() {
+        sqlx::query(
+            "INSERT INTO deployment_documents (application, environment, number, digest) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        )
+        .bind(environment.application.as_str())
+        .bind(environment.environment.as_str())
+        .bind(integer(number.0))
+        .bind(digest.to_string())
+        .execute(&mut **transaction)
+        .await
+        .map_err(failed("noting what a deployment refers to"))?;
     }
     Ok(())
 }

@@ -237,7 +237,9 @@ impl Store for SqliteStore {
             .execute(&mut *transaction)
             .await
             .map_err(failed("recording the deployment"))?;
-        retention::refer(&mut transaction, environment, number, deployment).await?;
+        let NewDeployment { plan, model, layers, provenance, documents, .. } = deployment;
+        retention::refer(&mut transaction, environment, number, [plan, model, layers, provenance].into_iter().chain(documents.keys()))
+            .await?;
         put_event(&mut transaction, environment, number, started).await?;
         transaction.commit().await.map_err(failed("beginning the deployment"))?;
         Ok(number)

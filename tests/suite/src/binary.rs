@@ -204,3 +204,31 @@ fn copy_all(from: &Path, to: &Path) {
         }
     }
 }
+
+/// What a command wrote and how it ended, without digests and times of this run.
+#[must_use]
+pub fn stable(ran: &Ran) -> String {
+    masked(&format!("exit {}\n{}{}{}", ran.code, ran.out, if ran.err.is_empty() { "" } else { "--- stderr\n" }, ran.err))
+}
+
+/// Takes digests and times out of a text.
+#[must_use]
+pub fn masked(text: &str) -> String {
+    let is_hex = |text: &str, length: usize| text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let mut out = String::new();
+    for word in text.split_inclusive([' ', '\n']) {
+        let bare = word.trim_end();
+        let shown = if bare.trim_end_matches(',').strip_prefix("sha256:").is_some_and(|digits| is_hex(digits, 64)) {
+            "sha256:DIGEST"
+        } else if is_hex(bare, 12) {
+            "DIGEST"
+        } else if bare.len() == 20 && bare.ends_with('Z') && bare.contains('T') {
+            "TIME"
+        } else {
+            bare
+        };
+        out.push_str(shown);
+        out.push_str(word.get(bare.len()..).unwrap_or_default());
+    }
+    out
+}

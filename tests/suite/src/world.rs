@@ -111,6 +111,7 @@ impl World {
             last_images: BTreeMap::new(),
             previous: None,
             destroy: false,
+            follows: None,
             grants_at_most: None,
         }
     }

@@ -1,29 +1,6 @@
 //! The command line: the README's tour, what people see, exit codes.
 
-use windlass_suite::binary::{Folder, Ran, root};
-
-/// Digests, times and numbers of this run out of a text.
-fn stable(ran: &Ran) -> String {
-    let text = format!("exit {}\n{}{}{}", ran.code, ran.out, if ran.err.is_empty() { "" } else { "--- stderr\n" }, ran.err);
-    let mut out = String::new();
-    for word in text.split_inclusive([' ', '\n']) {
-        let bare = word.trim_end();
-        let rest = &word[bare.len()..];
-        let hex = |text: &str, length: usize| text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit());
-        let shown = if bare.trim_end_matches(',').strip_prefix("sha256:").is_some_and(|hex_part| hex(hex_part, 64)) {
-            "sha256:DIGEST"
-        } else if hex(bare, 12) {
-            "DIGEST"
-        } else if bare.len() == 20 && bare.ends_with('Z') && bare.contains('T') {
-            "TIME"
-        } else {
-            bare
-        };
-        out.push_str(shown);
-        out.push_str(rest);
-    }
-    out
-}
+use windlass_suite::binary::{Folder, root, stable};
 
 const WEB: &str = "\
 apiVersion: score.dev/v1b1

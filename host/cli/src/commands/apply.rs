@@ -13,12 +13,16 @@ use windlass_engine::{
 };
 use windlass_model::{
     event::{DeploymentNumber, DeploymentStatus, Verb},
+    name::DocumentName,
     plan::Plan,
-    platform::{LayerName, Layers, Platform},
+    platform::{Grant, LayerName, Layers, Platform},
     state::{EnvironmentKey, EnvironmentRecord},
 };
 
-use super::plan::{finish, plan_destroy, plan_path, show};
+use super::{
+    plan::{finish, plan_destroy, plan_path, show},
+    stages::{Deploying, follows},
+};
 use crate::{
     arguments::{Applying, Environment, Format, Global, Planning},
     bundle::Bundle,
@@ -40,7 +44,7 @@ pub(crate) async fn deploy(
         None => plan_path(&workspace, path, planning).await?,
     };
     let request = workspace.request(&planned, Verb::Deploy, applying, None)?;
-    ask_and_go(&workspace, &planned.plan, &request, applying, format).await
+    ask_and_go(&workspace, planned, request, applying, format).await
 }
 
 /// Applies a plan file exactly, or says what has moved.
@@ -73,7 +77,8 @@ async fn from_bundle(workspace: &Workspace, bundle: Bundle, planning: &Planning)
     {
         return Err(Failure::failed("the plan is stale: the environment type or a connection changed since it was made").hint("plan again"));
     }
-    Ok(Planned { input, plan, provenance: bundle.provenance, driver_calls: 0, given_platform })
+    input.follows = follows(workspace, &plan).await?;
+    Ok(Planned { input, plan, provenance: bundle.provenance, driver_calls: 0, given_platform, is_exact: true })
 }
 
 pub(crate) async fn resume(global: &Global, environment: &Environment, applying: &Applying) -> Result<Code, Failure> {
@@ -86,8 +91,11 @@ pub(crate) async fn resume(global: &Global, environment: &Environment, applying:
     let planned = deployed(&workspace, &key, last.number).await?;
     let request = workspace.request(&planned, last.verb, &Applying { allow_destroy: true, ..applying.clone() }, last.rollback_to)?;
     let cancel = cancel_on_interrupt();
-    let outcome = workspace.engine().resume(&request, last.number, &cancel).await?;
-    finish_outcome(&outcome, &request.plan)
+    let engine = workspace.engine();
+    let deploying = Deploying { workspace: &workspace, engine: &engine, applying, cancel: &cancel, format: Format::Text };
+    let outcome = engine.resume(&request, last.number, &cancel).await?;
+    let (outcome, plan) = deploying.to_the_end(planned, request, outcome).await?;
+    finish_outcome(&outcome, &plan)
 }
 
 /// Loads what a deployment was made of.
@@ -100,13 +108,18 @@ pub(crate) async fn deployed(workspace: &Workspace, key: &EnvironmentKey, number
     let plan: Plan = workspace.read("plan", &documents.plan).await?;
     let state = workspace.state(key).await?;
     let model = workspace.read("model", &documents.model).await?;
-    let input = workspace.plan_input(key, &plan.environment_type, Some(&state), model, layers).await?;
+    let mut input = workspace.plan_input(key, &plan.environment_type, Some(&state), model, layers).await?;
+    input.follows = follows(workspace, &plan).await?;
+    if state.last.as_ref().is_some_and(|last| last.number == number && last.rollback_to.is_some()) {
+        input.grants_at_most = Some(grants(&workspace.layers(None).await?.0));
+    }
     Ok(Planned {
         input,
         plan,
         provenance: workspace.read("provenance", &documents.provenance).await?,
         driver_calls: 0,
         given_platform: false,
+        is_exact: false,
     })
 }
 
@@ -149,23 +162,22 @@ pub(crate) async fn rollback(
     // Images that were left open then are those of then.
     let plan_then: Plan = workspace.read("plan", &documents.plan).await?;
     input.last_images.extend(plan_then.images);
-    input.grants_at_most = Some(
-        today
-            .0
-            .iter()
-            .rev()
-            .flat_map(|(_, platform)| {
-                platform.definitions.values().map(|definition| (definition.name().clone(), definition.spec.grants.clone()))
-            })
-            .collect(),
-    );
+    input.grants_at_most = Some(grants(&today));
     let planned = finish(&workspace, input, provenance, false)?;
     print::note(&format!(
         "Rolling back to deployment {}: its model, definitions and components; today's connections, environment type and secrets.",
         target.number
     ));
     let request = workspace.request(&planned, Verb::Rollback, applying, Some(target.number))?;
-    ask_and_go(&workspace, &planned.plan, &request, applying, Format::Text).await
+    ask_and_go(&workspace, planned, request, applying, Format::Text).await
+}
+
+/// Lists what definitions grant, the strongest layer's word.
+fn grants(layers: &Layers) -> BTreeMap<DocumentName, Vec<Grant>> {
+    let of = |platform: &Arc<Platform>| -> Vec<(DocumentName, Vec<Grant>)> {
+        platform.definitions.values().map(|definition| (definition.name().clone(), definition.spec.grants.clone())).collect()
+    };
+    layers.0.iter().rev().flat_map(|(_, platform)| of(platform)).collect()
 }
 
 /// Definitions, profiles, types and components from then; connections and environment types from now.
@@ -198,30 +210,45 @@ pub(crate) async fn destroy(global: &Global, environment: &Environment, applying
     let key = workspace.find(environment).await?;
     let planned = plan_destroy(&workspace, &key).await?;
     let request = workspace.request(&planned, Verb::Destroy, applying, None)?;
-    ask_and_go(&workspace, &planned.plan, &request, applying, Format::Text).await
+    ask_and_go(&workspace, planned, request, applying, Format::Text).await
 }
 
 /// Shows, asks, applies.
-async fn ask_and_go(workspace: &Workspace, plan: &Plan, request: &Request, applying: &Applying, format: Format) -> Result<Code, Failure> {
-    show(plan, format)?;
-    if plan.has_changes() {
+async fn ask_and_go(
+    workspace: &Workspace,
+    planned: Planned,
+    request: Request,
+    applying: &Applying,
+    format: Format,
+) -> Result<Code, Failure> {
+    show(&planned.plan, format)?;
+    if planned.plan.has_changes() {
         confirm(applying)?;
     }
-    go(workspace, plan, request).await
+    go(workspace, planned, request, applying, format).await
 }
 
-/// Applies.
-pub(crate) async fn go(workspace: &Workspace, plan: &Plan, request: &Request) -> Result<Code, Failure> {
+/// Applies, stage by stage.
+pub(crate) async fn go(
+    workspace: &Workspace,
+    planned: Planned,
+    request: Request,
+    applying: &Applying,
+    format: Format,
+) -> Result<Code, Failure> {
     // Made now, not before: bad input leaves no empty environment behind.
+    let plan = &planned.plan;
     let key = EnvironmentKey { application: plan.application.clone(), environment: plan.environment.clone() };
     workspace.store.create_environment(&EnvironmentRecord { key: key.clone(), environment_type: plan.environment_type.clone() }).await?;
     let engine: Engine = workspace.engine();
     let cancel = cancel_on_interrupt();
-    let outcome = engine.apply(request, &cancel).await?;
+    let deploying = Deploying { workspace, engine: &engine, applying, cancel: &cancel, format };
+    let outcome = engine.apply(&request, &cancel).await?;
+    let (outcome, plan) = deploying.to_the_end(planned, request, outcome).await?;
     if outcome != Outcome::NothingToDo {
         workspace.store.forget(&key, workspace.keep_deployments).await?;
     }
-    finish_outcome(&outcome, plan)
+    finish_outcome(&outcome, &plan)
 }
 
 pub(crate) fn confirm(applying: &Applying) -> Result<(), Failure> {
@@ -256,6 +283,8 @@ fn finish_outcome(outcome: &Outcome, plan: &Plan) -> Result<Code, Failure> {
                 None => failure,
             })
         }
+        Outcome::Staged(number) => Err(Failure::new(Code::Waiting, format!("deployment {number} of {target} has another stage"))
+            .hint(format!("`windlass resume -e {}` goes on", plan.environment))),
         Outcome::Cancelled(number) => {
             Err(Failure::new(Code::Interrupted, format!("deployment {number} of {target} was stopped between two actions"))
                 .hint("`deploy` again goes on from here"))

@@ -14,6 +14,7 @@ mod platform;
 mod render;
 mod rotate;
 mod secret;
+mod stages;
 mod worker;
 
 use clap::CommandFactory as _;

@@ -75,7 +75,9 @@ pub(crate) async fn plan_path(workspace: &Workspace, path: &Path, planning: &Pla
         provenance.0.entry(document).or_insert(file);
     }
     let input = workspace.plan_input(&key, &environment_type, state.as_ref(), model, layers).await?;
-    finish(workspace, input, provenance, given_platform)
+    let planned = finish(workspace, input, provenance, given_platform)?;
+    let lacking = if planning.complete { windlass_engine::plan::incomplete(&planned.plan) } else { Vec::new() };
+    if lacking.is_empty() { Ok(planned) } else { Err(workspace::located(lacking, &planned.provenance)) }
 }
 
 /// Collects what the last deployment was made of, with today's platform.
@@ -117,7 +119,7 @@ pub(crate) fn finish(
     given_platform: bool,
 ) -> Result<Planned, Failure> {
     let (plan, driver_calls) = workspace.planning.plan(&input, &provenance)?;
-    Ok(Planned { input, plan, provenance, driver_calls, given_platform })
+    Ok(Planned { input, plan, provenance, driver_calls, given_platform, is_exact: false })
 }
 
 pub(crate) async fn plan(

@@ -56,6 +56,7 @@ pub(crate) fn render(render: &Render, application: &Application) -> Result<Code,
         last_images: BTreeMap::new(),
         previous: None,
         destroy: false,
+        follows: None,
         grants_at_most: None,
     };
     let (plan, _) = planning.plan(&input, &provenance)?;

@@ -53,7 +53,7 @@ pub(crate) async fn rotate(global: &Global, resource: &str, environment: &Enviro
     }
     print::note(&format!("New credentials for `{node}`; the old ones end when everything that uses them is ready."));
     let request = workspace.request(&planned, Verb::Rotate, applying, None)?;
-    go(&workspace, &planned.plan, &request).await
+    go(&workspace, planned, request, applying, Format::Text).await
 }
 
 /// Returns the generated secrets of a node.

@@ -108,6 +108,8 @@ pub enum Outcome {
     },
     /// Somebody stopped it.
     Cancelled(DeploymentNumber),
+    /// A stage is ready; what it yielded decides the next one, which has to be planned.
+    Staged(DeploymentNumber),
     /// The time was up; the deployment goes on with `resume`.
     TimedOut(DeploymentNumber),
 }
@@ -174,10 +176,7 @@ impl Engine {
         let environment = EnvironmentKey { application: plan.application.clone(), environment: plan.environment.clone() };
         let target = Target::new(&environment, &plan.environment_type);
         self.authorize.authorize(&request.actor, request.verb, &target)?;
-        let guarded: Vec<Destroy> = plan.destroys.iter().filter(|destroy| destroy.guarded).cloned().collect();
-        if !guarded.is_empty() && !request.allow_destroy {
-            return Err(ApplyError::Guarded(guarded));
-        }
+        check_guarded(request)?;
         let state = self.state(&environment).await?;
         check_basis(plan, &state)?;
         let under_way = state.last.as_ref().filter(|last| last.status == DeploymentStatus::Running);
@@ -192,9 +191,8 @@ impl Engine {
         check_basis(plan, &state)?;
         let supersedes = state.last.as_ref().filter(|last| last.status == DeploymentStatus::Running).map(|last| last.number);
         let mut documents = request.documents.clone();
-        let bytes = plan.to_canonical().map_err(|error| ApplyError::Document { what: "the plan".into(), reason: error.to_string() })?;
-        let digest = Digest::of_bytes(&bytes);
-        documents.insert(digest, Arc::new(bytes));
+        let (digest, bytes) = stored(plan)?;
+        documents.insert(digest, bytes);
         let deployment = NewDeployment {
             plan: digest,
             model: plan.model,
@@ -248,6 +246,42 @@ impl Engine {
         run.go(lease.fence(), number, cancel).await
     }
 
+    /// Goes on with the next stage of a deployment: its plan becomes the deployment's.
+    pub async fn advance(&self, request: &Request, number: DeploymentNumber, cancel: &Cancel) -> Result<Outcome, ApplyError> {
+        let plan = &request.plan;
+        let environment = EnvironmentKey { application: plan.application.clone(), environment: plan.environment.clone() };
+        self.authorize.authorize(&request.actor, request.verb, &Target::new(&environment, &plan.environment_type))?;
+        check_guarded(request)?;
+        let lease = self.store.lock(&environment).await?;
+        let state = self.state(&environment).await?;
+        if !state.last.as_ref().is_some_and(|last| last.number == number && last.status == DeploymentStatus::Running) {
+            return Err(ApplyError::NothingUnderWay(environment));
+        }
+        check_basis(plan, &state)?;
+        let (digest, bytes) = stored(plan)?;
+        self.store.put_documents(&BTreeMap::from([(digest, bytes)])).await?;
+        let mut run = Run::new(self, environment.clone(), request, state);
+        let planned = Event::Planned { plan: digest, intended: run.intended() };
+        self.observer.point("before next stage");
+        self.store.append(&environment, lease.fence(), number, std::slice::from_ref(&planned)).await?;
+        self.observer.event(&planned);
+        self.observer.point("after next stage");
+        run.adopt(&planned);
+        run.go(lease.fence(), number, cancel).await
+    }
+
+    /// Ends a deployment whose next stage can't be planned.
+    pub async fn give_up(&self, request: &Request, number: DeploymentNumber, reason: &str) -> Result<(), ApplyError> {
+        let plan = &request.plan;
+        let environment = EnvironmentKey { application: plan.application.clone(), environment: plan.environment.clone() };
+        self.authorize.authorize(&request.actor, request.verb, &Target::new(&environment, &plan.environment_type))?;
+        let lease = self.store.lock(&environment).await?;
+        let ended = Event::Ended { status: DeploymentStatus::Failed { reason: reason.to_owned() } };
+        self.store.append(&environment, lease.fence(), number, std::slice::from_ref(&ended)).await?;
+        self.observer.event(&ended);
+        Ok(())
+    }
+
     /// Finds who executes an interface through a connection of a kind.
     fn executor(&self, interface: &str, connection: &OpenConnection) -> Result<&dyn Executor, ApplyError> {
         let kind = connection.settings.kind();
@@ -276,6 +310,18 @@ impl Engine {
     async fn state(&self, environment: &EnvironmentKey) -> Result<EnvironmentState, ApplyError> {
         self.store.load(environment).await?.ok_or_else(|| StoreError::Missing(format!("the environment `{environment}`")).into())
     }
+}
+
+/// Data goes only if somebody said so.
+fn check_guarded(request: &Request) -> Result<(), ApplyError> {
+    let guarded: Vec<Destroy> = request.plan.destroys.iter().filter(|destroy| destroy.guarded).cloned().collect();
+    if guarded.is_empty() || request.allow_destroy { Ok(()) } else { Err(ApplyError::Guarded(guarded)) }
+}
+
+/// Writes a plan as it is kept.
+fn stored(plan: &Plan) -> Result<(Digest, Arc<Vec<u8>>), ApplyError> {
+    let bytes = plan.to_canonical().map_err(|error| ApplyError::Document { what: "the plan".into(), reason: error.to_string() })?;
+    Ok((Digest::of_bytes(&bytes), Arc::new(bytes)))
 }
 
 /// A plan whose basis is no longer the recorded state is stale.

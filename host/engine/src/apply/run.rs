@@ -58,6 +58,14 @@ impl From<crate::store::StoreError> for Stop {
     }
 }
 
+/// How far a run has come.
+enum Stage {
+    /// The next one has to be planned.
+    Ready,
+    /// There is no other.
+    Last,
+}
+
 /// Tells people what an effect says.
 pub(crate) struct Notes<'a>(pub &'a Engine);
 
@@ -127,8 +135,11 @@ impl<'a> Run<'a> {
 
     /// Takes the records of an event into account.
     pub(crate) fn adopt(&mut self, event: &Event) {
-        if let Event::Started { intended: actions } | Event::Sending { actions } | Event::Unchanged { actions } | Event::Done { actions } =
-            event
+        if let Event::Started { intended: actions }
+        | Event::Planned { intended: actions, .. }
+        | Event::Sending { actions }
+        | Event::Unchanged { actions }
+        | Event::Done { actions } = event
         {
             for action in actions {
                 self.recorded.insert(action.id.clone(), action.clone());
@@ -227,10 +238,24 @@ impl<'a> Run<'a> {
         EffectCx { owner: &self.owner, fence: self.fence, deadline, allow_destroy: self.request.allow_destroy, cancel, journal, events }
     }
 
-    async fn steps(&mut self, deadline: Instant, cancel: &Cancel) -> Result<(), Stop> {
+    /// Makes a stage; behind the last one, what is left behind is settled and taken away.
+    async fn steps(&mut self, deadline: Instant, cancel: &Cancel) -> Result<Stage, Stop> {
         self.make(deadline, cancel).await?;
+        if self.request.plan.staged().next().is_some() || self.has_moved() {
+            return Ok(Stage::Ready);
+        }
         self.settle(deadline, cancel).await?;
-        self.take_away(deadline, cancel).await
+        self.take_away(deadline, cancel).await?;
+        Ok(Stage::Last)
+    }
+
+    /// Tells whether a value that a driver looked at is another by now: what was decided with it has to be decided again.
+    fn has_moved(&self) -> bool {
+        self.request
+            .plan
+            .values
+            .iter()
+            .any(|known| self.recorded.get(&known.action).and_then(|record| record.outputs.get(&known.output)) != Some(&known.value))
     }
 
     /// Runs to an end.
@@ -239,7 +264,8 @@ impl<'a> Run<'a> {
         let deadline = Instant::now() + self.request.timeout;
         let result = self.steps(deadline, cancel).await;
         let (status, outcome) = match result {
-            Ok(()) => (DeploymentStatus::Succeeded, Outcome::Succeeded(number)),
+            Ok(Stage::Ready) => return Ok(Outcome::Staged(number)),
+            Ok(Stage::Last) => (DeploymentStatus::Succeeded, Outcome::Succeeded(number)),
             Err(Stop::Cancelled) => (DeploymentStatus::Cancelled, Outcome::Cancelled(number)),
             Err(Stop::Failed { reason, hint }) => {
                 (DeploymentStatus::Failed { reason: reason.clone() }, Outcome::Failed { number, reason, hint })

@@ -48,8 +48,19 @@ pub(crate) fn wanted(plan: &Plan) -> BTreeMap<ActionId, BTreeSet<WantedOutput>> 
         }
     }
     let mut wanted = BTreeMap::new();
-    for action in plan.actions().filter(|action| action.spec.may_be_sealed()) {
+    let later = plan.later().flat_map(|node| &node.actions);
+    for action in plan.actions().chain(later).filter(|action| action.spec.may_be_sealed()) {
         sealed::visit(&action.spec.to_value(), &mut |_, value| collect(value, &mut wanted));
+    }
+    // What drivers looked at, and what they must look at in the next stage.
+    let open = |output: &str| WantedOutput { name: output.to_owned(), secret: false };
+    for known in &plan.values {
+        wanted.entry(known.action.clone()).or_default().insert(open(&known.output));
+    }
+    for need in plan.staged().flat_map(|node| &node.needs) {
+        if let Origin::Action { id, output } = &need.of {
+            wanted.entry(id.clone()).or_default().insert(open(output));
+        }
     }
     wanted
 }

@@ -1,11 +1,11 @@
 //! Compares what is wanted with what is recorded: changes, fields, and what is taken away.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use windlass_model::{
-    ActionId, Diagnostic, Spec,
-    plan::{Change, Destroy, DestroyReason, FieldChange, PlannedNode},
+    ActionId, Diagnostic, NodeKey, Spec,
+    plan::{Change, Destroy, DestroyReason, FieldChange, PlannedStage},
     platform::{DataLoss, OnRemove},
     pointer::Pointer,
     sealed::{self, Origin, Sealed},
@@ -33,17 +33,20 @@ pub(crate) fn is_comparison(warning: &Diagnostic) -> bool {
 pub(crate) fn compare(
     input: &PlanInput,
     planners: &Planners,
-    nodes: &mut [PlannedNode],
+    stages: &mut [PlannedStage],
     graph: &Graph<'_>,
     warnings: &mut Vec<Diagnostic>,
 ) -> Result<Vec<Destroy>, Vec<Diagnostic>> {
     let recorded = &input.recorded.actions;
     let allowed = data_loss_allowed(graph);
+    let (now, later) = stages.split_at_mut(1.min(stages.len()));
+    let undecided = compare_later(recorded, later);
+    let is_done = |id: &ActionId| input.follows.as_ref().is_some_and(|follows| follows.done.contains(id));
     let mut destroys = Vec::new();
     let mut wanted: BTreeSet<ActionId> = BTreeSet::new();
     let mut changed: BTreeSet<ActionId> = BTreeSet::new();
     let mut problems = Vec::new();
-    for node in nodes.iter_mut() {
+    for node in now.iter_mut().flat_map(|stage| &mut stage.nodes) {
         for action in &mut node.actions {
             wanted.insert(action.id.clone());
             let Some(planner) = planners.get(&action.capability) else {
@@ -61,6 +64,11 @@ pub(crate) fn compare(
                         format!("the connection is `{}` now, not `{}`", action.connection, known.connection)
                     };
                     (Change::Replace { why }, fields(&known.spec.to_value(), &action.spec.to_value()))
+                }
+                // An earlier stage did it; what uses it may see another value.
+                Some(known) if known.spec == action.spec && known.status == Status::Live && is_done(&action.id) => {
+                    changed.insert(action.id.clone());
+                    (Change::None, Vec::new())
                 }
                 // What others keep is known only when it is read: whatever uses it is pending.
                 Some(known) if known.spec == action.spec && known.status == Status::Live && planner.reads(action.id.kind()) => {
@@ -81,7 +89,7 @@ pub(crate) fn compare(
         }
     }
     for (id, known) in recorded {
-        if wanted.contains(id) {
+        if wanted.contains(id) || id.node().is_ok_and(|node| undecided.contains(&node)) {
             continue;
         }
         let why = if input.destroy { DestroyReason::Destroyed } else { DestroyReason::Removed };
@@ -91,9 +99,22 @@ pub(crate) fn compare(
         }
         destroys.push(destroy(known, why, act, act == OnRemove::Delete && known.holds_data && !allowed));
     }
-    retain_namespaces(input, &mut destroys, nodes, warnings);
+    retain_namespaces(input, &mut destroys, stages, warnings);
     destroys.sort_by(|a, b| (&a.id, a.why as u8).cmp(&(&b.id, b.why as u8)));
     if problems.is_empty() { Ok(destroys) } else { Err(problems) }
+}
+
+/// Marks what a later plan decides; returns its nodes: nothing of theirs is taken away before that.
+fn compare_later(recorded: &BTreeMap<ActionId, RecordedAction>, stages: &mut [PlannedStage]) -> BTreeSet<NodeKey> {
+    let mut undecided = BTreeSet::new();
+    for node in stages.iter_mut().flat_map(|stage| &mut stage.nodes) {
+        for action in &mut node.actions {
+            let on = || node.depends_on.iter().map(ToString::to_string).collect();
+            action.change = if recorded.contains_key(&action.id) { Change::Pending { on: on() } } else { Change::Create };
+        }
+        undecided.insert(node.key.clone());
+    }
+    undecided
 }
 
 fn destroy(known: &RecordedAction, why: DestroyReason, act: OnRemove, guarded: bool) -> Destroy {
@@ -134,7 +155,7 @@ fn unchanged(known: &RecordedAction, spec: &Spec, changed: &BTreeSet<ActionId>) 
 }
 
 /// A namespace that still holds something retained stays with it.
-fn retain_namespaces(input: &PlanInput, destroys: &mut [Destroy], nodes: &[PlannedNode], warnings: &mut Vec<Diagnostic>) {
+fn retain_namespaces(input: &PlanInput, destroys: &mut [Destroy], stages: &[PlannedStage], warnings: &mut Vec<Diagnostic>) {
     let namespace_of = |identity: &str| identity.split('/').nth(2).unwrap_or_default().to_owned();
     let mut kept: BTreeSet<String> = destroys
         .iter()
@@ -149,7 +170,7 @@ fn retain_namespaces(input: &PlanInput, destroys: &mut [Destroy], nodes: &[Plann
             .filter(|action| {
                 action.status == Status::Retained
                     && action.interface == super::OBJECTS
-                    && !nodes.iter().flat_map(|node| &node.actions).any(|planned| planned.id == action.id)
+                    && !stages.iter().flat_map(|stage| &stage.nodes).flat_map(|node| &node.actions).any(|planned| planned.id == action.id)
             })
             .map(|action| namespace_of(&action.identity)),
     );

@@ -123,11 +123,15 @@ impl<'a> Connections<'a> {
     }
 
     /// One object staged by two nodes, or owned by another environment, is an error that names both.
-    pub(crate) fn check_uniqueness(&self, nodes: &[PlannedNode], input: &PlanInput) -> Result<(), Vec<Diagnostic>> {
+    pub(crate) fn check_uniqueness<'p>(
+        &self,
+        nodes: impl Iterator<Item = &'p PlannedNode>,
+        input: &PlanInput,
+    ) -> Result<(), Vec<Diagnostic>> {
         let mut seen: BTreeMap<(String, &str), &str> = BTreeMap::new();
         let mut problems = Vec::new();
         let own = input.environment.to_string();
-        for action in nodes.iter().flat_map(|node| &node.actions) {
+        for action in nodes.flat_map(|node| &node.actions) {
             let key = (action.connection.to_string(), action.identity.as_str());
             if let Some(first) = seen.get(&key) {
                 problems.push(

@@ -26,9 +26,9 @@ pub(crate) fn origins(spec: &Value) -> BTreeSet<ActionId> {
 }
 
 /// Lists where each secret goes.
-pub(crate) fn secret_flows(nodes: &[PlannedNode]) -> Vec<SecretFlow> {
+pub(crate) fn secret_flows<'p>(nodes: impl Iterator<Item = &'p PlannedNode>) -> Vec<SecretFlow> {
     let mut flows = Vec::new();
-    for action in nodes.iter().flat_map(|node| &node.actions).filter(|action| action.spec.may_be_sealed()) {
+    for action in nodes.flat_map(|node| &node.actions).filter(|action| action.spec.may_be_sealed()) {
         sealed::visit(&action.spec.to_value(), &mut |pointer, sealed| {
             for part in sealed.sealed().filter(|part| part.secret) {
                 flows.push(SecretFlow { from: part.origin.label(), to: action.id.clone(), pointer: pointer.to_owned() });

@@ -29,19 +29,16 @@ pub(crate) fn plan_host(
             service_outputs(cx, key, host, &params, node).map_err(|problem| vec![problem.on(&node_key)])?
         }
     };
-    Ok(NodeOutcome {
-        node: PlannedNode {
-            key: node_key,
-            definition: None,
-            drivers: Vec::new(),
-            depends_on: node.edges.iter().cloned().collect(),
-            actions: Vec::new(),
-            outputs,
-            request: None,
-        },
-        warnings: Vec::new(),
-        driver_calls: 0,
-    })
+    let node = PlannedNode {
+        key: node_key,
+        definition: None,
+        drivers: Vec::new(),
+        depends_on: node.edges.iter().cloned().collect(),
+        actions: Vec::new(),
+        outputs,
+        request: None,
+    };
+    Ok(NodeOutcome::new(node, Vec::new(), 0))
 }
 
 /// Values of the environment, and its secrets over them.

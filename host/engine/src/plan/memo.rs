@@ -37,7 +37,7 @@ impl<'a> Memo<'a> {
         let known = self.nodes.get(key).filter(|known| known.request == Some(request))?;
         let warnings = self.warnings.get(key.to_string().as_str()).into_iter().flatten().map(|warning| (*warning).clone()).collect();
         let node = PlannedNode { depends_on: depends_on.to_vec(), ..(*known).clone() };
-        Some(NodeOutcome { node, warnings, driver_calls: 0 })
+        Some(NodeOutcome::new(node, warnings, 0))
     }
 }
 

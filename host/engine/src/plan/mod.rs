@@ -9,18 +9,22 @@ mod flows;
 mod host;
 mod memo;
 pub(crate) mod resource;
+mod stage;
 pub(crate) mod workload;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use windlass_model::{
-    Diagnostic, Digest, NodeKey,
+    ActionId, Diagnostic, Digest, NodeKey,
     application::Model,
     name::{DocumentName, EnvironmentTypeName},
-    plan::{Plan, PlannedDriver, PlannedNode, PlannedStage, SCHEMA, WinningDocument},
+    plan::{KnownValue, Need, Plan, PlannedDriver, PlannedNode, PlannedStage, SCHEMA, WinningDocument},
     platform::{Grant, LayerName, Layers},
     state::{EnvironmentKey, RecordedState},
 };
@@ -34,6 +38,7 @@ use memo::Memo;
 
 pub use connections::{Connections, DIRECTORY_DEFAULT, claim_of};
 pub use desired::platform_documents;
+pub use stage::incomplete;
 
 /// Everything that planning may look at: bytes and digests, no path, no handle, no clock.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -59,8 +64,21 @@ pub struct PlanInput {
     pub previous: Option<Arc<Plan>>,
     /// Plan the removal of everything.
     pub destroy: bool,
+    /// The stage before, if this is not the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<Follows>,
     /// Grants may not exceed those of today's definitions: a rollback.
     pub grants_at_most: Option<BTreeMap<DocumentName, Vec<Grant>>>,
+}
+
+/// The stage before: its plan, and what was done in this deployment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Follows {
+    /// The plan.
+    pub plan: Digest,
+    /// Actions that were changed since the deployment began: they are not changed again, and what uses them may be.
+    pub done: BTreeSet<ActionId>,
 }
 
 /// What planning yields.
@@ -81,12 +99,22 @@ pub(crate) struct NodeOutcome {
     pub node: PlannedNode,
     pub warnings: Vec<Diagnostic>,
     pub driver_calls: u64,
+    /// Recorded values that its driver looked at.
+    pub values: Vec<KnownValue>,
+    /// What its driver must look at and nobody knows yet.
+    pub needs: Vec<Need>,
+    /// It, or something that it depends on, is planned when this stage is ready.
+    pub is_later: bool,
 }
 
 impl NodeOutcome {
     fn asked(mut self, request: Digest) -> Self {
         self.node.request = Some(request);
         self
+    }
+
+    pub(crate) fn new(node: PlannedNode, warnings: Vec<Diagnostic>, driver_calls: u64) -> Self {
+        Self { node, warnings, driver_calls, values: Vec::new(), needs: Vec::new(), is_later: false }
     }
 }
 
@@ -107,23 +135,29 @@ fn try_plan(input: &PlanInput, planners: &Planners, host: &dyn DriverHost) -> Re
         let Prepared { effective, graph, connections, documents, components, policy, desired } = prepared;
         let basis = input.recorded.basis().map_err(bug)?;
         let model = input.model.digest().map_err(bug)?;
-        let reusable = input.previous.as_deref().filter(|previous| previous.desired == desired && !input.destroy);
-        let (mut nodes, mut warnings, driver_calls): (Vec<PlannedNode>, _, _) = match reusable {
-            Some(previous) => (
-                previous.nodes().cloned().collect(),
-                previous.warnings.iter().filter(|warning| !compare::is_comparison(warning)).cloned().collect(),
-                0,
-            ),
-            None if input.destroy => (Vec::new(), Vec::new(), 0),
+        let reusable = input
+            .previous
+            .as_deref()
+            .filter(|previous| previous.desired == desired && !input.destroy && stage::still_holds(previous, input, planners));
+        let Answers { mut stages, mut values, mut warnings, driver_calls } = match reusable {
+            Some(previous) => Answers {
+                stages: previous.stages.clone(),
+                values: previous.values.clone(),
+                warnings: previous.warnings.iter().filter(|warning| !compare::is_comparison(warning)).cloned().collect(),
+                driver_calls: 0,
+            },
+            None if input.destroy => Answers { stages: stage::stages(Vec::new()), ..Answers::default() },
             None => {
                 let mut cx = prepared_cx(input, &prepared, planners, host);
                 cx.memo = Memo::new(input.previous.as_deref());
                 plan_nodes(&cx)?
             }
         };
-        connections.check_uniqueness(&nodes, input)?;
-        let destroys = compare::compare(input, planners, &mut nodes, graph, &mut warnings)?;
-        let secret_flows = flows::secret_flows(&nodes);
+        values.sort_by(|a, b| (&a.action, &a.output).cmp(&(&b.action, &b.output)));
+        values.dedup();
+        connections.check_uniqueness(stages.iter().flat_map(|stage| &stage.nodes), input)?;
+        let destroys = compare::compare(input, planners, &mut stages, graph, &mut warnings)?;
+        let secret_flows = flows::secret_flows(stages.iter().flat_map(|stage| &stage.nodes));
         let plan = Plan {
             schema: SCHEMA.to_owned(),
             application: input.environment.application.clone(),
@@ -135,8 +169,10 @@ fn try_plan(input: &PlanInput, planners: &Planners, host: &dyn DriverHost) -> Re
             desired,
             basis,
             components: components.clone(),
+            follows: input.follows.as_ref().map(|follows| follows.plan),
             images: effective.carried_images.clone(),
-            stages: vec![PlannedStage { nodes }],
+            stages,
+            values,
             destroys,
             secret_flows,
             warnings,
@@ -222,20 +258,29 @@ pub(crate) fn prepared_cx<'a>(input: &'a PlanInput, prepared: &Prepared<'a>, pla
     }
 }
 
+/// What all nodes came to.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    stages: Vec<PlannedStage>,
+    values: Vec<KnownValue>,
+    warnings: Vec<Diagnostic>,
+    driver_calls: u64,
+}
+
 /// Plans all nodes and puts them into topological order.
-pub(crate) fn plan_nodes(cx: &Cx<'_>) -> Result<(Vec<PlannedNode>, Vec<Diagnostic>, u64), Vec<Diagnostic>> {
+fn plan_nodes(cx: &Cx<'_>) -> Result<Answers, Vec<Diagnostic>> {
     let mut outcomes = outcomes(cx)?;
-    let mut warnings = Vec::new();
-    let mut calls = 0;
-    let mut nodes = Vec::with_capacity(outcomes.len());
+    let mut answers = Answers::default();
+    let mut ordered = Vec::with_capacity(outcomes.len());
     for key in &cx.graph.order {
-        if let Some(outcome) = outcomes.remove(key) {
-            calls += outcome.driver_calls;
-            warnings.extend(outcome.warnings);
-            nodes.push(outcome.node);
+        if let Some(mut outcome) = outcomes.remove(key) {
+            answers.driver_calls += outcome.driver_calls;
+            answers.warnings.append(&mut outcome.warnings);
+            answers.values.append(&mut outcome.values);
+            ordered.push(outcome);
         }
     }
-    Ok((nodes, warnings, calls))
+    Ok(Answers { stages: stage::stages(ordered), ..answers })
 }
 
 /// Plans nodes level by level; inside a level in parallel, the outcome ordered by key.
@@ -252,7 +297,9 @@ pub(crate) fn outcomes(cx: &Cx<'_>) -> Result<BTreeMap<NodeKey, NodeOutcome>, Ve
             .collect();
         for (key, result) in results {
             match result {
-                Ok(outcome) => {
+                Ok(mut outcome) => {
+                    let edges = cx.graph.nodes.get(&key).into_iter().flat_map(|node| &node.edges);
+                    outcome.is_later |= edges.filter_map(|edge| outcomes.get(edge)).any(|before| before.is_later);
                     outcomes.insert(key, outcome);
                 }
                 // A node whose needs failed says nothing of its own.
@@ -293,20 +340,30 @@ fn plan_node(cx: &Cx<'_>, key: &NodeKey, outcomes: &BTreeMap<NodeKey, NodeOutcom
             host::plan_host(cx, resource, *host, params.as_ref(), node, outcomes)
         }
         (NodeKind::Resource { maker: Maker::Definition { .. }, .. }, NodeKey::Resource(resource)) => {
-            let call = resource::prepare(cx, resource, outcomes)?;
-            let request = cx.resource_request(&call)?;
-            match cx.memo.answer(key, request, &call.depends_on) {
-                Some(known) => Ok(known),
-                None => resource::call(cx, &call).map(|outcome| outcome.asked(request)),
+            let mut call = resource::prepare(cx, resource, outcomes)?;
+            let stage::Settled { values, needs } = std::mem::take(&mut call.settled);
+            if !needs.is_empty() {
+                return Ok(cx.staged(call.unasked(), needs));
             }
+            let request = cx.resource_request(&call)?;
+            let answer = match cx.memo.answer(key, request, &call.depends_on) {
+                Some(known) => known,
+                None => resource::call(cx, &call)?.asked(request),
+            };
+            Ok(NodeOutcome { values, ..answer })
         }
         (NodeKind::Workload { .. }, NodeKey::Workload(name)) => {
-            let call = workload::prepare(cx, name, outcomes)?;
-            let request = cx.workload_request(&call)?;
-            match cx.memo.answer(key, request, &call.depends_on) {
-                Some(known) => Ok(known),
-                None => workload::call(cx, &call).map(|outcome| outcome.asked(request)),
+            let mut call = workload::prepare(cx, name, outcomes)?;
+            let stage::Settled { values, needs } = std::mem::take(&mut call.settled);
+            if !needs.is_empty() {
+                return Ok(cx.staged(call.unasked(), needs));
             }
+            let request = cx.workload_request(&call)?;
+            let answer = match cx.memo.answer(key, request, &call.depends_on) {
+                Some(known) => known,
+                None => workload::call(cx, &call)?.asked(request),
+            };
+            Ok(NodeOutcome { values, ..answer })
         }
         _ => Err(vec![Diagnostic::error("bug", "a node of the wrong kind").on(key)]),
     }

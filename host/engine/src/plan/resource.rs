@@ -12,7 +12,13 @@ use windlass_model::{
 };
 use windlass_resolve::{GraphNode, Maker, NodeKind, Scope, expand, nearest};
 
-use super::{Cx, DriverUse, NodeOutcome, desired, expand::Lookup, planned_driver, winning};
+use super::{
+    Cx, DriverUse, NodeOutcome, desired,
+    expand::Lookup,
+    planned_driver,
+    stage::{Fields, Settled},
+    winning,
+};
 use crate::{
     driver::{Body, CallError, DriverAnswer, DriverRequest, World},
     recorder::{Recorder, printable, token_problem},
@@ -33,6 +39,23 @@ pub(crate) struct ResourceCall<'a> {
     pub workloads: Vec<String>,
     pub namespace: Option<String>,
     pub depends_on: Vec<NodeKey>,
+    /// What its plain fields hold of recorded values, and what they lack.
+    pub settled: Settled,
+}
+
+impl ResourceCall<'_> {
+    /// Describes the node without the driver's word.
+    pub(crate) fn unasked(&self) -> PlannedNode {
+        PlannedNode {
+            key: NodeKey::Resource(self.key.clone()),
+            definition: Some(winning(self.definition.name(), self.layer, self.rule.as_ref())),
+            drivers: vec![planned_driver(&self.used)],
+            depends_on: self.depends_on.clone(),
+            actions: Vec::new(),
+            outputs: Map::new(),
+            request: None,
+        }
+    }
 }
 
 /// Expands params and inputs and finds the driver.
@@ -50,13 +73,23 @@ pub(crate) fn prepare<'a>(
     let definition: &'a ResourceDefinition = definition;
     let namespace = cx.namespace(&node_key, outcomes)?;
     let mut problems = Vec::new();
-    let params = params_value(cx, &node_key, params.as_ref(), namespace.clone(), outcomes, &mut problems);
+    let mut params = params_value(cx, &node_key, params.as_ref(), namespace.clone(), outcomes, &mut problems);
     let lookup = Lookup { cx, outcomes, scope: Scope::Definition(key.clone()), namespace: namespace.clone() };
     let document = format!("ResourceDefinition/{}", definition.name());
-    let inputs = expand_value(&lookup, &Value::Object(definition.spec.inputs.clone()), &document, "/spec/inputs", &mut problems);
+    let mut inputs = expand_value(&lookup, &Value::Object(definition.spec.inputs.clone()), &document, "/spec/inputs", &mut problems);
     let grants = cx.grants(definition.name(), &definition.spec.grants);
     match cx.driver(&document, *layer, &definition.spec.driver, &grants, World::ResourceDriver) {
         Ok(used) if problems.is_empty() => Ok(ResourceCall {
+            settled: cx
+                .settle(
+                    &used,
+                    &mut [
+                        Fields { value: &mut inputs, base: "/spec/inputs", schema: |schemas| &schemas.inputs },
+                        Fields { value: &mut params, base: "/params", schema: |schemas| &schemas.params },
+                    ],
+                    outcomes,
+                )
+                .map_err(|problems| problems.into_iter().map(|problem| problem.on(&node_key)).collect::<Vec<_>>())?,
             key: key.clone(),
             layer: *layer,
             definition,
@@ -174,19 +207,7 @@ pub(crate) fn call(cx: &Cx<'_>, call: &ResourceCall<'_>) -> Result<NodeOutcome, 
     let (outputs, mut warnings) = outputs(cx, call, &answer, &recorder, &schemas.outputs, &node)?;
     warnings.extend(answer.warnings.into_iter().map(|warning| warning.on(&node)));
     let actions = cx.planned_actions(&node, recorder.actions, &call.used.grants, on_remove(call.definition), call.namespace.as_deref())?;
-    Ok(NodeOutcome {
-        node: PlannedNode {
-            key: node,
-            definition: Some(winning(call.definition.name(), call.layer, call.rule.as_ref())),
-            drivers: vec![planned_driver(&call.used)],
-            depends_on: call.depends_on.clone(),
-            actions,
-            outputs,
-            request: None,
-        },
-        warnings,
-        driver_calls: 1,
-    })
+    Ok(NodeOutcome::new(PlannedNode { actions, outputs, ..call.unasked() }, warnings, 1))
 }
 
 fn on_remove(definition: &ResourceDefinition) -> Option<OnRemove> {

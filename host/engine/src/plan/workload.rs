@@ -18,6 +18,7 @@ use super::{
     expand::Lookup,
     planned_driver,
     resource::{answered, diagnostic, expand_value, staged_sentence, token_label},
+    stage::{Fields, Settled},
     winning,
 };
 use crate::{
@@ -36,6 +37,23 @@ pub(crate) struct WorkloadCall<'a> {
     pub stages: Vec<StageCall<'a>>,
     pub namespace: Option<String>,
     pub depends_on: Vec<NodeKey>,
+    /// What plain fields hold of recorded values, and what they lack.
+    pub settled: Settled,
+}
+
+impl WorkloadCall<'_> {
+    /// Describes the node without the drivers' word.
+    pub(crate) fn unasked(&self) -> PlannedNode {
+        PlannedNode {
+            key: NodeKey::Workload(self.name.clone()),
+            definition: self.definition.clone(),
+            drivers: self.stages.iter().map(|stage| planned_driver(&stage.used)).collect(),
+            depends_on: self.depends_on.clone(),
+            actions: Vec::new(),
+            outputs: Map::new(),
+            request: None,
+        }
+    }
 }
 
 /// One stage of it.
@@ -59,7 +77,7 @@ pub(crate) fn prepare<'a>(
     let namespace = cx.namespace(&key, outcomes)?;
     let mut problems = Vec::new();
     let lookup = Lookup { cx, outcomes, scope: Scope::Workload(name.clone()), namespace: namespace.clone() };
-    let resolved = resolve_workload(&lookup, workload, aliases, &key, &mut problems);
+    let mut resolved = resolve_workload(&lookup, workload, aliases, &key, &mut problems);
     let mut calls = Vec::new();
     let owner = profile.as_ref().map_or_else(|| key.to_string(), |(_, profile, _)| format!("WorkloadProfile/{}", profile.name()));
     for (layer, stage) in stages {
@@ -78,6 +96,18 @@ pub(crate) fn prepare<'a>(
     if !problems.is_empty() {
         return Err(problems);
     }
+    let mut settled = Settled::default();
+    for StageCall { used, inputs, .. } in &mut calls {
+        let mut fields = [
+            Fields { value: inputs, base: "/inputs", schema: |schemas| &schemas.inputs },
+            Fields { value: &mut resolved, base: "", schema: |schemas| &schemas.params },
+        ];
+        let more = cx
+            .settle(used, &mut fields, outcomes)
+            .map_err(|problems| problems.into_iter().map(|problem| problem.on(&key)).collect::<Vec<_>>())?;
+        settled.values.extend(more.values);
+        settled.needs.extend(more.needs);
+    }
     let definition = profile.as_ref().map(|(layer, profile, rule)| winning(profile.name(), *layer, rule.as_ref()));
     Ok(WorkloadCall {
         name: name.clone(),
@@ -86,6 +116,7 @@ pub(crate) fn prepare<'a>(
         stages: calls,
         namespace,
         depends_on: edges.iter().cloned().collect(),
+        settled,
     })
 }
 
@@ -201,19 +232,7 @@ pub(crate) fn call(cx: &Cx<'_>, call: &WorkloadCall<'_>) -> Result<NodeOutcome, 
     }
     let grants: Vec<_> = call.stages.iter().flat_map(|stage| stage.used.grants.clone()).collect();
     let actions = cx.planned_actions(&node, staged, &grants, None, call.namespace.as_deref())?;
-    Ok(NodeOutcome {
-        driver_calls: drivers.len() as u64,
-        node: PlannedNode {
-            key: node,
-            definition: call.definition.clone(),
-            drivers,
-            depends_on: call.depends_on.clone(),
-            actions,
-            outputs: Map::new(),
-            request: None,
-        },
-        warnings,
-    })
+    Ok(NodeOutcome::new(PlannedNode { actions, ..call.unasked() }, warnings, call.stages.len() as u64))
 }
 
 fn call_stage(

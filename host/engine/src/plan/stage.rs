@@ -1,0 +1,214 @@
+//! Staged nodes: what a driver must look at and nobody knows yet is planned when the stage before is ready.
+//!
+//! A plan decides its first stage and says of the rest what can be said: the nodes whose drivers could not be asked, with what
+//! each needs, and their dependents with tokens of the outputs that the types declare. When the first stage is ready, the same
+//! input is planned again; what was deferred is recorded then, and stands in plain fields.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+use windlass_model::{
+    ActionId, Diagnostic, Digest, NodeKey,
+    plan::{KnownValue, Need, Plan, PlannedAction, PlannedNode, PlannedStage, StagedNode},
+    sealed::{self, Encoding, Origin, Sealed},
+    state::{RecordedAction, Status},
+};
+
+use super::{Cx, DriverUse, Follows, NodeOutcome, PlanInput, desired, flows};
+use crate::{planner::Planners, schema, tokens::TokenTable};
+
+/// Values are put in again and again until nothing changes: a schema may show a field only when another is known.
+const PASSES_MAX: usize = 8;
+
+/// What was found out about the plain fields of a call.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settled {
+    /// Values that stand in plain fields now.
+    pub values: Vec<KnownValue>,
+    /// Values that are not known yet.
+    pub needs: Vec<Need>,
+}
+
+/// Params or inputs of a call, with what describes them.
+pub(crate) struct Fields<'v> {
+    pub value: &'v mut Value,
+    /// Where they stand.
+    pub base: &'static str,
+    pub schema: fn(&schema::DriverSchemas) -> &schema::TokenSchema,
+}
+
+impl Cx<'_> {
+    /// Puts recorded values into plain fields, where the action that yields them stays as it is.
+    pub(crate) fn settle(
+        &self,
+        used: &DriverUse<'_>,
+        fields: &mut [Fields<'_>],
+        outcomes: &BTreeMap<NodeKey, NodeOutcome>,
+    ) -> Result<Settled, Vec<Diagnostic>> {
+        let mut settled = Settled::default();
+        if !fields.iter().any(|fields| holds_deferred(fields.value)) {
+            return Ok(settled);
+        }
+        let schemas = self.schemas_of(used)?;
+        for Fields { value, base, schema } in fields {
+            let mut needs = Vec::new();
+            for _ in 0..PASSES_MAX {
+                let open = TokenTable::default().open(value);
+                let problems = schema(&schemas).check(&open, base, &|_| None);
+                let mut has_changed = false;
+                needs.clear();
+                for problem in problems.into_iter().filter(|problem| problem.code == "staged") {
+                    let Some(slot) = problem.pointer.strip_prefix(*base).and_then(|at| value.pointer_mut(at)) else { continue };
+                    let Some(sealed) = Sealed::from_json(slot) else { continue };
+                    match self.known(&sealed, outcomes) {
+                        Ok((known, values)) => {
+                            *slot = known;
+                            settled.values.extend(values);
+                            has_changed = true;
+                        }
+                        Err(missing) => {
+                            needs.extend(missing.into_iter().map(|of| Need { of, pointer: problem.pointer.clone() }));
+                        }
+                    }
+                }
+                if !has_changed {
+                    break;
+                }
+            }
+            settled.needs.append(&mut needs);
+        }
+        settled.needs.sort();
+        settled.needs.dedup();
+        Ok(settled)
+    }
+
+    /// Returns what a sealed value stands for, or the origins that are not known. What is derived can't be looked at: it has none.
+    fn known(&self, sealed: &Sealed, outcomes: &BTreeMap<NodeKey, NodeOutcome>) -> Result<(Value, Vec<KnownValue>), Vec<Origin>> {
+        let mut values = Vec::new();
+        let mut missing = Vec::new();
+        let known = sealed.known(|origin| {
+            if let Origin::Action { id, output } = origin
+                && let Some(value) = self.settled(id, outcomes).and_then(|record| record.outputs.get(output))
+            {
+                values.push(KnownValue { action: id.clone(), output: output.clone(), value: value.clone() });
+                return Some(value.clone());
+            }
+            if matches!(origin, Origin::Action { .. } | Origin::Output { .. }) {
+                missing.push(origin.clone());
+            }
+            None
+        });
+        known.map(|known| (known, values)).ok_or(missing)
+    }
+
+    /// Returns the record of an action that this plan leaves as it is.
+    fn settled(&self, id: &ActionId, outcomes: &BTreeMap<NodeKey, NodeOutcome>) -> Option<&RecordedAction> {
+        let record = self.input.recorded.actions.get(id)?;
+        let planned = outcomes.get(&id.node().ok()?)?.node.actions.iter().find(|planned| planned.id == *id)?;
+        let is_same = record.status == Status::Live && is_as_planned(record, planned);
+        let is_done = self.input.follows.as_ref().is_some_and(|follows| follows.done.contains(id));
+        let is_unmoved = || {
+            let reads = self.planners.get(&planned.capability).is_none_or(|planner| planner.reads(id.kind()));
+            !reads && flows::origins(&planned.spec.to_value()).iter().all(|origin| origin == id || self.settled(origin, outcomes).is_some())
+        };
+        (is_same && (is_done || is_unmoved())).then_some(record)
+    }
+
+    fn schemas_of(&self, used: &DriverUse<'_>) -> Result<std::sync::Arc<schema::DriverSchemas>, Vec<Diagnostic>> {
+        let description = self.host.describe(&used.component).map_err(|fault| vec![Diagnostic::from(fault)])?;
+        self.planners
+            .schemas
+            .driver(&used.component, &description)
+            .map_err(|error| vec![Diagnostic::error("driver-schema", format!("driver `{}`: {error}", used.reference.component_key()))])
+    }
+
+    /// Says of a node whose driver can't be asked yet what can be said: that it is there, and what its type yields.
+    pub(crate) fn staged(&self, node: PlannedNode, needs: Vec<Need>) -> NodeOutcome {
+        let declared = match &node.key {
+            NodeKey::Resource(key) => desired::resource_type(&self.input.layers, key.r#type.as_str()).map(|kind| &kind.spec.outputs),
+            NodeKey::Workload(_) => None,
+        };
+        let names = declared.and_then(|declared| declared.get("properties")).and_then(Value::as_object);
+        let output = |name: &String| {
+            let secret = declared.is_some_and(|declared| schema::is_secret_output(declared, name));
+            let origin = Origin::Output { name: name.clone(), node: node.key.to_string() };
+            (name.clone(), Sealed::of(origin, secret, Encoding::Json).to_json())
+        };
+        let outputs: Map<String, Value> = names.into_iter().flat_map(Map::keys).map(output).collect();
+        NodeOutcome { needs, is_later: true, ..NodeOutcome::new(PlannedNode { outputs, ..node }, Vec::new(), 0) }
+    }
+}
+
+/// Tells whether an action stands recorded as it is planned.
+fn is_as_planned(record: &RecordedAction, planned: &PlannedAction) -> bool {
+    record.spec == planned.spec && record.identity == planned.identity && record.connection == planned.connection
+}
+
+/// Tells whether anything in a value comes from an action and is no secret.
+fn holds_deferred(value: &Value) -> bool {
+    let mut found = false;
+    sealed::visit(value, &mut |_, sealed| found |= sealed.sealed().any(|part| !part.secret));
+    found
+}
+
+/// Tells whether a plan that looked at values holds still: each is recorded as it was then.
+pub(crate) fn still_holds(previous: &Plan, input: &PlanInput, planners: &Planners) -> bool {
+    previous.staged().next().is_none()
+        && previous.values.iter().all(|KnownValue { action, output, value }| {
+            let reads = || {
+                previous
+                    .action(action)
+                    .and_then(|planned| planners.get(&planned.capability))
+                    .is_none_or(|planner| planner.reads(action.kind()))
+            };
+            let is_live = |record: &&RecordedAction| {
+                record.status == Status::Live && previous.action(action).is_some_and(|planned| is_as_planned(record, planned))
+            };
+            input.recorded.actions.get(action).filter(is_live).and_then(|record| record.outputs.get(output)) == Some(value) && !reads()
+        })
+}
+
+/// Parts outcomes into what is decided now and what a later plan decides; both in the given order.
+pub(crate) fn stages(outcomes: Vec<NodeOutcome>) -> Vec<PlannedStage> {
+    let (mut now, mut later) = (PlannedStage::default(), PlannedStage::default());
+    for NodeOutcome { node, needs, is_later, .. } in outcomes {
+        let stage = if is_later { &mut later } else { &mut now };
+        if !needs.is_empty() {
+            stage.staged.push(StagedNode { key: node.key.clone(), needs });
+        }
+        stage.nodes.push(node);
+    }
+    if later.nodes.is_empty() { vec![now] } else { vec![now, later] }
+}
+
+/// Says what keeps a plan from being complete.
+#[must_use]
+pub fn incomplete(plan: &Plan) -> Vec<Diagnostic> {
+    plan.staged()
+        .flat_map(|node| node.needs.iter().map(move |need| (node, need)))
+        .map(|(node, need)| {
+            let (what, after) = described(&need.of);
+            Diagnostic::error("staged", format!("`{}` needs `{}`, known only after `{after}` is ready{what}", node.key, need.pointer))
+                .on(&node.key)
+                .hint("without `--complete` it is planned then; or give the value in the definition")
+        })
+        .collect()
+}
+
+/// Names an origin's output, if it says more than its node, and the node or action.
+fn described(origin: &Origin) -> (String, String) {
+    match origin {
+        Origin::Action { id, output } => (format!(" (`{output}`)"), id.to_string()),
+        Origin::Output { name, node } => (format!(" (`{name}`)"), node.clone()),
+        other => (String::new(), other.label()),
+    }
+}
+
+impl Follows {
+    /// Goes on behind a plan whose first stage is ready.
+    #[must_use]
+    pub fn behind(digest: Digest, plan: &Plan, before: Option<&Self>) -> Self {
+        let changed = plan.actions().filter(|action| action.change.is_change()).map(|action| action.id.clone());
+        Self { plan: digest, done: before.into_iter().flat_map(|before| before.done.iter().cloned()).chain(changed).collect() }
+    }
+}
