@@ -8,8 +8,9 @@ mod eks;
 mod error;
 mod mark;
 pub mod rds;
-
 pub mod route53;
+mod secrets;
 
 pub use account::{Accounts, AwsOptions};
 pub use eks::EksTokens;
+pub use secrets::SecretsManagerExecutor;

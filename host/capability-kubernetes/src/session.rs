@@ -222,7 +222,7 @@ impl ClusterSession {
             phase: if metadata.get("deletionTimestamp").is_some() { Phase::Deleting } else { Phase::Present },
             ..seen
         };
-        if depth == Depth::Full && !seen.intact && seen.phase == Phase::Present && seen.owner == Ownership::Ours {
+        if depth == Depth::Full && !seen.intact && seen.phase == Phase::Present {
             let live = self.api.get(&place.path(), JSON, until).await.map_err(CapabilityError::from)?;
             let body = apply::body(action.spec, owner, Some(text(&metadata, "/uid")));
             let options = ApplyOptions { force: true, dry_run: true };

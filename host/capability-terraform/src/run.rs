@@ -157,8 +157,8 @@ pub(crate) fn observed(state: Option<&Value>, spec: &ModuleSpec, program: &str, 
     Ok(observed)
 }
 
-/// Asks the program what differs between the world and the state.
-pub(crate) async fn drift(runner: &Runner<'_>, place: &Place, spec: &ModuleSpec) -> Result<Vec<String>, CapabilityError> {
+/// Lets the program plan, for a look alone.
+async fn planned(runner: &Runner<'_>, place: &Place, spec: &ModuleSpec) -> Result<Vec<Value>, CapabilityError> {
     init(runner, None, spec).await?;
     recover(runner, place).await?;
     runner.work.write_variables(spec)?;
@@ -166,13 +166,23 @@ pub(crate) async fn drift(runner: &Runner<'_>, place: &Place, spec: &ModuleSpec)
     if planned.code != 0 && planned.code != CHANGES {
         return Err(failed("can't be planned", &planned.errors(), &[]));
     }
-    let mut found: BTreeSet<String> = BTreeSet::new();
-    for line in &planned.lines {
-        if matches!(line.get("type").and_then(Value::as_str), Some("resource_drift" | "planned_change"))
-            && let Some(address) = line.pointer("/change/resource/addr").and_then(Value::as_str)
-        {
-            found.insert(address.to_owned());
-        }
-    }
-    Ok(found.into_iter().collect())
+    Ok(planned.lines)
+}
+
+/// Asks the program what differs between the world and the state.
+pub(crate) async fn drift(runner: &Runner<'_>, place: &Place, spec: &ModuleSpec) -> Result<Vec<String>, CapabilityError> {
+    let lines = planned(runner, place, spec).await?;
+    let found: BTreeSet<&str> = lines
+        .iter()
+        .filter(|line| matches!(line.get("type").and_then(Value::as_str), Some("resource_drift" | "planned_change")))
+        .filter_map(|line| line.pointer("/change/resource/addr").and_then(Value::as_str))
+        .collect();
+    Ok(found.into_iter().map(str::to_owned).collect())
+}
+
+/// Asks the program what it would do. Its messages name resources, never values of arguments.
+pub(crate) async fn preview(runner: &Runner<'_>, place: &Place, spec: &ModuleSpec) -> Result<Vec<String>, CapabilityError> {
+    let lines = planned(runner, place, spec).await?;
+    let told = lines.iter().filter(|line| matches!(line.get("type").and_then(Value::as_str), Some("planned_change" | "change_summary")));
+    Ok(told.filter_map(|line| line.get("@message").and_then(Value::as_str)).map(str::to_owned).collect())
 }

@@ -13,7 +13,7 @@ use windlass_engine::{
     apply::sent,
     session::{
         ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Observation, Observed, Owner, Ownership, Phase,
-        Preflight, ResolvedAction, SecretStore, Session, Step,
+        Preflight, ResolvedAction, Secret, SecretStore, Session, Step,
     },
     spec,
 };
@@ -189,6 +189,26 @@ impl Session for TerraformSession {
 
     async fn delete(&self, cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<Step, CapabilityError>> {
         each(actions.iter().map(|action| self.delete_one(cx, action).boxed()).collect()).await
+    }
+
+    async fn adopt(&self, id: &ActionId, given: &Secret) -> Result<(), CapabilityError> {
+        let place = self.place(id);
+        if place.read().await?.is_some() {
+            return Err(CapabilityError::new(Kind::Conflict, "the module has a state already"));
+        }
+        let is_state = serde_json::from_str::<Value>(given.expose())
+            .is_ok_and(|state| state.get("lineage").is_some_and(Value::is_string) && state.get("serial").is_some_and(Value::is_u64));
+        if !is_state {
+            return Err(CapabilityError::new(Kind::Invalid, "this is no state: it needs a `lineage` and a `serial`")
+                .hint("`tofu state pull` writes one"));
+        }
+        place.write(given.expose()).await
+    }
+
+    async fn preview(&self, id: &ActionId, spec: &Value) -> Result<Option<Vec<String>>, CapabilityError> {
+        let spec: ModuleSpec = spec::read(spec)?;
+        let prepared = self.prepare(id, &spec).await?;
+        run::preview(&prepared.runner(), &prepared.place, &spec).await.map(Some)
     }
 
     async fn list_ours(&self, _: &Owner) -> Result<Vec<Observation>, CapabilityError> {

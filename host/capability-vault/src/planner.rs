@@ -16,13 +16,31 @@ pub struct ExternalPlanner;
 static DESCRIPTOR: CapabilityDescriptor = CapabilityDescriptor {
     interface: "windlass:secrets/external",
     version: "0.1.0",
-    revision: 1,
+    revision: 2,
     family: Family::SecretStore,
     kinds: &[
         KindDescriptor { resource: "lookup", methods: &[MethodDescriptor { name: "field", argument: true }] },
         KindDescriptor { resource: "entry", methods: &[MethodDescriptor { name: "path", argument: false }] },
     ],
 };
+
+/// Names of secrets there know no mounts.
+const SECRETS_MANAGER: &str = "secretsManager";
+/// Their length.
+const NAME_CHARS_MAX: usize = 512;
+
+/// Checks the name of a secret of AWS Secrets Manager.
+fn check_name(name: &str) -> Vec<Diagnostic> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "/_+=.@-".contains(c);
+    if (1..=NAME_CHARS_MAX).contains(&name.len()) && name.chars().all(fits) {
+        return Vec::new();
+    }
+    vec![
+        Diagnostic::error("secret-path", format!("`{name}` is no name of a secret"))
+            .at("/path")
+            .hint("1 to 512 letters, digits and `/_+=.@-`"),
+    ]
+}
 
 impl Planner for ExternalPlanner {
     fn descriptor(&self) -> &'static CapabilityDescriptor {
@@ -33,13 +51,14 @@ impl Planner for ExternalPlanner {
         spec::with_kind(resource, spec)
     }
 
-    fn check(&self, value: &Value, _: &Authority, _: &SpecContext) -> Vec<Diagnostic> {
+    fn check(&self, value: &Value, _: &Authority, context: &SpecContext) -> Vec<Diagnostic> {
         let kind = spec::kind(value);
         let path = match kind {
             "lookup" => spec::typed(value).map(|spec: LookupSpec| spec.path),
             _ => spec::typed(value).map(|spec: EntrySpec| spec.path),
         };
         match path {
+            Ok(path) if context.connection_kind == SECRETS_MANAGER => check_name(&path),
             Ok(path) if split(&path).is_some() => Vec::new(),
             Ok(path) => vec![
                 Diagnostic::error("secret-path", format!("`{path}` is no path of a secret"))

@@ -118,7 +118,7 @@ pub(crate) struct Planning {
     pub complete: bool,
 }
 
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Applying {
     /// Don't ask
     #[arg(short, long)]
@@ -132,6 +132,14 @@ pub(crate) struct Applying {
     /// How long to wait: 90s, 15m, 1h
     #[arg(long, value_parser = duration, default_value = "15m", value_name = "TIME")]
     pub timeout: Duration,
+}
+
+/// Reads `RESOURCE=NAME`.
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((resource, name)) if !resource.is_empty() && !name.is_empty() => Ok((resource.to_owned(), name.to_owned())),
+        _ => Err(format!("`{text}` is no RESOURCE=NAME")),
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -223,6 +231,9 @@ pub(crate) enum Command {
         /// Also look at what exists and report what differs, outside of the plan
         #[arg(long)]
         refresh: bool,
+        /// Also let Terraform and OpenTofu say what they would do for their modules; needs their credentials
+        #[arg(long)]
+        preview: bool,
         /// End with 2 if there are changes
         #[arg(long)]
         detailed_exitcode: bool,
@@ -327,6 +338,22 @@ pub(crate) enum Command {
         resource: String,
         #[command(flatten)]
         environment: Environment,
+        #[command(flatten)]
+        applying: Applying,
+    },
+    /// Make what exists already part of an environment, without making it again
+    Adopt {
+        /// A resource, and what it is called outside: `postgres#web.db=shop-db`; for a module the file of its state
+        #[arg(value_name = "RESOURCE=NAME", value_parser = pair, required_unless_present = "all")]
+        pairs: Vec<(String, String)>,
+        /// Everything that the plan would make and that exists already
+        #[arg(long, conflicts_with = "pairs")]
+        all: bool,
+        /// A Score file, a folder, or an Application document; what was deployed last if nothing is said
+        #[arg(long, value_name = "PATH")]
+        path: Option<PathBuf>,
+        #[command(flatten)]
+        planning: Planning,
         #[command(flatten)]
         applying: Applying,
     },

@@ -7,7 +7,7 @@ use std::{
 };
 
 use windlass_capability_aws::{
-    Accounts, AwsOptions, EksTokens,
+    Accounts, AwsOptions, EksTokens, SecretsManagerExecutor,
     rds::{RdsExecutor, RdsPlanner},
     route53::{Route53Executor, Route53Planner},
 };
@@ -107,7 +107,10 @@ impl Planning {
 
     /// Reads platform documents of a folder and the components that they name.
     pub(crate) fn load(&self, folder: &Path) -> Result<(Platform, Provenance), Failure> {
-        let LoadedPlatform { mut platform, provenance, component_files } = load_platform(folder)?;
+        let LoadedPlatform { mut platform, provenance, component_files, fetched } = load_platform(folder)?;
+        for module in fetched {
+            print::note(&format!("{} at {} is commit {}", module.repository, module.reference, module.commit));
+        }
         for (key, path) in component_files {
             let digest = self
                 .components
@@ -234,7 +237,8 @@ impl Workspace {
                 Arc::new(KubernetesExecutor::new(self.cluster_options).with_tokens(Arc::new(EksTokens::new(accounts.clone())))),
                 Arc::new(PostgresExecutor),
                 Arc::new(RdsExecutor::new(accounts.clone(), aws_options())),
-                Arc::new(Route53Executor::new(accounts)),
+                Arc::new(Route53Executor::new(accounts.clone())),
+                Arc::new(SecretsManagerExecutor::new(accounts)),
                 Arc::new(VaultExecutor),
                 Arc::new(TerraformExecutor::new(&self.data, Arc::clone(&self.secrets))),
                 Arc::new(GeneratedExecutor::new(Arc::clone(&self.secrets))),

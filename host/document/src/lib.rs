@@ -5,6 +5,7 @@
 mod application;
 mod discover;
 mod folder;
+mod git;
 mod overrides;
 mod platform;
 mod problem;
@@ -15,6 +16,7 @@ mod tree;
 
 pub use application::{ApplicationInput, LoadedApplication, load_application, split_image};
 pub use discover::{Discovered, discover};
+pub use git::Fetched;
 pub use overrides::{merge, parse_property, set_property};
 pub use platform::{LoadedPlatform, load_platform, load_platform_sources};
 pub use problem::{Problem, Problems, Source};

@@ -15,6 +15,7 @@ use windlass_model::{
 
 use crate::{
     discover::{Discovered, Document, discover},
+    git::Fetched,
     problem::{Problem, Problems, Source},
     schema, tree,
 };
@@ -28,6 +29,8 @@ pub struct LoadedPlatform {
     pub provenance: Provenance,
     /// The component files that definitions name, by `file:PATH` reference.
     pub component_files: BTreeMap<String, PathBuf>,
+    /// What `$git` brought.
+    pub fetched: Vec<Fetched>,
 }
 
 /// Reads all platform documents below a folder.
@@ -69,34 +72,56 @@ pub(crate) fn from_discovered(found: &Discovered) -> Result<LoadedPlatform, Prob
         }
         match document.kind {
             "ResourceDefinition" => {
-                if let Some(definition) =
-                    add(&mut loaded.platform.definitions, document, ResourceDefinition::name, &mut problems, &mut loaded.provenance)
-                {
+                if let Some(definition) = add(
+                    &mut loaded.platform.definitions,
+                    document,
+                    ResourceDefinition::name,
+                    &mut problems,
+                    (&mut loaded.provenance, &mut loaded.fetched),
+                ) {
                     check_definition(document, &definition, &mut problems);
                     note_component(&mut loaded.component_files, document, &definition.spec.driver);
                 }
             }
             "WorkloadProfile" => {
-                if let Some(profile) =
-                    add(&mut loaded.platform.profiles, document, WorkloadProfile::name, &mut problems, &mut loaded.provenance)
-                {
+                if let Some(profile) = add(
+                    &mut loaded.platform.profiles,
+                    document,
+                    WorkloadProfile::name,
+                    &mut problems,
+                    (&mut loaded.provenance, &mut loaded.fetched),
+                ) {
                     profile.spec.stages.iter().for_each(|stage| note_component(&mut loaded.component_files, document, &stage.driver));
                 }
             }
             "EnvironmentType" => {
-                if let Some(kind) =
-                    add(&mut loaded.platform.environment_types, document, EnvironmentType::name, &mut problems, &mut loaded.provenance)
-                {
+                if let Some(kind) = add(
+                    &mut loaded.platform.environment_types,
+                    document,
+                    EnvironmentType::name,
+                    &mut problems,
+                    (&mut loaded.provenance, &mut loaded.fetched),
+                ) {
                     kind.spec.workload_stages.iter().for_each(|stage| note_component(&mut loaded.component_files, document, &stage.driver));
                 }
             }
             "Connection" => {
-                add(&mut loaded.platform.connections, document, Connection::name, &mut problems, &mut loaded.provenance);
+                add(
+                    &mut loaded.platform.connections,
+                    document,
+                    Connection::name,
+                    &mut problems,
+                    (&mut loaded.provenance, &mut loaded.fetched),
+                );
             }
             _ => {
-                if let Some(kind) =
-                    add(&mut loaded.platform.resource_types, document, ResourceType::name, &mut problems, &mut loaded.provenance)
-                {
+                if let Some(kind) = add(
+                    &mut loaded.platform.resource_types,
+                    document,
+                    ResourceType::name,
+                    &mut problems,
+                    (&mut loaded.provenance, &mut loaded.fetched),
+                ) {
                     check_type(document, &kind, &mut problems);
                 }
             }
@@ -116,12 +141,12 @@ fn add<T: DeserializeOwned + Clone>(
     document: &Document,
     name: impl Fn(&T) -> &DocumentName,
     problems: &mut Problems,
-    provenance: &mut Provenance,
+    (provenance, fetched): (&mut Provenance, &mut Vec<Fetched>),
 ) -> Option<T> {
     let mut value = document.node.to_value();
     if let Some(inputs) = value.pointer_mut("/spec/inputs") {
         let folder = document.path.parent().unwrap_or(Path::new("."));
-        crate::folder::inline(&document.source, &document.node, "/spec/inputs", inputs, folder, problems);
+        crate::folder::inline(&document.source, &document.node, "/spec/inputs", inputs, folder, (problems, fetched));
     }
     let parsed: T = match serde_json::from_value(value) {
         Ok(parsed) => parsed,

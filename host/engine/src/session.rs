@@ -93,6 +93,14 @@ pub trait Session: Send + Sync {
     async fn release(&self, _cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<(), CapabilityError>> {
         CapabilityError::new(CapabilityErrorKind::Invalid, "this system can't let go of what it made").of_each(actions.len())
     }
+    /// Goes on with what stands behind an action and has no name, as a person gives it: the state of a module.
+    async fn adopt(&self, _id: &ActionId, _given: &Secret) -> Result<(), CapabilityError> {
+        Err(CapabilityError::new(CapabilityErrorKind::Invalid, "what this system holds is taken over by its name"))
+    }
+    /// Says in lines what the system itself would do for an action, reading only; nothing if it plans nothing itself.
+    async fn preview(&self, _id: &ActionId, _spec: &Value) -> Result<Option<Vec<String>>, CapabilityError> {
+        Ok(None)
+    }
     /// Lists everything with our mark.
     async fn list_ours(&self, owner: &Owner) -> Result<Vec<Observation>, CapabilityError>;
 }

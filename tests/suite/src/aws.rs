@@ -112,8 +112,11 @@ impl Drop for AwsProxy {
     }
 }
 
-/// Names a call: by its form, or by method and path where the service has no form.
-fn name(method: &str, path: &str, body: &[u8]) -> String {
+/// Names a call: by its target, its form, or by method and path where the service has neither.
+fn name(target: Option<&str>, method: &str, path: &str, body: &[u8]) -> String {
+    if let Some((_, action)) = target.and_then(|target| target.split_once('.')) {
+        return action.to_owned();
+    }
     let text = String::from_utf8_lossy(body);
     if let Some(action) = text.split('&').find_map(|field| field.strip_prefix("Action=")) {
         return action.to_owned();
@@ -131,7 +134,8 @@ impl Proxy {
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, std::io::Error> {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
-        let name = name(parts.method.as_str(), parts.uri.path(), &body);
+        let target = parts.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
+        let name = name(target, parts.method.as_str(), parts.uri.path(), &body);
         let before = {
             let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
             let before = calls.iter().filter(|call| **call == name).count();
@@ -268,6 +272,28 @@ impl Account {
         let role = "arn:aws:iam::123456789012:role/eks";
         let made = self.runtime.block_on(client.create_cluster().name(name).role_arn(role).resources_vpc_config(network).send());
         made.unwrap_or_else(|error| unreachable!("{error:?}"));
+    }
+
+    /// Writes a secret by hand, as somebody who makes it if it is not there.
+    ///
+    /// # Panics
+    ///
+    /// If moto refuses.
+    pub fn write_secret(&self, name: &str, text: &str) {
+        let client = aws_sdk_secretsmanager::Client::new(&self.config);
+        let put = self.runtime.block_on(client.put_secret_value().secret_id(name).secret_string(text).send());
+        if put.is_err() {
+            let made = self.runtime.block_on(client.create_secret().name(name).secret_string(text).send());
+            made.unwrap_or_else(|error| unreachable!("{error:?}"));
+        }
+    }
+
+    /// Reads a secret; nothing if it is not there, or on its way out.
+    #[must_use]
+    pub fn read_secret(&self, name: &str) -> Option<String> {
+        let client = aws_sdk_secretsmanager::Client::new(&self.config);
+        let read = self.runtime.block_on(client.get_secret_value().secret_id(name).send()).ok()?;
+        read.secret_string().map(str::to_owned)
     }
 
     /// Returns the client of RDS, with what runs it.

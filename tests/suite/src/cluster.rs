@@ -1,6 +1,9 @@
 //! One application on the cluster that the whole test run shares, in a namespace of its own.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::{Read as _, Seek as _, SeekFrom},
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 use windlass_cluster::Shared;
@@ -20,6 +23,8 @@ pub struct Scene {
     /// The namespace of its environment `dev`.
     pub namespace: String,
     shared: Shared,
+    /// How long the server's log was: what is told of this application stands behind that.
+    log_from: u64,
 }
 
 impl Scene {
@@ -54,7 +59,8 @@ impl Scene {
             &format!("apiVersion: windlass.dev/v1alpha1\nkind: Connection\nmetadata: {{ name: cluster }}\nspec:\n  capability: kubernetes\n  kubernetes: {{ {settings} }}\n"),
         );
         folder.ok("platform apply platform");
-        Self { namespace: format!("{application}-dev"), folder, application, shared }
+        let log_from = std::fs::metadata(shared.audit_log()).map_or(0, |metadata| metadata.len());
+        Self { namespace: format!("{application}-dev"), folder, application, shared, log_from }
     }
 
     /// Makes an application on a cluster of the test's own.
@@ -65,7 +71,7 @@ impl Scene {
     #[must_use]
     pub fn on(name: &str, shared: Shared) -> Self {
         let settings = format!("kubeconfig: {{ file: {} }}", shared.kubeconfig().display());
-        Self { shared, ..Self::with_connection(name, &settings) }
+        Self { shared, log_from: 0, ..Self::with_connection(name, &settings) }
     }
 
     /// Looks into another environment of the application.
@@ -76,6 +82,7 @@ impl Scene {
             namespace: format!("{}-{environment}", self.application),
             application: self.application.clone(),
             shared: self.shared.clone(),
+            log_from: self.log_from,
         }
     }
 
@@ -139,6 +146,19 @@ impl Scene {
         }
     }
 
+    /// Waits until the namespace is gone.
+    ///
+    /// # Panics
+    ///
+    /// If it never goes.
+    pub fn wait_for_gone(&self) {
+        let until = Instant::now() + SOON;
+        while self.kubectl(&["get", "namespace", &self.namespace]).is_ok() {
+            assert!(Instant::now() < until, "the namespace `{}` stays", self.namespace);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     /// Counts the requests by which windlass changed something in the namespace, by the server's own log.
     #[must_use]
     pub fn changes(&self) -> usize {
@@ -154,7 +174,11 @@ impl Scene {
 
     /// Reads what windlass asked for in the namespace out of the server's own log.
     fn events(&self) -> Vec<Value> {
-        let log = std::fs::read_to_string(self.shared.audit_log()).unwrap_or_default();
+        let mut bytes = Vec::new();
+        if let Ok(mut log) = std::fs::File::open(self.shared.audit_log()) {
+            let _ = log.seek(SeekFrom::Start(self.log_from)).and_then(|_| log.read_to_end(&mut bytes));
+        }
+        let log = String::from_utf8_lossy(&bytes);
         let text = |event: &Value, pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         log.lines()
             .filter(|line| line.contains(&self.namespace))

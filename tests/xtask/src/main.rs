@@ -4,6 +4,7 @@ mod cloud;
 mod components;
 mod demo;
 mod place;
+mod suites;
 mod toolchain;
 
 use std::{process::ExitCode, time::Instant};
@@ -159,13 +160,16 @@ fn test(place: &place::Place, servers: &Binaries, tools: &windlass_cluster::Tool
     place.cargo(&["build", "--workspace", "--bin", "windlass"])?;
     let cluster = cluster(place, servers, "test-cluster")?;
     let beside = beside(place, tools, "test-servers")?;
-    let mut command = place.cargo_command();
-    command.args(["test", "--workspace", "--no-fail-fast"]).args(filter);
-    command.env("WINDLASS_BIN", place.target.join("debug/windlass")).env("WINDLASS_COMPONENTS", place.components());
-    command.env(windlass_cluster::SHARED, cluster.folder()).env(windlass_cluster::SERVERS, beside.folder());
-    // What stands in the place of AWS takes anything; nothing of this machine's is looked for.
-    command.envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_EC2_METADATA_DISABLED", "true")]);
-    place::succeed(&mut command).context("tests failed")
+    suites::run(
+        place,
+        &|command| {
+            command.env("WINDLASS_BIN", place.target.join("debug/windlass")).env("WINDLASS_COMPONENTS", place.components());
+            command.env(windlass_cluster::SHARED, cluster.folder()).env(windlass_cluster::SERVERS, beside.folder());
+            // What stands in the place of AWS takes anything; nothing of this machine's is looked for.
+            command.envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_EC2_METADATA_DISABLED", "true")]);
+        },
+        filter,
+    )
 }
 
 /// Adds hashes for WIT files that have none yet.

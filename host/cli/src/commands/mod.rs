@@ -1,5 +1,6 @@
 //! The commands.
 
+mod adopt;
 mod apply;
 mod documents;
 mod drift;
@@ -44,9 +45,15 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Code, Failure> {
         Command::Env(Env::Create { name, r#type, app }) => environment::create(&global, &name, &r#type, app.as_ref()).await,
         Command::Env(Env::List { output }) => environment::list(&global, output.output).await,
         Command::Env(Env::Show { environment, output }) => environment::show(&global, &environment, output.output).await,
-        Command::Plan { path, planning, output, out, destroy, refresh, detailed_exitcode } => {
-            plan::plan(&global, path.as_deref(), &planning, output.output, &plan::Options { out, destroy, refresh, detailed_exitcode })
-                .await
+        Command::Plan { path, planning, output, out, destroy, refresh, preview, detailed_exitcode } => {
+            plan::plan(
+                &global,
+                path.as_deref(),
+                &planning,
+                output.output,
+                &plan::Options { out, destroy, refresh, preview, detailed_exitcode },
+            )
+            .await
         }
         Command::Deploy { path, planning, applying, output } => apply::deploy(&global, &path, &planning, &applying, output.output).await,
         Command::Drift { environment, output, detailed_exitcode } => {
@@ -65,6 +72,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Code, Failure> {
         Command::Rollback { deployment, environment, applying } => apply::rollback(&global, &environment, deployment, &applying).await,
         Command::Destroy { environment, applying } => apply::destroy(&global, &environment, &applying).await,
         Command::Rotate { resource, environment, applying } => rotate::rotate(&global, &resource, &environment, &applying).await,
+        Command::Adopt { pairs, all, path, planning, applying } => {
+            adopt::adopt(&global, &pairs, all, path.as_deref(), &planning, &applying).await
+        }
         Command::Release { resource, environment } => lifecycle::release(&global, &resource, &environment).await,
         Command::Deletable { resource, environment, output } => {
             lifecycle::deletable(&global, resource.as_deref(), &environment, output.output).await

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use windlass_document::{ApplicationInput, load_application, parse_property};
 use windlass_model::{
     application::{Model, Provenance},
+    event::Verb,
     plan::Plan,
     state::EnvironmentKey,
 };
 
 use crate::{
-    arguments::{Application, Format, Global, Planning},
+    arguments::{Application, Applying, Format, Global, Planning},
     bundle::Bundle,
     exit::{Code, Failure},
     print,
@@ -22,6 +23,7 @@ pub(crate) struct Options {
     pub out: Option<PathBuf>,
     pub destroy: bool,
     pub refresh: bool,
+    pub preview: bool,
     pub detailed_exitcode: bool,
 }
 
@@ -161,6 +163,9 @@ pub(crate) async fn plan(
     if options.refresh {
         refresh(&workspace, &planned).await?;
     }
+    if options.preview {
+        preview(&workspace, &planned).await?;
+    }
     if let Some(out) = &options.out {
         let components = planned.foreign_components(&workspace.planning);
         let layers = windlass_model::platform::Layers(
@@ -184,6 +189,20 @@ pub(crate) fn show(plan: &Plan, format: Format) -> Result<(), Failure> {
         }
         Format::Yaml => print::structured(format, plan),
     }
+}
+
+/// Lets programs that plan themselves say what they would do: with credentials, so it is a report of its own.
+async fn preview(workspace: &Workspace, planned: &Planned) -> Result<(), Failure> {
+    let request = workspace.request(planned, Verb::Read, &Applying::default(), None)?;
+    let told = workspace.engine().preview(&request).await?;
+    if told.is_empty() {
+        print::note("Nothing in this plan is planned by a program of its own.");
+    }
+    for (id, lines) in told {
+        print::note(&format!("What {id} would do:"));
+        lines.iter().for_each(|line| print::note(&format!("  {line}")));
+    }
+    Ok(())
 }
 
 /// Looks at what exists: a report of its own, outside of the plan.

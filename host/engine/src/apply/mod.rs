@@ -1,5 +1,6 @@
 //! Applying: a plan becomes so, exactly; killed at any instant, the next process goes on where it stood.
 
+mod ask;
 mod look;
 mod make;
 mod order;
@@ -10,6 +11,7 @@ mod settle;
 mod values;
 mod wait;
 
+pub use ask::Foreign;
 pub use look::Found;
 pub use values::sent;
 

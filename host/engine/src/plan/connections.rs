@@ -166,7 +166,8 @@ fn claim_scope(settings: &ConnectionSettings, environment: &EnvironmentKey) -> S
         ConnectionSettings::Kubernetes { .. }
         | ConnectionSettings::Postgres { .. }
         | ConnectionSettings::Aws { .. }
-        | ConnectionSettings::Vault { .. } => String::new(),
+        | ConnectionSettings::Vault { .. }
+        | ConnectionSettings::SecretsManager { .. } => String::new(),
         ConnectionSettings::Secrets {} | ConnectionSettings::Terraform { .. } => environment.to_string(),
     }
 }

@@ -35,6 +35,9 @@ pub struct ConnectionSpec {
     /// The settings of Vault or OpenBao.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vault: Option<VaultSettings>,
+    /// The account and region of AWS Secrets Manager.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets_manager: Option<AwsSettings>,
 }
 
 /// The kinds of systems that this build knows.
@@ -55,6 +58,8 @@ pub enum ConnectionCapability {
     Terraform,
     /// Vault or OpenBao.
     Vault,
+    /// AWS Secrets Manager.
+    SecretsManager,
 }
 
 impl ConnectionSpec {
@@ -69,6 +74,7 @@ impl ConnectionSpec {
             ConnectionCapability::Aws => ConnectionSettings::Aws { aws: self.aws.clone()? },
             ConnectionCapability::Terraform => ConnectionSettings::Terraform { terraform: self.terraform.clone().unwrap_or_default() },
             ConnectionCapability::Vault => ConnectionSettings::Vault { vault: self.vault.clone()? },
+            ConnectionCapability::SecretsManager => ConnectionSettings::SecretsManager { secrets_manager: self.secrets_manager.clone()? },
         })
     }
 }
@@ -110,6 +116,12 @@ pub enum ConnectionSettings {
         /// Its settings.
         vault: VaultSettings,
     },
+    /// AWS Secrets Manager.
+    #[serde(rename_all = "camelCase")]
+    SecretsManager {
+        /// The account and region.
+        secrets_manager: AwsSettings,
+    },
 }
 
 impl ConnectionSettings {
@@ -122,7 +134,7 @@ impl ConnectionSettings {
             Self::Postgres { .. } => Family::Postgres,
             Self::Aws { .. } => Family::Aws,
             Self::Terraform { .. } => Family::Terraform,
-            Self::Vault { .. } => Family::SecretStore,
+            Self::Vault { .. } | Self::SecretsManager { .. } => Family::SecretStore,
         }
     }
 
@@ -137,6 +149,7 @@ impl ConnectionSettings {
             Self::Aws { .. } => "aws",
             Self::Terraform { .. } => "terraform",
             Self::Vault { .. } => "vault",
+            Self::SecretsManager { .. } => "secretsManager",
         }
     }
 }

@@ -15,6 +15,8 @@ use crate::{
 
 /// The class, where nothing is said: the smallest that every region has.
 const CLASS: &str = "db.t4g.micro";
+/// The database and its user, where nothing is said.
+const OWN: &str = "app";
 /// Storage in GiB, where nothing is said: the smallest of `gp3`.
 const STORAGE: u32 = 20;
 
@@ -22,6 +24,15 @@ const STORAGE: u32 = 20;
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct InstanceInputs {
+    /// What the instance is called; made of application, environment and resource if nothing is said. For one that exists: its name.
+    #[serde(default)]
+    pub identifier: Option<String>,
+    /// The database: `app` if nothing is said.
+    #[serde(default)]
+    pub database: Option<String>,
+    /// The user, who owns the database: `app` if nothing is said.
+    #[serde(default)]
+    pub username: Option<String>,
     /// The engine's version, where the resource asks for none: `16.4`, or `16` for any minor version.
     #[serde(default)]
     pub version: Option<String>,
@@ -109,19 +120,23 @@ pub struct Engine {
     pub family_parts: usize,
 }
 
-/// Stages an instance with the groups that it needs; the version that the resource asks for comes first.
-pub fn stage(engine: Engine, context: &Context, key: &ResourceKey, version: Option<String>, inputs: InstanceInputs) -> InstanceOutputs {
+/// Makes the name of an instance.
+fn identifier(context: &Context, key: &ResourceKey) -> String {
     let class = if key.class == "default" { "" } else { key.class.as_str() };
     let parts: Vec<&str> = [context.application.as_str(), context.environment.as_str(), class, key.id.as_str()]
         .into_iter()
         .filter(|part| !part.is_empty())
         .collect();
     // RDS wants a letter first and no two hyphens side by side.
-    let mut identifier = name_within(&parts, 60).replace("--", "-");
-    if !identifier.starts_with(|c: char| c.is_ascii_lowercase()) {
-        identifier.insert_str(0, "db-");
-    }
-    let (database, username) = ("app", "app");
+    let name = name_within(&parts, 60).replace("--", "-");
+    if name.starts_with(|c: char| c.is_ascii_lowercase()) { name } else { format!("db-{name}") }
+}
+
+/// Stages an instance with the groups that it needs; the version that the resource asks for comes first.
+pub fn stage(engine: Engine, context: &Context, key: &ResourceKey, version: Option<String>, inputs: InstanceInputs) -> InstanceOutputs {
+    let identifier = inputs.identifier.unwrap_or_else(|| identifier(context, key));
+    let database = inputs.database.unwrap_or_else(|| OWN.to_owned());
+    let username = inputs.username.unwrap_or_else(|| OWN.to_owned());
     let password = Generated::with_policy("password", &Policy::default());
     let mut behind = Vec::new();
     let subnet_group = if inputs.subnets.is_empty() {
@@ -167,8 +182,8 @@ pub fn stage(engine: Engine, context: &Context, key: &ResourceKey, version: Opti
             max_allocated_storage: inputs.max_storage,
             storage_type: Some(inputs.storage_type.unwrap_or_else(|| "gp3".to_owned())),
             multi_az: Some(inputs.multi_az),
-            db_name: Some(database.to_owned()),
-            master_username: Some(username.to_owned()),
+            db_name: Some(database.clone()),
+            master_username: Some(username.clone()),
             master_password: Some(password.value()),
             subnet_group,
             security_groups: inputs.security_groups,
@@ -192,9 +207,9 @@ pub fn stage(engine: Engine, context: &Context, key: &ResourceKey, version: Opti
     InstanceOutputs {
         host: instance.address(),
         port: SealableValue::Sealed(instance.port()),
-        name: database.to_owned(),
-        database: database.to_owned(),
-        username: username.to_owned(),
+        name: database.clone(),
+        database,
+        username,
         password: password.value(),
     }
 }

@@ -1,0 +1,231 @@
+//! What exists already becomes part of an environment without being made again: objects, an instance, a module's state.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests: a failure here is the test's")]
+
+use std::process::Command;
+
+use windlass_cluster::{Shared, SharedServers};
+use windlass_suite::{
+    aws::{Account, AwsProxy, Verdict, aws_connection},
+    binary::Folder,
+    cloud::terraform_connection,
+    cluster::Scene,
+};
+
+const WEB: &str = "
+apiVersion: score.dev/v1b1
+metadata: { name: web }
+containers:
+  main: { image: \"web:2\" }
+";
+
+/// What somebody runs: the same Deployment by another hand, with another image and replicas of their own.
+const THEIRS: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: web, namespace: NAMESPACE }
+spec:
+  replicas: 2
+  selector: { matchLabels: SELECTOR }
+  template:
+    metadata: { labels: SELECTOR }
+    spec:
+      securityContext: { runAsNonRoot: true, runAsUser: 1, seccompProfile: { type: RuntimeDefault } }
+      containers: [{ name: main, image: \"web:1\", securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: [ALL] } } }]
+";
+
+#[test]
+fn a_whole_namespace_is_taken_over_without_an_outage() {
+    let scene = Scene::new("adopt");
+    scene.folder.write("app/web.score.yaml", WEB);
+    scene.kubectl(&["create", "namespace", &scene.namespace]).unwrap();
+    // The selector of a Deployment can't be changed: theirs must be what ours would be.
+    let plan: serde_json::Value = serde_json::from_str(&scene.folder.ok("plan app -e dev --create-env development -o json").out).unwrap();
+    let nodes = plan["stages"][0]["nodes"].as_array().unwrap();
+    let planned = nodes.iter().find(|node| node["key"] == "workload/web").unwrap()["actions"][0]["spec"].clone();
+    let theirs = THEIRS.replace("NAMESPACE", &scene.namespace).replace("SELECTOR", &planned["spec"]["selector"]["matchLabels"].to_string());
+    Shared::find().unwrap().kubectl(&["create", "-f", "-"], Some(&theirs)).unwrap();
+    let before = scene.get("deployment/web")["metadata"]["uid"].clone();
+
+    let refused = scene.folder.run("deploy app -e dev --create-env development --yes");
+    assert_eq!(refused.code, 1, "{}", refused.err);
+    let unknown = scene.folder.run("adopt web=api -e dev --path app --create-env development --yes");
+    assert_eq!(unknown.code, 64, "{}", unknown.err);
+    let unknown = scene.folder.run("adopt workload/web=api -e dev --path app --yes");
+    assert_eq!(unknown.code, 65, "{}", unknown.err);
+    assert!(unknown.err.contains("`workload/web` makes nothing that is called `api`, but `apps/Deployment/"), "{}", unknown.err);
+
+    let line = format!("adopt k8s-namespace#default={} workload/web=web -e dev --path app --yes", scene.namespace);
+    let adopted = scene.folder.ok(&line);
+    assert!(
+        adopted.err.contains(&format!("Taking over apps/Deployment/{}/web (of nobody that is known)", scene.namespace)),
+        "{}",
+        adopted.err
+    );
+    assert!(adopted.err.contains("/spec/template/spec/containers/0/image: \"web:1\" → \"web:2\""), "{}", adopted.err);
+    let live = scene.get("deployment/web");
+    assert_eq!(live["metadata"]["uid"], before, "it was not made again");
+    assert_eq!(live["spec"]["replicas"], 2, "what we say nothing of stays theirs");
+    assert_eq!(live["spec"]["template"]["spec"]["containers"][0]["image"], "web:2");
+    assert_eq!(scene.folder.run("drift -e dev --detailed-exitcode").code, 0);
+    let again = scene.folder.run(&line);
+    assert!(again.err.contains("is ours already"), "{}", again.err);
+    scene.folder.ok("destroy -e dev --yes");
+    assert!(scene.kubectl(&["get", "namespace", &scene.namespace]).is_err(), "it is ours: it goes");
+}
+
+#[test]
+fn everything_that_is_there_is_taken_over_at_once() {
+    let scene = Scene::new("adoptall");
+    scene.folder.write("app/web.score.yaml", WEB);
+    let nothing = scene.folder.ok("adopt --all -e dev --path app --create-env development --yes");
+    assert!(nothing.err.contains("Nothing of what the plan would make exists already"), "{}", nothing.err);
+    scene.folder.ok("destroy -e dev --yes");
+    scene.wait_for_gone();
+    scene.kubectl(&["create", "namespace", &scene.namespace]).unwrap();
+    let all = scene.folder.ok("adopt --all -e dev --path app --yes");
+    assert!(all.err.contains(&format!("Taking over Namespace/{}", scene.namespace)), "{}", all.err);
+    scene.folder.ok("destroy -e dev --yes");
+}
+
+const STORED: &str = "
+apiVersion: score.dev/v1b1
+metadata: { name: web }
+containers:
+  main: { image: \"web:1\", variables: { HOST: \"${resources.db.host}\" } }
+resources:
+  db: { type: postgres }
+";
+
+const INSTANCE: &str = "
+apiVersion: windlass.dev/v1alpha1
+kind: ResourceDefinition
+metadata: { name: instance }
+spec:
+  type: postgres
+  driver: { builtin: postgres-rds }
+  inputs: { class: db.t4g.micro, version: \"17.4\", identifier: IDENTIFIER, username: theirs }
+  grants:
+    - { import: windlass:aws/rds }
+    - { import: windlass:secrets/generated }
+";
+
+#[test]
+fn an_instance_is_taken_over_and_not_made_again() {
+    let endpoint = SharedServers::find().unwrap().aws_endpoint();
+    let proxy = AwsProxy::start(&endpoint, |_, _| Verdict::Pass);
+    let account = Account::open(&endpoint);
+    let folder = Folder::new();
+    let application = format!("adopt{}", std::process::id());
+    folder.write(
+        "app/application.yaml",
+        &format!("apiVersion: windlass.dev/v1alpha1\nkind: Application\nmetadata: {{ name: {application} }}\nspec: {{}}\n"),
+    );
+    folder.write("app/web.score.yaml", STORED);
+    folder.write("platform/aws.yaml", &aws_connection(&proxy.endpoint()));
+    let identifier = format!("theirs-{}", std::process::id());
+    folder.write("platform/instance.yaml", &INSTANCE.replace("IDENTIFIER", &identifier));
+    folder.ok("platform apply platform");
+    let (client, runtime) = account.rds();
+    let made = client
+        .create_db_instance()
+        .db_instance_identifier(&identifier)
+        .db_instance_class("db.t4g.small")
+        .engine("postgres")
+        .engine_version("17.4")
+        .allocated_storage(20)
+        .db_name("app")
+        .storage_encrypted(true)
+        .storage_type("gp3")
+        .master_username("theirs")
+        .master_user_password("theirs-and-long-enough");
+    runtime.block_on(made.send()).unwrap();
+    let refused = folder.run("deploy app -e dev --create-env development --yes");
+    assert!(refused.err.contains("Windlass did not make it"), "{}", refused.err);
+    let adopted = folder.run(&format!("adopt postgres#web.db={identifier} -e dev --path app --create-env development --yes"));
+    assert_eq!(adopted.code, 0, "{}{}", adopted.out, adopted.err);
+    assert!(adopted.err.contains("\"db.t4g.small\" → \"db.t4g.micro\""), "{}", adopted.err);
+    assert_eq!(proxy.changes().iter().filter(|call| call.contains("CreateDBInstance")).count(), 0, "{:?}", proxy.changes());
+    assert_eq!(account.instance(&identifier).unwrap().db_instance_class(), Some("db.t4g.micro"));
+    folder.ok("destroy -e dev --yes --allow-destroy");
+}
+
+const MODULE: &str = "
+variable \"name\" { type = string }
+resource \"terraform_data\" \"bucket\" { input = var.name }
+output \"bucket\" { value = terraform_data.bucket.output }
+";
+
+const BUCKET: &str = "
+apiVersion: windlass.dev/v1alpha1
+kind: ResourceDefinition
+metadata: { name: bucket }
+spec:
+  type: s3
+  driver: { builtin: terraform-module }
+  inputs:
+    module: { $git: { repository: \"file://REPOSITORY\", ref: v1, path: modules/bucket } }
+    variables: { name: files }
+    outputs: { bucket: { output: bucket } }
+  grants: [{ import: windlass:terraform/modules }]
+";
+
+const FILES: &str = "
+apiVersion: score.dev/v1b1
+metadata: { name: web }
+containers:
+  main: { image: \"web:1\", variables: { BUCKET: \"${resources.files.bucket}\" } }
+resources:
+  files: { type: s3 }
+";
+
+#[test]
+fn a_module_from_a_repository_goes_on_with_the_state_that_somebody_has() {
+    let folder = Folder::new();
+    let terraform = SharedServers::find().unwrap().terraform();
+    // The module stands in a repository, under a tag.
+    folder.write("repository/modules/bucket/main.tf", MODULE);
+    let git = |arguments: &[&str]| {
+        let identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"];
+        let run = Command::new("git").current_dir(folder.path().join("repository")).args(identity).args(arguments).status();
+        assert!(run.unwrap().success());
+    };
+    git(&["init", "--quiet", "."]);
+    git(&["add", "."]);
+    git(&["commit", "--quiet", "-m", "one"]);
+    git(&["tag", "v1"]);
+    // Somebody applied it by hand.
+    folder.write("theirs/main.tf", MODULE);
+    for arguments in [vec!["init", "-input=false"], vec!["apply", "-auto-approve", "-input=false", "-var=name=files"]] {
+        let run = Command::new(&terraform).current_dir(folder.path().join("theirs")).args(arguments).output().unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    }
+    let theirs: serde_json::Value = serde_json::from_str(&folder.read("theirs/terraform.tfstate")).unwrap();
+
+    folder.write("app/web.score.yaml", FILES);
+    folder.write("platform/terraform.yaml", &terraform_connection(&terraform));
+    folder.write("platform/bucket.yaml", &BUCKET.replace("REPOSITORY", &folder.path().join("repository").display().to_string()));
+    let applied = folder.ok("platform apply platform");
+    assert!(applied.err.contains("at v1 is commit "), "what a tag was is told: {}", applied.err);
+    folder.write("broken.tfstate", "{}");
+    let refused = folder.run("adopt s3#web.files=broken.tfstate -e dev --path app --create-env development --yes");
+    assert!(refused.err.contains("this is no state"), "{}", refused.err);
+    let preview = folder.ok("plan app -e dev --create-env development --preview");
+    assert!(preview.err.contains("terraform_data.bucket: Plan to create"), "{}", preview.err);
+    let adopted = folder.ok("adopt s3#web.files=theirs/terraform.tfstate -e dev --path app --create-env development --yes");
+    assert!(!adopted.err.contains("Creating..."), "nothing is made: {}", adopted.err);
+    let state: serde_json::Value = serde_json::from_str(&folder.ok("env show -e dev -o json").out).unwrap();
+    let module =
+        state["actions"].as_array().unwrap().iter().find(|action| action["id"].as_str().unwrap().contains("module/")).unwrap().clone();
+    assert_eq!(module["handle"]["lineage"], theirs["lineage"], "{module}");
+    assert!(folder.ok("deploy app -e dev --yes").err.contains("nothing was written"));
+    // The tag moves: nothing changes before the platform is applied again.
+    folder.write("repository/modules/bucket/main.tf", &MODULE.replace("input = var.name", "input = \"${var.name}-2\""));
+    git(&["commit", "--quiet", "-am", "two"]);
+    git(&["tag", "--force", "v1"]);
+    assert_eq!(folder.run("plan app -e dev --detailed-exitcode").code, 0);
+    folder.ok("platform apply platform");
+    let preview = folder.ok("plan app -e dev --preview");
+    assert!(preview.err.contains("terraform_data.bucket: Plan to update"), "{}", preview.err);
+    folder.ok("deploy app -e dev --yes");
+    folder.ok("destroy -e dev --yes");
+}
