@@ -102,11 +102,7 @@ impl SecretsManagerSession {
         let fields = self.fields(name).await?;
         let mut secret_outputs = BTreeMap::new();
         for wanted in &action.outputs {
-            let value = fields.get(&wanted.name).ok_or_else(|| {
-                let known = fields.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-                CapabilityError::new(Kind::Invalid, format!("`{name}` has no field `{}`", wanted.name)).hint(format!("it has {known}"))
-            })?;
-            secret_outputs.insert(wanted.name.clone(), Secret::new(value.clone()));
+            secret_outputs.insert(wanted.name.clone(), field_of(&fields, name, &wanted.name)?);
         }
         Ok(Step::Done(Observed { handle: json!({}), secret_outputs, ..Observed::default() }))
     }
@@ -198,6 +194,15 @@ impl SecretsManagerSession {
     }
 }
 
+/// Finds a field of a secret.
+fn field_of(fields: &BTreeMap<String, String>, name: &str, field: &str) -> Result<Secret, CapabilityError> {
+    let value = fields.get(field).ok_or_else(|| {
+        let known = fields.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        CapabilityError::new(Kind::Invalid, format!("`{name}` has no field `{field}`")).hint(format!("it has {known}"))
+    })?;
+    Ok(Secret::new(value.clone()))
+}
+
 fn whose(known: &DescribeSecretOutput, owner: &Owner) -> Ownership {
     mark::whose(known.tags().iter().filter_map(|tag| Some((tag.key()?, tag.value()?))), owner)
 }
@@ -259,6 +264,23 @@ impl Session for SecretsManagerSession {
         let mut out = Vec::with_capacity(actions.len());
         for action in actions {
             out.push(self.release_one(cx.owner, action).await);
+        }
+        out
+    }
+
+    async fn read(&self, references: &[&str]) -> Vec<Result<Secret, CapabilityError>> {
+        let mut known: BTreeMap<&str, Result<BTreeMap<String, String>, CapabilityError>> = BTreeMap::new();
+        let mut out = Vec::with_capacity(references.len());
+        for reference in references {
+            let (name, field) = reference.split_once('#').unwrap_or((reference, PLAIN));
+            if !known.contains_key(name) {
+                known.insert(name, self.fields(name).await);
+            }
+            out.push(match known.get(name) {
+                Some(Ok(fields)) => field_of(fields, name, field),
+                Some(Err(error)) => Err(error.clone()),
+                None => Err(CapabilityError::new(Kind::Failed, "nothing was read")),
+            });
         }
         out
     }

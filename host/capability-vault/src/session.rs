@@ -84,12 +84,7 @@ impl VaultSession {
         let data = self.data(path).await?;
         let mut secret_outputs = BTreeMap::new();
         for wanted in &action.outputs {
-            let value = data.get(&wanted.name).ok_or_else(|| {
-                let known = data.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-                CapabilityError::new(Kind::Invalid, format!("`{path}` has no field `{}`", wanted.name)).hint(format!("it has {known}"))
-            })?;
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            secret_outputs.insert(wanted.name.clone(), Secret::new(text));
+            secret_outputs.insert(wanted.name.clone(), field_of(&data, path, &wanted.name)?);
         }
         Ok(Step::Done(Observed { handle: json!({}), secret_outputs, ..Observed::default() }))
     }
@@ -209,6 +204,15 @@ fn admit(path: &str, known: &ReadSecretMetadataResponse, owner: &Owner, insisten
     Err(CapabilityError::new(Kind::Conflict, said).hint("use another path, or take it over with `--take-ownership`"))
 }
 
+/// Finds a field of what stands at a path.
+fn field_of(data: &BTreeMap<String, Value>, path: &str, field: &str) -> Result<Secret, CapabilityError> {
+    let value = data.get(field).ok_or_else(|| {
+        let known = data.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        CapabilityError::new(Kind::Invalid, format!("`{path}` has no field `{field}`")).hint(format!("it has {known}"))
+    })?;
+    Ok(Secret::new(value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+}
+
 #[async_trait]
 impl Session for VaultSession {
     async fn observe(&self, owner: &Owner, actions: &[ActionRef<'_>], _: Depth) -> Vec<Result<Observation, CapabilityError>> {
@@ -258,6 +262,23 @@ impl Session for VaultSession {
         let mut out = Vec::with_capacity(actions.len());
         for action in actions {
             out.push(self.release_one(cx.owner, action).await);
+        }
+        out
+    }
+
+    async fn read(&self, references: &[&str]) -> Vec<Result<Secret, CapabilityError>> {
+        let mut known: BTreeMap<&str, Result<BTreeMap<String, Value>, CapabilityError>> = BTreeMap::new();
+        let mut out = Vec::with_capacity(references.len());
+        for reference in references {
+            let (path, field) = reference.split_once('#').unwrap_or((reference, ""));
+            if !known.contains_key(path) {
+                known.insert(path, self.data(path).await);
+            }
+            out.push(match known.get(path) {
+                Some(Ok(data)) => field_of(data, path, field),
+                Some(Err(error)) => Err(error.clone()),
+                None => Err(CapabilityError::new(Kind::Failed, "nothing was read")),
+            });
         }
         out
     }

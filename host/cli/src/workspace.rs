@@ -450,9 +450,10 @@ fn connections(
     plan: &Plan,
 ) -> Result<BTreeMap<windlass_model::name::DocumentName, windlass_model::platform::ConnectionSettings>, Failure> {
     let chosen = Connections::choose(input).map_err(|problems| located(problems, &Provenance::default()))?;
-    Ok(plan
-        .actions()
-        .filter_map(|action| chosen.by_name(&action.connection).map(|settings| (action.connection.clone(), settings)))
+    let of_actions = plan.actions().map(|action| action.connection.clone());
+    Ok(of_actions
+        .chain(windlass_engine::plan::stores(plan))
+        .filter_map(|name| chosen.by_name(&name).map(|settings| (name, settings)))
         .collect())
 }
 

@@ -101,6 +101,10 @@ pub trait Session: Send + Sync {
     async fn preview(&self, _id: &ActionId, _spec: &Value) -> Result<Option<Vec<String>>, CapabilityError> {
         Ok(None)
     }
+    /// Reads secrets that the system keeps, `PATH#FIELD` each; nothing of it is kept here.
+    async fn read(&self, references: &[&str]) -> Vec<Result<Secret, CapabilityError>> {
+        CapabilityError::new(CapabilityErrorKind::Invalid, "this system keeps no secrets for others").of_each(references.len())
+    }
     /// Lists everything with our mark.
     async fn list_ours(&self, owner: &Owner) -> Result<Vec<Observation>, CapabilityError>;
 }

@@ -143,3 +143,55 @@ fn a_role_logs_in_and_a_wrong_one_is_told() {
     folder.ok("deploy shop -e dev --yes --app shop");
     assert!(secret_of(&folder).contains("by-role"));
 }
+
+/// A definition that names the secret where it is needed, without a resource for it.
+const REFERENCE: &str = "
+apiVersion: windlass.dev/v1alpha1
+kind: ResourceType
+metadata: { name: mailbox }
+spec: { outputs: { type: object, properties: { host: { type: string }, password: { type: string, x-windlass-secret: true } } } }
+---
+apiVersion: windlass.dev/v1alpha1
+kind: ResourceDefinition
+metadata: { name: mailbox }
+spec:
+  type: mailbox
+  driver: { builtin: template }
+  grants: [{ import: windlass:kubernetes/objects }, { import: windlass:secrets/generated }]
+  inputs:
+    values: { password: \"vault:secret/PATH#password\" }
+    outputs: { host: mail.example, password: \"{{ values.password }}\" }
+";
+
+#[test]
+fn a_reference_in_a_definition_is_read_and_followed() {
+    let (folder, path) = scene("reference", "{ token: { file: token } }");
+    folder.write("platform/mailbox.yaml", &REFERENCE.replace("PATH", &path));
+    folder.ok("platform apply platform");
+    folder.write(
+        "shop/web.score.yaml",
+        "apiVersion: score.dev/v1b1\nmetadata: { name: web }\ncontainers: { main: { image: \"web:1\", variables: { SMTP_PASSWORD: \"${resources.mail.password}\" } } }\nresources: { mail: { type: mailbox } }\n",
+    );
+    let missing = folder.run("deploy shop -e dev --create-env development --yes --app shop");
+    assert!(missing.err.contains(&format!("Vault holds nothing at `secret/{path}`")), "{}", missing.err);
+    bao("POST", &format!("secret/data/{path}"), &json!({ "data": { "password": "first-value" } }));
+    folder.ok("deploy shop -e dev --yes --app shop");
+    assert!(secret_of(&folder).contains("first-value"), "{}", secret_of(&folder));
+    let deployment =
+        |folder: &Folder| folder.files(".windlass/manifests/shop/dev").into_iter().find(|(path, _)| path.contains("deployment")).unwrap().1;
+    let before = deployment(&folder);
+    // The same there: read, nothing is sent.
+    let plan = folder.ok("plan shop -e dev --app shop");
+    assert!(plan.out.contains(&format!("only if «vault secret/{path}#password» changes")), "{}", plan.out);
+    folder.ok("deploy shop -e dev --yes --app shop");
+    assert_eq!(deployment(&folder), before);
+    // Another there: rolled out.
+    bao("POST", &format!("secret/data/{path}"), &json!({ "data": { "password": "second-value" } }));
+    folder.ok("deploy shop -e dev --yes --app shop");
+    assert!(secret_of(&folder).contains("second-value"));
+    assert_ne!(deployment(&folder), before, "the pods are rolled");
+    // Nothing of it is kept in clear.
+    for (file, text) in folder.files(".windlass") {
+        assert!(!text.contains("second-value") || file.contains("web-secrets"), "{file}");
+    }
+}

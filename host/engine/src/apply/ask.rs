@@ -108,7 +108,8 @@ impl Engine {
         let environment = environment_of(request);
         self.authorize.authorize(&request.actor, Verb::Read, &Target::new(&environment, &request.plan.environment_type))?;
         let recorded = self.store.load(&environment).await?.map(|state| state.recorded.actions).unwrap_or_default();
-        let values = Values { environment: &environment, secrets: self.secrets.as_ref(), recorded: &recorded };
+        let kept = BTreeMap::new();
+        let values = Values { environment: &environment, secrets: self.secrets.as_ref(), recorded: &recorded, kept: &kept };
         let mut groups: BTreeMap<(&str, &DocumentName), Vec<&PlannedAction>> = BTreeMap::new();
         for action in request.plan.actions().filter(|action| is_asked(action, recorded.get(&action.id))) {
             groups.entry((&action.capability, &action.connection)).or_default().push(action);

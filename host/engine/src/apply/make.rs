@@ -20,6 +20,7 @@ use super::{
     run::{Notes, Run, Stop},
     values::{self, Values},
 };
+use crate::plan::kept;
 use crate::session::{Cancel, CapabilityError, Depth, Insistence, Observed, Phase, Preflight, ResolvedAction, Step, Ticket, WantedOutput};
 
 /// What is still to be made.
@@ -31,6 +32,9 @@ pub(crate) struct Pending {
     /// What went wrong: what needs it is not made, everything else is.
     failed: BTreeMap<ActionId, (String, CapabilityError)>,
 }
+
+/// The interface of stores that others keep secrets in.
+const EXTERNAL: &str = "windlass:secrets/external";
 
 impl Pending {
     /// Tells whether nothing else can be made.
@@ -57,6 +61,7 @@ impl Run<'_> {
         let plan = Arc::clone(&self.request.plan);
         let planned: BTreeMap<&ActionId, &PlannedAction> = plan.actions().map(|action| (&action.id, action)).collect();
         let mut pending = self.pending(&planned).await?;
+        self.read_kept().await?;
         self.preflight(&planned, &pending, deadline, cancel).await?;
         while !pending.ranks.is_empty() || !self.waiting.is_empty() {
             if cancel.is_cancelled() {
@@ -117,6 +122,36 @@ impl Run<'_> {
         Ok(pending)
     }
 
+    /// Reads what other systems keep and the plan's values need; all that can't be read is told at once.
+    async fn read_kept(&mut self) -> Result<(), Stop> {
+        let plan = Arc::clone(&self.request.plan);
+        let mut wanted: BTreeMap<DocumentName, BTreeSet<String>> = BTreeMap::new();
+        for (connection, reference) in plan.actions().flat_map(|action| kept(&action.spec)) {
+            wanted.entry(connection).or_default().insert(reference);
+        }
+        let mut refused = Vec::new();
+        for (connection, references) in wanted {
+            let settings = self.settings(&connection);
+            let session = self.session(EXTERNAL, &connection, &settings).await?;
+            let asked: Vec<&str> = references.iter().map(String::as_str).collect();
+            for (reference, answer) in references.iter().zip(session.read(&asked).await) {
+                match answer {
+                    Ok(secret) => {
+                        self.kept.insert((connection.clone(), reference.clone()), secret);
+                    }
+                    Err(error) => refused.push((format!("`{connection}` {reference}: {}", error.message), error.hint)),
+                }
+            }
+        }
+        let Some((_, hint)) = refused.first() else { return Ok(()) };
+        let hint = hint.clone();
+        Err(Stop::Failed { reason: refused.into_iter().map(|(line, _)| line).collect::<Vec<_>>().join("\n"), hint })
+    }
+
+    fn values(&self) -> Values<'_> {
+        Values { environment: &self.environment, secrets: self.engine.secrets.as_ref(), recorded: &self.recorded, kept: &self.kept }
+    }
+
     /// Tells whether an action needs no look at all: nothing changes, or an earlier process did it.
     fn is_done(&self, action: &PlannedAction) -> bool {
         self.recorded.get(&action.id).is_some_and(|record| {
@@ -166,7 +201,7 @@ impl Run<'_> {
         for ((interface, connection), actions) in grouped(pending.ranks.keys().filter_map(|id| planned.get(id).copied())) {
             let mut preflights = Vec::with_capacity(actions.len());
             for action in actions {
-                let values = Values { environment: &self.environment, secrets: self.engine.secrets.as_ref(), recorded: &self.recorded };
+                let values = self.values();
                 let resolved = values.resolve(&action.spec).await.ok();
                 preflights.push(Preflight {
                     id: action.id.clone(),
@@ -210,7 +245,7 @@ impl Run<'_> {
         let mut resolved = Vec::with_capacity(batch.len());
         let mut sending = Vec::with_capacity(batch.len());
         for action in batch {
-            let values = Values { environment: &self.environment, secrets: self.engine.secrets.as_ref(), recorded: &self.recorded };
+            let values = self.values();
             let spec = values.resolve(&action.spec).await.map_err(|error| failed(action, &error))?;
             let bytes = windlass_model::canonical::to_vec(&spec)
                 .map_err(|error| Stop::Failed { reason: format!("`{}`: {error}", action.id), hint: None })?;

@@ -19,7 +19,10 @@ use windlass_model::{
 
 use super::{ApplyError, Engine, Outcome, Request, order, values};
 use crate::{
-    session::{Cancel, CapabilityError, CapabilityErrorKind as Kind, Checkpoint, EffectCx, Owner, Progress, Session, Ticket, WantedOutput},
+    plan::Kept,
+    session::{
+        Cancel, CapabilityError, CapabilityErrorKind as Kind, Checkpoint, EffectCx, Owner, Progress, Secret, Session, Ticket, WantedOutput,
+    },
     store::{EnvironmentState, Fence},
 };
 
@@ -34,6 +37,8 @@ pub(crate) struct Run<'a> {
     pub needs: BTreeMap<ActionId, BTreeSet<ActionId>>,
     pub wanted: BTreeMap<ActionId, BTreeSet<WantedOutput>>,
     pub waiting: BTreeMap<ActionId, Ticket>,
+    /// What other systems keep and this run needs.
+    pub kept: BTreeMap<Kept, Secret>,
     pub fence: Fence,
     pub number: DeploymentNumber,
 }
@@ -112,6 +117,7 @@ impl<'a> Run<'a> {
             recorded: state.recorded.actions,
             sessions: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            kept: BTreeMap::new(),
             fence: Fence(0),
             number: DeploymentNumber(0),
         }

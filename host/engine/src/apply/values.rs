@@ -11,6 +11,7 @@ use windlass_model::{
 };
 
 use crate::{
+    plan::{Kept, kept_by},
     recorder::encode,
     session::{CapabilityError, CapabilityErrorKind as Kind, Secret, SecretStore, WantedOutput, generated_name, given_name},
 };
@@ -20,6 +21,8 @@ pub(crate) struct Values<'a> {
     pub environment: &'a EnvironmentKey,
     pub secrets: &'a dyn SecretStore,
     pub recorded: &'a BTreeMap<ActionId, RecordedAction>,
+    /// What other systems keep, as it was read.
+    pub kept: &'a BTreeMap<Kept, Secret>,
 }
 
 /// Ties the resolved spec of a record to its action.
@@ -124,7 +127,14 @@ impl Values<'_> {
     async fn origin(&self, origin: &Origin) -> Result<Value, CapabilityError> {
         match origin {
             Origin::Generated { action, version } => self.secret(&generated_name(action), Some(*version), origin).await,
-            Origin::External { reference, version, .. } => self.secret(&given_name(reference), *version, origin).await,
+            Origin::External { reference, version, .. } => match kept_by(origin) {
+                Some(kept) => self
+                    .kept
+                    .get(&kept)
+                    .map(|secret| Value::String(secret.expose().to_owned()))
+                    .ok_or_else(|| CapabilityError::new(Kind::Invalid, format!("`{reference}` of `{}` was not read", kept.0))),
+                None => self.secret(&given_name(reference), *version, origin).await,
+            },
             Origin::Action { id, output } => {
                 if let Some(value) = self.recorded.get(id).and_then(|record| record.outputs.get(output)) {
                     return Ok(value.clone());
@@ -177,6 +187,13 @@ impl Values<'_> {
             });
         }
         let mut versions = Vec::with_capacity(names.len());
+        // What others keep has no version here: a keyed hash of it stands for one.
+        for part in of.iter().flat_map(Sealed::sealed) {
+            part.origin.visit(&mut |origin| {
+                let secret = kept_by(origin).and_then(|kept| self.kept.get(&kept));
+                versions.extend(secret.map(|secret| Value::String(self.secrets.mac(secret.expose().as_bytes()))));
+            });
+        }
         for name in names {
             versions.extend(self.secrets.read(self.environment, &name, None).await?.map(|(version, _)| Value::from(version)));
         }

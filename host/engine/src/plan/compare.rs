@@ -137,7 +137,7 @@ fn unchanged(known: &RecordedAction, spec: &Spec, changed: &BTreeSet<ActionId>) 
         Status::Intended | Status::Uncertain | Status::Retained | Status::Deleting => return Change::Update,
     }
     let mut on = BTreeSet::new();
-    if changed.is_empty() || !spec.may_be_sealed() {
+    if !spec.may_be_sealed() {
         return Change::None;
     }
     sealed::visit(&spec.to_value(), &mut |_, sealed| {
@@ -148,6 +148,8 @@ fn unchanged(known: &RecordedAction, spec: &Spec, changed: &BTreeSet<ActionId>) 
                 {
                     on.insert(format!("{id}.{output}"));
                 }
+                // What others keep is known only when it is read.
+                on.extend(super::kept_by(origin).map(|(connection, reference)| format!("{connection} {reference}")));
             });
         }
     });

@@ -8,6 +8,7 @@ mod expand;
 mod flows;
 mod host;
 mod memo;
+mod reference;
 pub(crate) mod resource;
 mod stage;
 pub(crate) mod workload;
@@ -38,6 +39,8 @@ use memo::Memo;
 
 pub use connections::{Connections, DIRECTORY_DEFAULT, claim_of};
 pub use desired::platform_documents;
+pub use reference::stores;
+pub(crate) use reference::{Kept, kept, kept_by};
 pub use stage::incomplete;
 
 /// Everything that planning may look at: bytes and digests, no path, no handle, no clock.

@@ -15,7 +15,7 @@ use windlass_resolve::{GraphNode, Maker, NodeKind, Scope, expand, nearest};
 use super::{
     Cx, DriverUse, NodeOutcome, desired,
     expand::Lookup,
-    planned_driver,
+    planned_driver, reference,
     stage::{Fields, Settled},
     winning,
 };
@@ -77,6 +77,9 @@ pub(crate) fn prepare<'a>(
     let lookup = Lookup { cx, outcomes, scope: Scope::Definition(key.clone()), namespace: namespace.clone() };
     let document = format!("ResourceDefinition/{}", definition.name());
     let mut inputs = expand_value(&lookup, &Value::Object(definition.spec.inputs.clone()), &document, "/spec/inputs", &mut problems);
+    if let Err(problem) = reference::seal(&mut inputs, cx.connections) {
+        problems.push(problem.on(&document).at("/spec/inputs"));
+    }
     let grants = cx.grants(definition.name(), &definition.spec.grants);
     match cx.driver(&document, *layer, &definition.spec.driver, &grants, World::ResourceDriver) {
         Ok(used) if problems.is_empty() => Ok(ResourceCall {

@@ -109,7 +109,9 @@ impl Cx<'_> {
         let is_done = self.input.follows.as_ref().is_some_and(|follows| follows.done.contains(id));
         let is_unmoved = || {
             let reads = self.planners.get(&planned.capability).is_none_or(|planner| planner.reads(id.kind()));
-            !reads && flows::origins(&planned.spec.to_value()).iter().all(|origin| origin == id || self.settled(origin, outcomes).is_some())
+            !reads
+                && super::kept(&planned.spec).is_empty()
+                && flows::origins(&planned.spec.to_value()).iter().all(|origin| origin == id || self.settled(origin, outcomes).is_some())
         };
         (is_same && (is_done || is_unmoved())).then_some(record)
     }
