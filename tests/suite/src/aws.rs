@@ -34,10 +34,13 @@ pub enum Verdict {
 /// Decides about a call, by its name and how often that name was called before.
 type Rule = dyn Fn(&str, usize) -> Verdict + Send + Sync;
 
+/// A call's name, and what was sent.
+type Call = (String, Bytes);
+
 /// A proxy before an endpoint of AWS; it stops with it.
 pub struct AwsProxy {
     port: u16,
-    calls: Arc<Mutex<Vec<String>>>,
+    calls: Arc<Mutex<Vec<Call>>>,
     runtime: Option<Runtime>,
 }
 
@@ -50,7 +53,7 @@ impl std::fmt::Debug for AwsProxy {
 struct Proxy {
     upstream: String,
     rule: Box<Rule>,
-    calls: Arc<Mutex<Vec<String>>>,
+    calls: Arc<Mutex<Vec<Call>>>,
 }
 
 impl AwsProxy {
@@ -94,7 +97,14 @@ impl AwsProxy {
     /// Returns the names of all calls, in order.
     #[must_use]
     pub fn calls(&self) -> Vec<String> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Returns what was sent with the calls of a name, in order.
+    #[must_use]
+    pub fn sent(&self, name: &str) -> Vec<String> {
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.iter().filter(|(called, _)| called == name).map(|(_, body)| String::from_utf8_lossy(body).into_owned()).collect()
     }
 
     /// Returns the names of calls that change something.
@@ -138,8 +148,8 @@ impl Proxy {
         let name = name(target, parts.method.as_str(), parts.uri.path(), &body);
         let before = {
             let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-            let before = calls.iter().filter(|call| **call == name).count();
-            calls.push(name.clone());
+            let before = calls.iter().filter(|(call, _)| *call == name).count();
+            calls.push((name.clone(), body.clone()));
             before
         };
         let verdict = (self.rule)(&name, before);

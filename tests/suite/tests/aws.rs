@@ -1,9 +1,15 @@
 //! Route 53 and RDS as moto plays them, with a proxy for what moto can't play.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests: a failure here is the test's")]
 
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
 use windlass_cluster::SharedServers;
 use windlass_suite::{
     aws::{Account, AwsProxy, Verdict, aws_connection},
+    binary::Folder,
     cloud::secret,
     cluster::Scene,
 };
@@ -207,3 +213,136 @@ fn a_cluster_is_found_by_its_name() {
     let missing = runtime.block_on(tokens.cluster(&eks("nobody"), &environment));
     assert!(missing.unwrap_err().message.contains("No cluster found"));
 }
+
+/// A folder of manifests and an account: what is asked for here has nothing to do with a cluster.
+fn folder(endpoint: &str, settings: &str, score: &str, definition: &str, application: &str) -> Folder {
+    let folder = Folder::new();
+    folder.write(
+        "app/application.yaml",
+        &format!("apiVersion: windlass.dev/v1alpha1\nkind: Application\nmetadata: {{ name: {application} }}\nspec: {{}}\n"),
+    );
+    folder.write("app/web.score.yaml", score);
+    let connection = aws_connection(endpoint);
+    let (before, after) = connection.split_once("endpoint:").unwrap();
+    folder.write("platform/aws.yaml", &format!("{before}{settings}endpoint:{after}"));
+    folder.write("platform/definition.yaml", definition);
+    folder.ok("platform apply platform");
+    folder
+}
+
+#[test]
+fn a_role_is_assumed_for_each_environment() {
+    let endpoint = SharedServers::find().unwrap().aws_endpoint();
+    let proxy = AwsProxy::start(&endpoint, |_, _| Verdict::Pass);
+    let account = Account::open(&endpoint);
+    let domain = format!("role{}.example.com", std::process::id());
+    account.zone(&domain);
+    let role =
+        "assumeRole: { roleArn: \"arn:aws:iam::123456789012:role/${application}-${environment}\", externalId: { file: external } }, ";
+    let folder = folder(&proxy.endpoint(), role, NAMED, &dns(&domain, "192.0.2.7"), "roles");
+    folder.write("external", "only-we-know");
+    folder.ok("deploy app -e dev --create-env development --yes");
+    let asked = proxy.sent("AssumeRole");
+    assert_eq!(asked.len(), 1, "once for a run: {:?}", proxy.calls());
+    for field in [
+        "RoleArn=arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Froles-dev",
+        "ExternalId=only-we-know",
+        "RoleSessionName=windlass-roles-dev",
+        "Key=windlass%3Aenvironment&Tags.member.2.Value=dev",
+    ] {
+        assert!(asked[0].contains(field), "{field}: {}", asked[0]);
+    }
+    for (file, text) in folder.files(".windlass") {
+        assert!(!text.contains("only-we-know"), "{file}");
+    }
+    folder.ok("destroy -e dev --yes");
+}
+
+#[test]
+fn the_identity_of_a_pod_or_a_job_is_enough() {
+    let endpoint = SharedServers::find().unwrap().aws_endpoint();
+    let proxy = AwsProxy::start(&endpoint, |_, _| Verdict::Pass);
+    let account = Account::open(&endpoint);
+    let domain = format!("identity{}.example.com", std::process::id());
+    account.zone(&domain);
+    let folder = folder(&proxy.endpoint(), "", NAMED, &dns(&domain, "192.0.2.7"), "identity");
+    folder.write("identity.jwt", "a-token-of-the-cluster");
+    let mut command = folder.command(&["deploy", "app", "-e", "dev", "--create-env", "development", "--yes"]);
+    command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+    command.env("AWS_WEB_IDENTITY_TOKEN_FILE", folder.path().join("identity.jwt"));
+    command.env("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/windlass").env("AWS_ENDPOINT_URL_STS", proxy.endpoint());
+    let ran = command.output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let asked = proxy.sent("AssumeRoleWithWebIdentity");
+    assert!(asked.iter().any(|sent| sent.contains("WebIdentityToken=a-token-of-the-cluster")), "{:?}", proxy.calls());
+}
+
+#[test]
+fn what_rds_does_changes_nothing() {
+    let endpoint = SharedServers::find().unwrap().aws_endpoint();
+    let account = Account::open(&endpoint);
+    let inputs = "class: db.t4g.micro, parameters: { log_statement: none }";
+    let number = AtomicUsize::new(0);
+    let scene = |proxy: &AwsProxy| {
+        let application = format!("rds{}x{}", std::process::id(), number.fetch_add(1, Ordering::SeqCst));
+        (folder(&proxy.endpoint(), "", STORED, &rds(inputs), &application), format!("{application}-dev-web-db"))
+    };
+    // First, another class, destroy: the calls of an undisturbed life.
+    let live = |folder: &Folder, identifier: &str, at: &str| {
+        for (line, class) in [(FIRST, Some("db.t4g.micro")), (NEXT, Some("db.m7g.large")), ("destroy -e dev --yes --allow-destroy", None)] {
+            if line == NEXT {
+                folder.write("platform/definition.yaml", &rds(&inputs.replace("db.t4g.micro", "db.m7g.large")));
+                folder.ok("platform apply platform");
+            }
+            let mut ran = folder.run(line);
+            if ran.code != 0 {
+                ran = folder.run(line);
+            }
+            assert_eq!(ran.code, 0, "{at}: {line}: {}", ran.err);
+            let instance = account.instance(identifier);
+            assert_eq!(instance.as_ref().and_then(|instance| instance.db_instance_class()), class, "{at}: {line}");
+        }
+        assert_eq!(account.snapshots(identifier).len(), 1, "{at}: one last snapshot");
+    };
+    let proxy = AwsProxy::start(&endpoint, |_, _| Verdict::Pass);
+    let (folder, identifier) = scene(&proxy);
+    live(&folder, &identifier, "undisturbed");
+    let calls: BTreeSet<String> = proxy.calls().into_iter().collect();
+    assert!(calls.contains("CreateDBInstance") && calls.contains("ModifyDBInstance") && calls.contains("DeleteDBInstance"), "{calls:?}");
+    // Side by side: most of it is waiting for the next try.
+    std::thread::scope(|threads| {
+        for call in &calls {
+            threads.spawn(|| {
+                for verdict in
+                    [Verdict::Lose, Verdict::Refuse(503, "ServiceUnavailable", "busy"), Verdict::Refuse(400, "Throttling", "rate exceeded")]
+                {
+                    let (told, meant) = (verdict.clone(), call.clone());
+                    let proxy = AwsProxy::start(
+                        &endpoint,
+                        move |name, before| if name == meant && before == 0 { verdict.clone() } else { Verdict::Pass },
+                    );
+                    let (folder, identifier) = scene(&proxy);
+                    live(&folder, &identifier, &format!("{call}: {told:?}"));
+                }
+                let denied = call.clone();
+                let proxy = AwsProxy::start(&endpoint, move |name, _| {
+                    if name == denied { Verdict::Refuse(403, "AccessDenied", "not for you") } else { Verdict::Pass }
+                });
+                let (folder, _) = scene(&proxy);
+                let mut refused = folder.run(FIRST);
+                if refused.code == 0 {
+                    folder.write("platform/definition.yaml", &rds(&inputs.replace("db.t4g.micro", "db.m7g.large")));
+                    folder.ok("platform apply platform");
+                    refused = folder.run(NEXT);
+                }
+                if refused.code == 0 {
+                    refused = folder.run("destroy -e dev --yes --allow-destroy");
+                }
+                assert!(refused.code == 1 && refused.err.contains("not for you"), "{call}: {}", refused.err);
+            });
+        }
+    });
+}
+
+const FIRST: &str = "deploy app -e dev --create-env development --yes";
+const NEXT: &str = "deploy app -e dev --yes";

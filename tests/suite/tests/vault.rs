@@ -3,8 +3,13 @@
 
 use std::process::Command;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use ring::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
+};
 use serde_json::{Value, json};
-use windlass_cluster::SharedServers;
+use windlass_cluster::{Shared, SharedServers};
 use windlass_suite::binary::Folder;
 
 const MAIL: &str = "
@@ -194,4 +199,87 @@ fn a_reference_in_a_definition_is_read_and_followed() {
     for (file, text) in folder.files(".windlass") {
         assert!(!text.contains("second-value") || file.contains("web-secrets"), "{file}");
     }
+}
+
+/// A key of an identity provider, made for a test.
+struct Provider {
+    key: EcdsaKeyPair,
+    random: SystemRandom,
+    /// In PEM.
+    public: String,
+}
+
+impl Provider {
+    fn new() -> Self {
+        let random = SystemRandom::new();
+        let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref(), &random).unwrap();
+        let public = rcgen::KeyPair::try_from(document.as_ref()).unwrap().public_key_pem();
+        Self { key, random, public }
+    }
+
+    /// Signs a token.
+    fn token(&self, claims: &Value) -> String {
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let text = format!("{}.{}", part(&json!({ "alg": "ES256", "typ": "JWT" })), part(claims));
+        let signature = self.key.sign(&self.random, text.as_bytes()).unwrap();
+        format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+}
+
+#[test]
+fn a_token_of_a_ci_system_logs_in() {
+    let (folder, path) = scene("jwt", "{ jwt: { role: ci, token: { file: ci.jwt } } }");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let claims = |project: &str| {
+        let times = json!({ "iat": now - 60, "nbf": now - 60, "exp": now + 600 });
+        let mut claims = json!({ "iss": "https://ci.example", "aud": "windlass", "sub": "job-1", "project": project });
+        claims.as_object_mut().unwrap().extend(times.as_object().unwrap().clone());
+        claims
+    };
+    let provider = Provider::new();
+    bao("POST", "sys/auth/jwt", &json!({ "type": "jwt" }));
+    bao("POST", "auth/jwt/config", &json!({ "jwt_validation_pubkeys": [provider.public], "bound_issuer": "https://ci.example" }));
+    bao("POST", "sys/policies/acl/reader", &json!({ "policy": "path \"secret/data/*\" { capabilities = [\"read\"] }" }));
+    let role = json!({ "role_type": "jwt", "user_claim": "sub", "bound_audiences": ["windlass"], "bound_claims": { "project": "shop" }, "token_policies": "reader" });
+    bao("POST", "auth/jwt/role/ci", &role);
+    bao("POST", &format!("secret/data/{path}"), &json!({ "data": { "password": "by-jwt" } }));
+    folder.write("ci.jwt", &provider.token(&claims("other")));
+    let refused = folder.run("deploy shop -e dev --create-env development --yes --app shop");
+    assert!(refused.err.contains("logging in to Vault"), "{}", refused.err);
+    folder.write("ci.jwt", &provider.token(&claims("shop")));
+    folder.ok("deploy shop -e dev --yes --app shop");
+    assert!(secret_of(&folder).contains("by-jwt"));
+}
+
+#[test]
+fn an_account_of_the_cluster_logs_in() {
+    // The server asks the real API server whose token it is.
+    let shared = Shared::find().unwrap();
+    let (folder, path) = scene("account", "{ kubernetes: { role: windlass, token: { file: account.jwt } } }");
+    let namespace = format!("t{}-account", std::process::id());
+    shared.kubectl(&["create", "namespace", &namespace], None).unwrap();
+    shared.kubectl(&["-n", &namespace, "create", "serviceaccount", "windlass"], None).unwrap();
+    let token = |account: &str| shared.kubectl(&["-n", &namespace, "create", "token", account], None).unwrap().trim().to_owned();
+    let config = |path: &str| shared.kubectl(&["config", "view", "--raw", "-o", &format!("jsonpath={{{path}}}")], None).unwrap();
+    let authority = {
+        use base64::engine::general_purpose::STANDARD;
+        String::from_utf8(STANDARD.decode(config(".clusters[0].cluster.certificate-authority-data")).unwrap()).unwrap()
+    };
+    bao("POST", "sys/auth/kubernetes", &json!({ "type": "kubernetes" }));
+    let reviewer = config(".users[0].user.token");
+    let settings = json!({ "kubernetes_host": config(".clusters[0].cluster.server"), "kubernetes_ca_cert": authority, "token_reviewer_jwt": reviewer });
+    bao("POST", "auth/kubernetes/config", &settings);
+    bao("POST", "sys/policies/acl/reader", &json!({ "policy": "path \"secret/data/*\" { capabilities = [\"read\"] }" }));
+    let role =
+        json!({ "bound_service_account_names": "windlass", "bound_service_account_namespaces": namespace, "token_policies": "reader" });
+    bao("POST", "auth/kubernetes/role/windlass", &role);
+    bao("POST", &format!("secret/data/{path}"), &json!({ "data": { "password": "by-account" } }));
+    folder.write("account.jwt", &token("default"));
+    let refused = folder.run("deploy shop -e dev --create-env development --yes --app shop");
+    assert!(refused.err.contains("logging in to Vault"), "{}", refused.err);
+    folder.write("account.jwt", &token("windlass"));
+    folder.ok("deploy shop -e dev --yes --app shop");
+    assert!(secret_of(&folder).contains("by-account"));
+    shared.kubectl(&["delete", "namespace", &namespace, "--wait=false"], None).unwrap();
 }
