@@ -236,7 +236,7 @@ fn a_role_is_assumed_for_each_environment() {
     let proxy = AwsProxy::start(&endpoint, |_, _| Verdict::Pass);
     let account = Account::open(&endpoint);
     let domain = format!("role{}.example.com", std::process::id());
-    account.zone(&domain);
+    let _zone = account.zone(&domain);
     let role =
         "assumeRole: { roleArn: \"arn:aws:iam::123456789012:role/${application}-${environment}\", externalId: { file: external } }, ";
     let folder = folder(&proxy.endpoint(), role, NAMED, &dns(&domain, "192.0.2.7"), "roles");
@@ -264,7 +264,7 @@ fn the_identity_of_a_pod_or_a_job_is_enough() {
     let proxy = AwsProxy::start(&endpoint, |_, _| Verdict::Pass);
     let account = Account::open(&endpoint);
     let domain = format!("identity{}.example.com", std::process::id());
-    account.zone(&domain);
+    let _zone = account.zone(&domain);
     let folder = folder(&proxy.endpoint(), "", NAMED, &dns(&domain, "192.0.2.7"), "identity");
     folder.write("identity.jwt", "a-token-of-the-cluster");
     let mut command = folder.command(&["deploy", "app", "-e", "dev", "--create-env", "development", "--yes"]);
@@ -310,22 +310,23 @@ fn what_rds_does_changes_nothing() {
     let calls: BTreeSet<String> = proxy.calls().into_iter().collect();
     assert!(calls.contains("CreateDBInstance") && calls.contains("ModifyDBInstance") && calls.contains("DeleteDBInstance"), "{calls:?}");
     // Side by side: most of it is waiting for the next try.
+    let (scene, live, endpoint) = (&scene, &live, &endpoint);
     std::thread::scope(|threads| {
         for call in &calls {
-            threads.spawn(|| {
+            threads.spawn(move || {
                 for verdict in
                     [Verdict::Lose, Verdict::Refuse(503, "ServiceUnavailable", "busy"), Verdict::Refuse(400, "Throttling", "rate exceeded")]
                 {
                     let (told, meant) = (verdict.clone(), call.clone());
                     let proxy = AwsProxy::start(
-                        &endpoint,
+                        endpoint,
                         move |name, before| if name == meant && before == 0 { verdict.clone() } else { Verdict::Pass },
                     );
                     let (folder, identifier) = scene(&proxy);
                     live(&folder, &identifier, &format!("{call}: {told:?}"));
                 }
                 let denied = call.clone();
-                let proxy = AwsProxy::start(&endpoint, move |name, _| {
+                let proxy = AwsProxy::start(endpoint, move |name, _| {
                     if name == denied { Verdict::Refuse(403, "AccessDenied", "not for you") } else { Verdict::Pass }
                 });
                 let (folder, _) = scene(&proxy);
