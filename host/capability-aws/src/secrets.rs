@@ -13,8 +13,8 @@ use aws_sdk_secretsmanager::{
 use serde_json::{Map, Value, json};
 use windlass_engine::{
     session::{
-        ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Executor, Observation, Observed, OpenConnection, Owner,
-        Ownership, Phase, Preflight, ResolvedAction, Secret, Session, Step,
+        ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Executor, Fields, Observation, Observed, OpenConnection,
+        Owner, Ownership, Phase, Preflight, ResolvedAction, Secret, Session, Step,
     },
     spec,
 };
@@ -82,7 +82,7 @@ impl SecretsManagerSession {
     }
 
     /// Reads the fields of a secret.
-    async fn fields(&self, name: &str) -> Result<BTreeMap<String, String>, CapabilityError> {
+    async fn fields(&self, name: &str) -> Result<Fields, CapabilityError> {
         let answer = self.client.get_secret_value().secret_id(name).send().await.map_err(|error| {
             let missing = error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception());
             let error = error::of(&format!("reading the secret `{name}`"), &error);
@@ -90,10 +90,8 @@ impl SecretsManagerSession {
         })?;
         let text = answer.secret_string().unwrap_or_default();
         Ok(match serde_json::from_str::<Map<String, Value>>(text) {
-            Ok(fields) => {
-                fields.into_iter().map(|(name, value)| (name, value.as_str().map_or_else(|| value.to_string(), str::to_owned))).collect()
-            }
-            Err(_) => BTreeMap::from([(PLAIN.to_owned(), text.to_owned())]),
+            Ok(fields) => Fields::new(fields),
+            Err(_) => Fields::new([(PLAIN.to_owned(), Value::from(text))]),
         })
     }
 
@@ -102,7 +100,7 @@ impl SecretsManagerSession {
         let fields = self.fields(name).await?;
         let mut secret_outputs = BTreeMap::new();
         for wanted in &action.outputs {
-            secret_outputs.insert(wanted.name.clone(), field_of(&fields, name, &wanted.name)?);
+            secret_outputs.insert(wanted.name.clone(), fields.get(name, &wanted.name)?);
         }
         Ok(Step::Done(Observed { handle: json!({}), secret_outputs, ..Observed::default() }))
     }
@@ -133,7 +131,7 @@ impl SecretsManagerSession {
             changed = true;
         }
         let wanted: BTreeMap<String, String> = serde_json::from_value(data.clone()).unwrap_or_default();
-        if current(&known).is_some() && self.fields(name).await? == wanted {
+        if current(&known).is_some() && self.fields(name).await?.are(&wanted) {
             return done(current(&known), changed);
         }
         let put = self.client.put_secret_value().secret_id(name).secret_string(data.to_string()).send().await;
@@ -192,15 +190,6 @@ impl SecretsManagerSession {
         let untagged = self.client.untag_resource().secret_id(name).tag_keys(TAG).send().await;
         untagged.map(drop).map_err(|error| error::of(&format!("letting go of the secret `{name}`"), &error))
     }
-}
-
-/// Finds a field of a secret.
-fn field_of(fields: &BTreeMap<String, String>, name: &str, field: &str) -> Result<Secret, CapabilityError> {
-    let value = fields.get(field).ok_or_else(|| {
-        let known = fields.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-        CapabilityError::new(Kind::Invalid, format!("`{name}` has no field `{field}`")).hint(format!("it has {known}"))
-    })?;
-    Ok(Secret::new(value.clone()))
 }
 
 fn whose(known: &DescribeSecretOutput, owner: &Owner) -> Ownership {
@@ -269,20 +258,7 @@ impl Session for SecretsManagerSession {
     }
 
     async fn read(&self, references: &[&str]) -> Vec<Result<Secret, CapabilityError>> {
-        let mut known: BTreeMap<&str, Result<BTreeMap<String, String>, CapabilityError>> = BTreeMap::new();
-        let mut out = Vec::with_capacity(references.len());
-        for reference in references {
-            let (name, field) = reference.split_once('#').unwrap_or((reference, PLAIN));
-            if !known.contains_key(name) {
-                known.insert(name, self.fields(name).await);
-            }
-            out.push(match known.get(name) {
-                Some(Ok(fields)) => field_of(fields, name, field),
-                Some(Err(error)) => Err(error.clone()),
-                None => Err(CapabilityError::new(Kind::Failed, "nothing was read")),
-            });
-        }
-        out
+        Fields::read(references, |name| async move { self.fields(&name).await }).await
     }
 
     async fn list_ours(&self, owner: &Owner) -> Result<Vec<Observation>, CapabilityError> {

@@ -1,6 +1,8 @@
 //! Acts through the program; several modules run side by side.
 
 use std::{
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -35,6 +37,9 @@ use crate::{
 
 /// Programs that run at once: each takes a processor and a hundred MiB.
 const PARALLEL: usize = 4;
+
+/// Where states are put that somebody else goes on with.
+const RELEASED: &str = "released";
 
 /// What runs modules of an environment.
 pub(crate) struct TerraformSession {
@@ -115,6 +120,21 @@ impl TerraformSession {
         gone(true)
     }
 
+    /// Hands the state to whoever goes on with the module: as a file, and nothing of it stays here.
+    async fn release_one(&self, cx: &EffectCx<'_>, action: &RecordedAction) -> Result<(), CapabilityError> {
+        let (place, work) = (self.place(&action.id), self.work(&action.id));
+        if let Some(state) = place.read().await? {
+            let folder = self.folder(RELEASED)?;
+            let name = work.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let path = folder.join(format!("{name}.tfstate"));
+            write_private(&path, &state.to_string())?;
+            cx.events.note(&action.id, &format!("its state is now yours: {}", path.display()));
+        }
+        place.remove().await?;
+        work.remove();
+        Ok(())
+    }
+
     async fn observe_one(&self, action: &ActionRef<'_>, depth: Depth) -> Result<Observation, CapabilityError> {
         let Some(state) = self.place(action.id).read().await? else {
             return Ok(Observation::new(action.identity, Ownership::None, Phase::Absent, Vec::new()));
@@ -165,6 +185,16 @@ fn field(pointer: &str, recorded: Option<Value>, found: Option<Value>) -> Drifte
     DriftedField { pointer: pointer.to_owned(), recorded, found, by: None }
 }
 
+/// Writes what nobody else may read.
+fn write_private(path: &Path, text: &str) -> Result<(), CapabilityError> {
+    let write = || -> std::io::Result<()> {
+        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(|error| CapabilityError::new(Kind::Failed, format!("{}: {error}", path.display())))
+}
+
 fn write_once(path: &Path, text: &str) -> Result<(), CapabilityError> {
     if path.exists() {
         return Ok(());
@@ -209,6 +239,10 @@ impl Session for TerraformSession {
         let spec: ModuleSpec = spec::read(spec)?;
         let prepared = self.prepare(id, &spec).await?;
         run::preview(&prepared.runner(), &prepared.place, &spec).await.map(Some)
+    }
+
+    async fn release(&self, cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<(), CapabilityError>> {
+        each(actions.iter().map(|action| self.release_one(cx, action).boxed()).collect()).await
     }
 
     async fn list_ours(&self, _: &Owner) -> Result<Vec<Observation>, CapabilityError> {

@@ -19,8 +19,8 @@ use vaultrs::{
 };
 use windlass_engine::{
     session::{
-        ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Insistence, Observation, Observed, Owner, Ownership,
-        Phase, Preflight, ResolvedAction, Secret, Session, Step,
+        ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Fields, Insistence, Observation, Observed, Owner,
+        Ownership, Phase, Preflight, ResolvedAction, Secret, Session, Step,
     },
     spec,
 };
@@ -67,9 +67,10 @@ impl VaultSession {
         patiently!(&format!("looking at `{path}`"), read())
     }
 
-    async fn data(&self, path: &str) -> Result<BTreeMap<String, Value>, CapabilityError> {
+    async fn data(&self, path: &str) -> Result<Fields, CapabilityError> {
         let (mount, rest) = parts(path)?;
-        patiently!(&format!("reading `{path}`"), kv2::read::<BTreeMap<String, Value>>(&self.client, mount, rest)).map_err(|error| {
+        let read = patiently!(&format!("reading `{path}`"), kv2::read::<BTreeMap<String, Value>>(&self.client, mount, rest));
+        read.map(Fields::new).map_err(|error| {
             if error.message.contains("status 404") {
                 CapabilityError::new(Kind::Invalid, format!("Vault holds nothing at `{path}`"))
                     .hint("check the mount and the path; it must be a KV engine of version 2")
@@ -84,7 +85,7 @@ impl VaultSession {
         let data = self.data(path).await?;
         let mut secret_outputs = BTreeMap::new();
         for wanted in &action.outputs {
-            secret_outputs.insert(wanted.name.clone(), field_of(&data, path, &wanted.name)?);
+            secret_outputs.insert(wanted.name.clone(), data.get(path, &wanted.name)?);
         }
         Ok(Step::Done(Observed { handle: json!({}), secret_outputs, ..Observed::default() }))
     }
@@ -109,10 +110,7 @@ impl VaultSession {
             };
             patiently!(&format!("marking `{}`", spec.path), mark())?;
         }
-        let same = is_there && {
-            let data = self.data(&spec.path).await?;
-            data.len() == spec.data.len() && spec.data.iter().all(|(name, value)| data.get(name).and_then(Value::as_str) == Some(value))
-        };
+        let same = is_there && self.data(&spec.path).await?.are(&spec.data);
         let version = if same {
             version
         } else {
@@ -204,15 +202,6 @@ fn admit(path: &str, known: &ReadSecretMetadataResponse, owner: &Owner, insisten
     Err(CapabilityError::new(Kind::Conflict, said).hint("use another path, or take it over with `--take-ownership`"))
 }
 
-/// Finds a field of what stands at a path.
-fn field_of(data: &BTreeMap<String, Value>, path: &str, field: &str) -> Result<Secret, CapabilityError> {
-    let value = data.get(field).ok_or_else(|| {
-        let known = data.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-        CapabilityError::new(Kind::Invalid, format!("`{path}` has no field `{field}`")).hint(format!("it has {known}"))
-    })?;
-    Ok(Secret::new(value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
-}
-
 #[async_trait]
 impl Session for VaultSession {
     async fn observe(&self, owner: &Owner, actions: &[ActionRef<'_>], _: Depth) -> Vec<Result<Observation, CapabilityError>> {
@@ -267,20 +256,7 @@ impl Session for VaultSession {
     }
 
     async fn read(&self, references: &[&str]) -> Vec<Result<Secret, CapabilityError>> {
-        let mut known: BTreeMap<&str, Result<BTreeMap<String, Value>, CapabilityError>> = BTreeMap::new();
-        let mut out = Vec::with_capacity(references.len());
-        for reference in references {
-            let (path, field) = reference.split_once('#').unwrap_or((reference, ""));
-            if !known.contains_key(path) {
-                known.insert(path, self.data(path).await);
-            }
-            out.push(match known.get(path) {
-                Some(Ok(data)) => field_of(data, path, field),
-                Some(Err(error)) => Err(error.clone()),
-                None => Err(CapabilityError::new(Kind::Failed, "nothing was read")),
-            });
-        }
-        out
+        Fields::read(references, |path| async move { self.data(&path).await }).await
     }
 
     async fn list_ours(&self, _: &Owner) -> Result<Vec<Observation>, CapabilityError> {

@@ -8,6 +8,7 @@ mod exit;
 mod failpoint;
 mod observer;
 mod picture;
+mod planning;
 mod print;
 mod workspace;
 

@@ -1,62 +1,40 @@
 //! The composition root: store, secrets, runtime and platform of one data folder.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use windlass_capability_aws::{
-    Accounts, AwsOptions, EksTokens, SecretsManagerExecutor,
-    rds::{RdsExecutor, RdsPlanner},
-    route53::{Route53Executor, Route53Planner},
-};
-use windlass_capability_directory::{DirectoryExecutor, ObjectsPlanner};
+use windlass_capability_aws::{Accounts, AwsOptions, EksTokens, SecretsManagerExecutor, rds::RdsExecutor, route53::Route53Executor};
+use windlass_capability_directory::DirectoryExecutor;
 use windlass_capability_kubernetes::{ClusterOptions, KubernetesExecutor};
-use windlass_capability_postgres::{DatabasesPlanner, PostgresExecutor};
-use windlass_capability_secrets::{EmbeddedSecrets, GeneratedExecutor, GeneratedPlanner, Keyring};
-use windlass_capability_terraform::{ModulesPlanner, TerraformExecutor};
-use windlass_capability_vault::{ExternalPlanner, VaultExecutor};
-use windlass_document::{LoadedPlatform, load_platform};
+use windlass_capability_postgres::PostgresExecutor;
+use windlass_capability_secrets::{EmbeddedSecrets, GeneratedExecutor, Keyring};
+use windlass_capability_terraform::TerraformExecutor;
+use windlass_capability_vault::VaultExecutor;
 use windlass_engine::{
-    PlanInput, Planners,
+    PlanInput,
     apply::{Engine, Request},
     authorize::AllowAll,
-    driver::DriverHost as _,
     plan::Connections,
     session::SecretStore,
     store::{EnvironmentState, Store},
 };
 use windlass_model::{
-    Diagnostic, Digest,
+    Digest,
     application::{Model, Provenance},
     canonical,
     event::{Actor, DeploymentNumber, Verb},
     name::{ApplicationName, EnvironmentName, EnvironmentTypeName},
     plan::Plan,
-    platform::{DriverReference, LayerName, Layers, Platform},
+    platform::{LayerName, Layers, Platform},
     state::EnvironmentKey,
 };
-use windlass_runtime::{HostSettings, WasmHost};
-use windlass_source::Components;
 use windlass_store::SqliteStore;
 
 use crate::{
     arguments::{Applying, Environment, Global},
-    builtin,
-    exit::{Code, Failure, Reason},
+    exit::{Code, Failure},
     observer::Terminal,
-    print,
+    planning::{Planning, located},
 };
-
-/// What planning needs, and nothing that acts.
-pub(crate) struct Planning {
-    pub planners: Planners,
-    pub components: Arc<Components>,
-    pub host: WasmHost,
-    pub built_in: Arc<Platform>,
-    pub built_in_provenance: Provenance,
-}
 
 /// Everything of one data folder.
 pub(crate) struct Workspace {
@@ -80,129 +58,10 @@ pub(crate) struct Planned {
     pub is_exact: bool,
 }
 
-/// Returns the planners of this build.
-pub(crate) fn planners() -> Planners {
-    Planners::new([
-        Arc::new(ObjectsPlanner) as Arc<dyn windlass_engine::planner::Planner>,
-        Arc::new(GeneratedPlanner),
-        Arc::new(DatabasesPlanner),
-        Arc::new(RdsPlanner),
-        Arc::new(Route53Planner),
-        Arc::new(ModulesPlanner),
-        Arc::new(ExternalPlanner),
-    ])
-}
-
-impl Planning {
-    /// Sets planning up; compiled code is kept in the user's cache folder.
-    pub(crate) fn new() -> Result<Self, Failure> {
-        let planners = planners();
-        let components = Arc::new(Components::default());
-        let (built_in, built_in_provenance) = builtin::load(&components)?;
-        let parallelism = std::thread::available_parallelism().map_or(2, usize::from);
-        let settings = HostSettings { cache: code_cache(), parallelism };
-        let host = WasmHost::new(&settings, &planners, components.clone())?;
-        Ok(Self { planners, components, host, built_in, built_in_provenance })
-    }
-
-    /// Reads platform documents of a folder and the components that they name.
-    pub(crate) fn load(&self, folder: &Path) -> Result<(Platform, Provenance), Failure> {
-        let LoadedPlatform { mut platform, provenance, component_files, fetched } = load_platform(folder)?;
-        for module in fetched {
-            print::note(&format!("{} at {} is commit {}", module.repository, module.reference, module.commit));
-        }
-        for (key, path) in component_files {
-            let digest = self
-                .components
-                .add_file(&key, &path)
-                .map_err(|error| Failure::new(Code::BadInput, error.to_string()).hint("build the component, and check the path"))?;
-            platform.components.insert(key, digest);
-        }
-        for (key, digest) in &self.built_in.components {
-            platform.components.entry(key.clone()).or_insert(*digest);
-        }
-        let references =
-            platform.definitions.values().map(|definition| (format!("ResourceDefinition/{}", definition.name()), &definition.spec.driver));
-        let stages = platform
-            .profiles
-            .values()
-            .flat_map(|profile| profile.spec.stages.iter().map(|stage| (format!("WorkloadProfile/{}", profile.name()), &stage.driver)));
-        let mut problems = Vec::new();
-        for (document, reference) in references.chain(stages) {
-            if let DriverReference::Builtin(name) = reference
-                && platform.component(reference).is_none()
-            {
-                let known: Vec<&str> = self.built_in.components.keys().filter_map(|key| key.strip_prefix("builtin:")).collect();
-                let near = windlass_resolve::nearest(name, known.iter().copied())
-                    .map_or_else(|| format!("built-in drivers: {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
-                problems.push(
-                    Diagnostic::error("unknown-driver", format!("there is no built-in driver `{name}`"))
-                        .on(document)
-                        .at("/spec/driver")
-                        .hint(near),
-                );
-            }
-        }
-        if problems.is_empty() {
-            problems = self.misfits(&platform)?;
-        }
-        let (errors, warnings): (Vec<Diagnostic>, Vec<Diagnostic>) = problems.into_iter().partition(Diagnostic::is_error);
-        print::diagnostics(&warnings.into_iter().map(|warning| (warning, None)).collect::<Vec<_>>());
-        if errors.is_empty() { Ok((platform, provenance)) } else { Err(located(errors, &provenance)) }
-    }
-
-    /// Asks every driver what it is, once, and compares that with the type that it is used for.
-    fn misfits(&self, platform: &Platform) -> Result<Vec<Diagnostic>, Failure> {
-        let mut problems = Vec::new();
-        for definition in platform.definitions.values() {
-            let Some(component) = platform.component(&definition.spec.driver) else { continue };
-            let kinds = [&platform.resource_types, &self.built_in.resource_types];
-            let Some(kind) = kinds.iter().find_map(|kinds| kinds.get(definition.spec.r#type.as_str())) else { continue };
-            match self.host.describe(&component) {
-                Ok(description) => problems.extend(windlass_engine::register::check(definition, kind, &description)),
-                Err(fault) => {
-                    problems.push(Diagnostic::from(fault).on(format!("ResourceDefinition/{}", definition.name())).at("/spec/driver"))
-                }
-            }
-        }
-        Ok(problems)
-    }
-
-    /// Plans; errors name the places of their documents.
-    pub(crate) fn plan(&self, input: &PlanInput, provenance: &Provenance) -> Result<(Plan, u64), Failure> {
-        let output = windlass_engine::plan(input, &self.planners, &self.host);
-        match output.plan {
-            Some(plan) => Ok((plan, output.driver_calls)),
-            None => Err(located(output.diagnostics, provenance)),
-        }
-    }
-}
-
-/// Looks up where findings stand.
-pub(crate) fn located(diagnostics: Vec<Diagnostic>, provenance: &Provenance) -> Failure {
-    let policy = !diagnostics.is_empty() && diagnostics.iter().all(|diagnostic| diagnostic.code.starts_with("policy-"));
-    let reason = diagnostics
-        .into_iter()
-        .map(|diagnostic| {
-            let place = provenance.0.get(&diagnostic.subject).map(|file| file.locate(&diagnostic.pointer));
-            (diagnostic, place)
-        })
-        .collect();
-    Failure { code: if policy { Code::Policy } else { Code::BadInput }, reason: Reason::Diagnostics(reason) }
-}
-
 /// Tests can't wait as long as a real instance takes: `WINDLASS_AWS_POLL_MS` shortens the pauses, in debug builds only.
 fn aws_options() -> AwsOptions {
     let shortened = std::env::var("WINDLASS_AWS_POLL_MS").ok().filter(|_| cfg!(debug_assertions)).and_then(|text| text.parse().ok());
     shortened.map_or_else(AwsOptions::default, |millis| AwsOptions { poll: std::time::Duration::from_millis(millis) })
-}
-
-fn code_cache() -> Option<PathBuf> {
-    let base = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute())
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
-    base.map(|base| base.join("windlass/code"))
 }
 
 impl Workspace {
@@ -486,17 +345,5 @@ impl Planned {
             .filter(|digest| !built_in.contains(digest))
             .filter_map(|digest| planning.components.bytes(digest).map(|bytes| (*digest, bytes)))
             .collect()
-    }
-}
-
-/// Describes a component, for people.
-pub(crate) fn component_line(planning: &Planning, digest: &Digest) -> String {
-    match planning.host.inspect(digest) {
-        Ok(info) => format!(
-            "{digest}{}{}",
-            info.source.as_ref().map(|source| format!(", source {source}")).unwrap_or_default(),
-            info.revision.as_ref().map(|revision| format!(", revision {revision}")).unwrap_or_default()
-        ),
-        Err(fault) => format!("{digest} ({})", fault.fault),
     }
 }

@@ -109,6 +109,53 @@ pub trait Session: Send + Sync {
     async fn list_ours(&self, owner: &Owner) -> Result<Vec<Observation>, CapabilityError>;
 }
 
+/// What a secret of another system holds: fields with their text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fields(BTreeMap<String, String>);
+
+impl Fields {
+    /// Takes fields; what is no text stands as JSON.
+    #[must_use]
+    pub fn new(fields: impl IntoIterator<Item = (String, Value)>) -> Self {
+        let text = |value: Value| if let Value::String(text) = value { text } else { value.to_string() };
+        Self(fields.into_iter().map(|(name, value)| (name, text(value))).collect())
+    }
+
+    /// Tells whether they are exactly these.
+    #[must_use]
+    pub fn are(&self, wanted: &BTreeMap<String, String>) -> bool {
+        self.0 == *wanted
+    }
+
+    /// Finds a field; `path` says where it was looked for.
+    pub fn get(&self, path: &str, field: &str) -> Result<Secret, CapabilityError> {
+        let Some(text) = self.0.get(field) else {
+            let known = self.0.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let error = CapabilityError::new(CapabilityErrorKind::Invalid, format!("`{path}` has no field `{field}`"));
+            return Err(error.hint(format!("it has {known}")));
+        };
+        Ok(Secret::new(text.clone()))
+    }
+
+    /// Reads `PATH#FIELD` references, each path once.
+    pub async fn read<R>(references: &[&str], read: impl Fn(String) -> R + Send + Sync) -> Vec<Result<Secret, CapabilityError>>
+    where
+        R: Future<Output = Result<Self, CapabilityError>> + Send,
+    {
+        let mut known: BTreeMap<&str, Result<Self, CapabilityError>> = BTreeMap::new();
+        let mut out = Vec::with_capacity(references.len());
+        for reference in references {
+            let (path, field) = reference.split_once('#').unwrap_or((reference, ""));
+            if !known.contains_key(path) {
+                known.insert(path, read(path.to_owned()).await);
+            }
+            let found = known.get(path).ok_or_else(|| CapabilityError::new(CapabilityErrorKind::Failed, "nothing was read"));
+            out.push(found.and_then(|fields| fields.as_ref().map_err(Clone::clone)).and_then(|fields| fields.get(path, field)));
+        }
+        out
+    }
+}
+
 /// The mark of an environment: `INSTALLATION/APPLICATION/ENVIRONMENT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {

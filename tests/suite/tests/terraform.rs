@@ -141,3 +141,25 @@ fn what_is_wrong_with_a_module_is_said_while_planning() {
         refused.err
     );
 }
+
+#[test]
+fn a_released_module_leaves_its_state_to_whoever_goes_on() {
+    let folder = scene(MODULE);
+    folder.write("platform/definition.yaml", &DEFINITION.replace("  type: s3\n", "  type: s3\n  onRemove: retain\n"));
+    folder.ok("platform apply platform");
+    folder.ok("deploy shop -e dev --yes");
+    folder
+        .write("shop/web.score.yaml", "apiVersion: score.dev/v1b1\nmetadata: { name: web }\ncontainers: { main: { image: \"web:1\" } }\n");
+    folder.ok("deploy shop -e dev --yes");
+    let released = folder.ok("release s3#web.files -e dev");
+    assert!(released.err.contains("its state is now yours: "), "{}", released.err);
+    let path = released.err.lines().find_map(|line| line.split_once("now yours: ")).unwrap().1.trim().to_owned();
+    let state: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(state["outputs"]["bucket"]["value"], "shop-dev-files");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    // Another environment goes on with it: nothing is made again.
+    folder.write("shop/web.score.yaml", FILES);
+    let adopted = folder.ok(&format!("adopt s3#web.files={path} -e dev --path shop --yes"));
+    assert!(!adopted.err.contains("Creating..."), "{}", adopted.err);
+}

@@ -7,8 +7,8 @@ use windlass_engine::driver::DriverHost as _;
 
 use crate::{
     exit::{Code, Failure},
+    planning::Planning,
     print,
-    workspace::Planning,
 };
 
 pub(crate) fn validate(paths: &[PathBuf]) -> Result<Code, Failure> {
@@ -45,7 +45,7 @@ pub(crate) fn schema(kind: &str) -> Result<Code, Failure> {
 
 /// The schema of what drivers stage: `PACKAGE/RESOURCE`, as in `postgres/login`.
 fn handle_schema(package: &str, resource: &str) -> Result<Code, Failure> {
-    let planners = crate::workspace::planners();
+    let planners = crate::planning::planners();
     let known: Vec<(String, serde_json::Value)> = planners
         .descriptors()
         .flat_map(|descriptor| descriptor.kinds.iter().map(move |kind| (descriptor.interface, kind.resource)))

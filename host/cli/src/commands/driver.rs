@@ -8,8 +8,8 @@ use windlass_engine::driver::DriverHost as _;
 use crate::{
     arguments::Format,
     exit::{Code, Failure},
+    planning::Planning,
     print,
-    workspace::Planning,
 };
 
 pub(crate) fn inspect(file: &Path, format: Format) -> Result<Code, Failure> {

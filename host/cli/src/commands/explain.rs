@@ -9,7 +9,7 @@ use crate::{
     arguments::{Environment, Format, Global},
     exit::{Code, Failure},
     print,
-    workspace::{self, Workspace},
+    workspace::Workspace,
 };
 
 pub(crate) async fn explain(global: &Global, object: &str, environment: &Environment, format: Format) -> Result<Code, Failure> {
@@ -20,7 +20,7 @@ pub(crate) async fn explain(global: &Global, object: &str, environment: &Environ
     let (node, action, pointer) = find(&planned.plan, object)?;
     let explanation =
         ask(&planned.input, &workspace.planning.planners, &workspace.planning.host, &node, action.as_ref(), pointer.as_deref())
-            .map_err(|diagnostics| workspace::located(diagnostics, &planned.provenance))?;
+            .map_err(|diagnostics| crate::planning::located(diagnostics, &planned.provenance))?;
     match format {
         Format::Text => print::out(&text(&workspace, &explanation, &planned.provenance))?,
         Format::Json | Format::Yaml => print::structured(format, &explanation)?,
@@ -115,7 +115,8 @@ fn text(workspace: &Workspace, explanation: &Explanation, provenance: &Provenanc
         let _ = writeln!(out, "  not         {} ({}): {}", lost.name, lost.layer.label(), lost.why);
     }
     for driver in &explanation.drivers {
-        let _ = writeln!(out, "  driver      {} {}", driver.driver, workspace::component_line(&workspace.planning, &driver.component));
+        let _ =
+            writeln!(out, "  driver      {} {}", driver.driver, crate::planning::component_line(&workspace.planning, &driver.component));
     }
     if explanation.pointer.is_none() {
         for node in &explanation.depends_on {

@@ -79,7 +79,7 @@ pub(crate) async fn plan_path(workspace: &Workspace, path: &Path, planning: &Pla
     let input = workspace.plan_input(&key, &environment_type, state.as_ref(), model, layers).await?;
     let planned = finish(workspace, input, provenance, given_platform)?;
     let lacking = if planning.complete { windlass_engine::plan::incomplete(&planned.plan) } else { Vec::new() };
-    if lacking.is_empty() { Ok(planned) } else { Err(workspace::located(lacking, &planned.provenance)) }
+    if lacking.is_empty() { Ok(planned) } else { Err(crate::planning::located(lacking, &planned.provenance)) }
 }
 
 /// Collects what the last deployment was made of, with today's platform.

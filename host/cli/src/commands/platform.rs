@@ -16,7 +16,7 @@ use crate::{
     arguments::{Format, Global},
     exit::{Code, Failure},
     print,
-    workspace::{self, Workspace},
+    workspace::Workspace,
 };
 
 pub(crate) async fn apply(global: &Global, folder: &Path) -> Result<Code, Failure> {
@@ -54,7 +54,7 @@ fn register(workspace: &Workspace, platform: &Platform, provenance: &Provenance)
                 .push(windlass_model::Diagnostic::from(fault).on(format!("ResourceDefinition/{}", definition.name())).at("/spec/driver"));
         }
     }
-    if problems.is_empty() { Ok(()) } else { Err(workspace::located(problems, provenance)) }
+    if problems.is_empty() { Ok(()) } else { Err(crate::planning::located(problems, provenance)) }
 }
 
 /// A connection with live actions can't be removed: they could not be taken away any more.
@@ -168,7 +168,7 @@ pub(crate) async fn show(global: &Global, name: &str, format: Format) -> Result<
             document.pointer("/spec/driver").and_then(|driver| serde_json::from_value::<DriverReference>(driver.clone()).ok())
             && let Some(digest) = layers.iter().find_map(|(_, platform)| platform.component(&reference))
         {
-            print::out(&format!("# component {}\n", workspace::component_line(&workspace.planning, &digest)))?;
+            print::out(&format!("# component {}\n", crate::planning::component_line(&workspace.planning, &digest)))?;
         }
         print::structured(Format::Yaml, document)?;
     }

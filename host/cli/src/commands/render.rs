@@ -15,8 +15,8 @@ use windlass_model::{
 use crate::{
     arguments::Application,
     exit::{Code, Failure},
-    print,
-    workspace::{self, Planning},
+    planning::Planning,
+    print, workspace,
 };
 
 /// What is rendered.

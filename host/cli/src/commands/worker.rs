@@ -14,7 +14,7 @@ use windlass_source::Components;
 
 use crate::{
     exit::{Code, Failure},
-    workspace::planners,
+    planning::planners,
 };
 
 /// What comes in: the input and the components that it names, in base64.

@@ -1,0 +1,169 @@
+//! Planning without a data folder: planners, components and the runtime that calls them.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use windlass_capability_aws::{rds::RdsPlanner, route53::Route53Planner};
+use windlass_capability_directory::ObjectsPlanner;
+use windlass_capability_postgres::DatabasesPlanner;
+use windlass_capability_secrets::GeneratedPlanner;
+use windlass_capability_terraform::ModulesPlanner;
+use windlass_capability_vault::ExternalPlanner;
+use windlass_document::{LoadedPlatform, load_platform};
+use windlass_engine::{PlanInput, Planners, driver::DriverHost as _};
+use windlass_model::{
+    Diagnostic, Digest,
+    application::Provenance,
+    plan::Plan,
+    platform::{DriverReference, Platform},
+};
+use windlass_runtime::{HostSettings, WasmHost};
+use windlass_source::Components;
+
+use crate::{
+    builtin,
+    exit::{Code, Failure, Reason},
+    print,
+};
+
+/// What planning needs, and nothing that acts.
+pub(crate) struct Planning {
+    pub planners: Planners,
+    pub components: Arc<Components>,
+    pub host: WasmHost,
+    pub built_in: Arc<Platform>,
+    pub built_in_provenance: Provenance,
+}
+
+/// Returns the planners of this build.
+pub(crate) fn planners() -> Planners {
+    Planners::new([
+        Arc::new(ObjectsPlanner) as Arc<dyn windlass_engine::planner::Planner>,
+        Arc::new(GeneratedPlanner),
+        Arc::new(DatabasesPlanner),
+        Arc::new(RdsPlanner),
+        Arc::new(Route53Planner),
+        Arc::new(ModulesPlanner),
+        Arc::new(ExternalPlanner),
+    ])
+}
+
+impl Planning {
+    /// Sets planning up; compiled code is kept in the user's cache folder.
+    pub(crate) fn new() -> Result<Self, Failure> {
+        let planners = planners();
+        let components = Arc::new(Components::default());
+        let (built_in, built_in_provenance) = builtin::load(&components)?;
+        let parallelism = std::thread::available_parallelism().map_or(2, usize::from);
+        let settings = HostSettings { cache: code_cache(), parallelism };
+        let host = WasmHost::new(&settings, &planners, components.clone())?;
+        Ok(Self { planners, components, host, built_in, built_in_provenance })
+    }
+
+    /// Reads platform documents of a folder and the components that they name.
+    pub(crate) fn load(&self, folder: &Path) -> Result<(Platform, Provenance), Failure> {
+        let LoadedPlatform { mut platform, provenance, component_files, fetched } = load_platform(folder)?;
+        for module in fetched {
+            print::note(&format!("{} at {} is commit {}", module.repository, module.reference, module.commit));
+        }
+        for (key, path) in component_files {
+            let digest = self
+                .components
+                .add_file(&key, &path)
+                .map_err(|error| Failure::new(Code::BadInput, error.to_string()).hint("build the component, and check the path"))?;
+            platform.components.insert(key, digest);
+        }
+        for (key, digest) in &self.built_in.components {
+            platform.components.entry(key.clone()).or_insert(*digest);
+        }
+        let references =
+            platform.definitions.values().map(|definition| (format!("ResourceDefinition/{}", definition.name()), &definition.spec.driver));
+        let stages = platform
+            .profiles
+            .values()
+            .flat_map(|profile| profile.spec.stages.iter().map(|stage| (format!("WorkloadProfile/{}", profile.name()), &stage.driver)));
+        let mut problems = Vec::new();
+        for (document, reference) in references.chain(stages) {
+            if let DriverReference::Builtin(name) = reference
+                && platform.component(reference).is_none()
+            {
+                let known: Vec<&str> = self.built_in.components.keys().filter_map(|key| key.strip_prefix("builtin:")).collect();
+                let near = windlass_resolve::nearest(name, known.iter().copied())
+                    .map_or_else(|| format!("built-in drivers: {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
+                problems.push(
+                    Diagnostic::error("unknown-driver", format!("there is no built-in driver `{name}`"))
+                        .on(document)
+                        .at("/spec/driver")
+                        .hint(near),
+                );
+            }
+        }
+        if problems.is_empty() {
+            problems = self.misfits(&platform)?;
+        }
+        let (errors, warnings): (Vec<Diagnostic>, Vec<Diagnostic>) = problems.into_iter().partition(Diagnostic::is_error);
+        print::diagnostics(&warnings.into_iter().map(|warning| (warning, None)).collect::<Vec<_>>());
+        if errors.is_empty() { Ok((platform, provenance)) } else { Err(located(errors, &provenance)) }
+    }
+
+    /// Asks every driver what it is, once, and compares that with the type that it is used for.
+    fn misfits(&self, platform: &Platform) -> Result<Vec<Diagnostic>, Failure> {
+        let mut problems = Vec::new();
+        for definition in platform.definitions.values() {
+            let Some(component) = platform.component(&definition.spec.driver) else { continue };
+            let kinds = [&platform.resource_types, &self.built_in.resource_types];
+            let Some(kind) = kinds.iter().find_map(|kinds| kinds.get(definition.spec.r#type.as_str())) else { continue };
+            match self.host.describe(&component) {
+                Ok(description) => problems.extend(windlass_engine::register::check(definition, kind, &description)),
+                Err(fault) => {
+                    problems.push(Diagnostic::from(fault).on(format!("ResourceDefinition/{}", definition.name())).at("/spec/driver"))
+                }
+            }
+        }
+        Ok(problems)
+    }
+
+    /// Plans; errors name the places of their documents.
+    pub(crate) fn plan(&self, input: &PlanInput, provenance: &Provenance) -> Result<(Plan, u64), Failure> {
+        let output = windlass_engine::plan(input, &self.planners, &self.host);
+        match output.plan {
+            Some(plan) => Ok((plan, output.driver_calls)),
+            None => Err(located(output.diagnostics, provenance)),
+        }
+    }
+}
+
+/// Looks up where findings stand.
+pub(crate) fn located(diagnostics: Vec<Diagnostic>, provenance: &Provenance) -> Failure {
+    let policy = !diagnostics.is_empty() && diagnostics.iter().all(|diagnostic| diagnostic.code.starts_with("policy-"));
+    let reason = diagnostics
+        .into_iter()
+        .map(|diagnostic| {
+            let place = provenance.0.get(&diagnostic.subject).map(|file| file.locate(&diagnostic.pointer));
+            (diagnostic, place)
+        })
+        .collect();
+    Failure { code: if policy { Code::Policy } else { Code::BadInput }, reason: Reason::Diagnostics(reason) }
+}
+
+fn code_cache() -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    base.map(|base| base.join("windlass/code"))
+}
+
+/// Describes a component, for people.
+pub(crate) fn component_line(planning: &Planning, digest: &Digest) -> String {
+    match planning.host.inspect(digest) {
+        Ok(info) => format!(
+            "{digest}{}{}",
+            info.source.as_ref().map(|source| format!(", source {source}")).unwrap_or_default(),
+            info.revision.as_ref().map(|revision| format!(", revision {revision}")).unwrap_or_default()
+        ),
+        Err(fault) => format!("{digest} ({})", fault.fault),
+    }
+}
