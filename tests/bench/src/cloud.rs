@@ -1,6 +1,7 @@
 //! PostgreSQL, Route 53, RDS and Terraform: ratios against the same work by hand, and calls that are counted.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::Path,
     process::{Command, Stdio},
@@ -21,6 +22,9 @@ const ROUNDS: usize = 5;
 const DATABASES: usize = 100;
 const RECORDS: usize = 500;
 const INSTANCES: usize = 50;
+/// What is looked at for drift.
+const LOOKED_RECORDS: usize = 100;
+const LOOKED_INSTANCES: usize = 20;
 /// How long instances are watched while they are being made.
 const WATCHED: Duration = Duration::from_secs(65);
 const DEPLOY: [&str; 6] = ["deploy", "app", "-e", "dev", "--create-env", "development"];
@@ -30,6 +34,7 @@ pub(crate) fn run() -> Result<()> {
     databases(&servers)?;
     modules(&servers)?;
     records(&servers)?;
+    drift(&servers)?;
     instances(&servers)
 }
 
@@ -169,6 +174,35 @@ fn records(servers: &SharedServers) -> Result<()> {
         count("ListResourceRecordSets")
     );
     row("the same, wall", vec![wall], "ms", "");
+    Ok(())
+}
+
+/// What a look at everything asks AWS for: a hundred records and twenty instances.
+fn drift(servers: &SharedServers) -> Result<()> {
+    let account = Account::open(&servers.aws_endpoint());
+    let domain = format!("drift{}.example.org", std::process::id());
+    let _zone = account.zone(&domain);
+    let proxy = AwsProxy::start(&servers.aws_endpoint(), |_, _| Verdict::Pass);
+    let names = (0..LOOKED_RECORDS).map(|index| format!("  n{index}: {{ type: dns }}\n"));
+    let instances = (0..LOOKED_INSTANCES).map(|index| format!("  i{index}: {{ type: postgres }}\n"));
+    let resources: String = names.chain(instances).collect();
+    let inputs = format!("{{ domain: {domain}, target: 192.0.2.1 }}");
+    let platform = [
+        ("dns.yaml", definition("dns", "dns-route53", "windlass:aws/route53", &inputs)),
+        ("postgres.yaml", definition("postgres", "postgres-rds", "windlass:aws/rds", "{}")),
+        ("aws.yaml", aws_connection(&proxy.endpoint())),
+    ];
+    let folder = application(&format!("drift-{}", std::process::id()), &resources, &platform)?;
+    deploy(folder.path())?;
+    let before = proxy.calls().len();
+    let usage = process::run(folder.path(), &["drift", "-e", "dev", "--detailed-exitcode"])?;
+    let mut asked: BTreeMap<String, usize> = BTreeMap::new();
+    for call in proxy.calls().split_off(before) {
+        *asked.entry(call).or_default() += 1;
+    }
+    let asked: Vec<String> = asked.into_iter().map(|(call, count)| format!("{count} {call}")).collect();
+    println!("| drift of {LOOKED_RECORDS} records and {LOOKED_INSTANCES} instances: calls | {} | | | lists only |", asked.join(", "));
+    row("the same, wall", vec![usage.wall_ms], "ms", "");
     Ok(())
 }
 
