@@ -184,20 +184,23 @@ impl Workspace {
         layers: Layers,
     ) -> Result<PlanInput, Failure> {
         let secrets = self.secret_versions(key).await?;
-        let last = state.and_then(|state| state.last.as_ref());
+        let (last, succeeded) = (state.and_then(|state| state.last.as_ref()), state.and_then(|state| state.last_succeeded.as_ref()));
+        let previous = match succeeded {
+            Some(succeeded) => Some(Arc::new(self.read::<Plan>("plan", &succeeded.plan).await?)),
+            None => None,
+        };
         let mut last_images = BTreeMap::new();
         if let Some(last) = last {
             let deployed: Model = self.read("model", &last.model).await?;
-            let plan: Plan = self.read("plan", &last.plan).await?;
-            last_images.extend(plan.images);
+            // Plans are big: nearly always both are one.
+            match previous.as_ref().filter(|_| succeeded.is_some_and(|succeeded| succeeded.plan == last.plan)) {
+                Some(plan) => last_images.extend(plan.images.clone()),
+                None => last_images.extend(self.read::<Plan>("plan", &last.plan).await?.images),
+            }
             for (workload, model) in &deployed.workloads {
                 last_images.extend(model.images.iter().map(|(container, image)| (format!("{workload}/{container}"), image.clone())));
             }
         }
-        let previous = match state.and_then(|state| state.last_succeeded.as_ref()) {
-            Some(last) => Some(Arc::new(self.read::<Plan>("plan", &last.plan).await?)),
-            None => None,
-        };
         Ok(PlanInput {
             environment: key.clone(),
             environment_type: environment_type.clone(),

@@ -57,6 +57,10 @@ impl GitSource {
 fn git(folder: &Path, arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new("git");
     command.current_dir(folder).env("GIT_TERMINAL_PROMPT", "0").env("GIT_CONFIG_NOSYSTEM", "1").stdin(Stdio::null());
+    // Whoever runs this inside of a hook has another repository in mind.
+    for variable in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES"] {
+        command.env_remove(variable);
+    }
     for setting in
         ["core.hooksPath=/dev/null", "core.symlinks=true", "http.lowSpeedLimit=1000", "http.lowSpeedTime=30", "protocol.allow=never"]
     {

@@ -133,6 +133,17 @@ fn what_can_t_be_planned_in_the_second_stage_ends_the_deployment() {
 }
 
 #[test]
+fn what_the_world_yields_is_never_taken_for_a_token() {
+    let folder = zoned();
+    let forged = ZONE.replace("NAME", "first").replace("value = terraform_data.zone.output", "value = \"\\uFDD0sj0\\uFDD1.example\"");
+    folder.write("platform/zone.yaml", &forged);
+    folder.ok("platform apply platform");
+    let failed = folder.run(FIRST);
+    assert_eq!(failed.code, 65, "{}{}", failed.out, failed.err);
+    assert!(failed.err.contains("holds characters that are reserved"), "{}", failed.err);
+}
+
+#[test]
 fn killed_at_every_point_of_both_stages() {
     let counted = zoned();
     let file = counted.path().join("points");

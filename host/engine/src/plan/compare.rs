@@ -137,7 +137,7 @@ fn unchanged(known: &RecordedAction, spec: &Spec, changed: &BTreeSet<ActionId>) 
         Status::Intended | Status::Uncertain | Status::Retained | Status::Deleting => return Change::Update,
     }
     let mut on = BTreeSet::new();
-    if !spec.may_be_sealed() {
+    if !spec.may_be_sealed() || (changed.is_empty() && !super::may_be_kept(spec)) {
         return Change::None;
     }
     sealed::visit(&spec.to_value(), &mut |_, sealed| {

@@ -40,7 +40,7 @@ use memo::Memo;
 pub use connections::{Connections, DIRECTORY_DEFAULT, claim_of};
 pub use desired::platform_documents;
 pub use reference::stores;
-pub(crate) use reference::{Kept, kept, kept_by};
+pub(crate) use reference::{Kept, kept, kept_by, may_be_kept};
 pub use stage::incomplete;
 
 /// Everything that planning may look at: bytes and digests, no path, no handle, no clock.

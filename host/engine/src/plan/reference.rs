@@ -15,6 +15,8 @@ use super::{Connections, expand::SECRETS};
 
 /// What a reference begins with.
 const SCHEME: &str = "vault:";
+/// How an origin that a store keeps is written.
+const EXTERNAL: &str = "\"external\"";
 /// What stands before the field.
 const FIELD: char = '#';
 
@@ -46,10 +48,15 @@ fn parse(text: &str) -> Option<&str> {
 /// A secret that a connection's system keeps, not our own store.
 pub(crate) type Kept = (DocumentName, String);
 
+/// Tells whether a spec may need a secret of others; false is certain, and found out without a tree.
+pub(crate) fn may_be_kept(spec: &Spec) -> bool {
+    spec.may_be_sealed() && spec.as_str().contains(EXTERNAL)
+}
+
 /// Lists the secrets of others that a spec needs.
 pub(crate) fn kept(spec: &Spec) -> BTreeSet<Kept> {
     let mut found = BTreeSet::new();
-    if !spec.may_be_sealed() {
+    if !may_be_kept(spec) {
         return found;
     }
     sealed::visit(&spec.to_value(), &mut |_, sealed| {

@@ -15,7 +15,11 @@ use windlass_model::{
 };
 
 use super::{Cx, DriverUse, Follows, NodeOutcome, PlanInput, desired, flows};
-use crate::{planner::Planners, schema, tokens::TokenTable};
+use crate::{
+    planner::Planners,
+    schema,
+    tokens::{self, TokenTable},
+};
 
 /// Values are put in again and again until nothing changes: a schema may show a field only when another is known.
 const PASSES_MAX: usize = 8;
@@ -27,6 +31,16 @@ pub(crate) struct Settled {
     pub values: Vec<KnownValue>,
     /// Values that are not known yet.
     pub needs: Vec<Need>,
+}
+
+/// What is known of a sealed value.
+enum Known {
+    /// What it stands for, and what was looked at for that.
+    All(Value, Vec<KnownValue>),
+    /// These origins have no value yet.
+    Not(Vec<Origin>),
+    /// This origin's value would be taken for a token.
+    Refused(Origin),
 }
 
 /// Params or inputs of a call, with what describes them.
@@ -61,13 +75,17 @@ impl Cx<'_> {
                     let Some(slot) = problem.pointer.strip_prefix(*base).and_then(|at| value.pointer_mut(at)) else { continue };
                     let Some(sealed) = Sealed::from_json(slot) else { continue };
                     match self.known(&sealed, outcomes) {
-                        Ok((known, values)) => {
+                        Known::All(known, values) => {
                             *slot = known;
                             settled.values.extend(values);
                             has_changed = true;
                         }
-                        Err(missing) => {
+                        Known::Not(missing) => {
                             needs.extend(missing.into_iter().map(|of| Need { of, pointer: problem.pointer.clone() }));
+                        }
+                        Known::Refused(of) => {
+                            let message = format!("the value of `{}` holds characters that are reserved", of.label());
+                            return Err(vec![Diagnostic::error("reserved-characters", message).at(problem.pointer)]);
                         }
                     }
                 }
@@ -82,23 +100,32 @@ impl Cx<'_> {
         Ok(settled)
     }
 
-    /// Returns what a sealed value stands for, or the origins that are not known. What is derived can't be looked at: it has none.
-    fn known(&self, sealed: &Sealed, outcomes: &BTreeMap<NodeKey, NodeOutcome>) -> Result<(Value, Vec<KnownValue>), Vec<Origin>> {
+    /// Finds what a sealed value stands for. What is derived can't be looked at.
+    fn known(&self, sealed: &Sealed, outcomes: &BTreeMap<NodeKey, NodeOutcome>) -> Known {
         let mut values = Vec::new();
         let mut missing = Vec::new();
+        let mut refused = None;
         let known = sealed.known(|origin| {
             if let Origin::Action { id, output } = origin
                 && let Some(value) = self.settled(id, outcomes).and_then(|record| record.outputs.get(output))
             {
+                if holds_reserved(value) {
+                    refused = Some(origin.clone());
+                }
                 values.push(KnownValue { action: id.clone(), output: output.clone(), value: value.clone() });
-                return Some(value.clone());
+                // The world wrote it: what looks like a sealed value of ours is none.
+                return Some(sealed::escape(value.clone()));
             }
             if matches!(origin, Origin::Action { .. } | Origin::Output { .. }) {
                 missing.push(origin.clone());
             }
             None
         });
-        known.map(|known| (known, values)).ok_or(missing)
+        match (refused, known) {
+            (Some(of), _) => Known::Refused(of),
+            (None, Some(known)) => Known::All(known, values),
+            (None, None) => Known::Not(missing),
+        }
     }
 
     /// Returns the record of an action that this plan leaves as it is.
@@ -144,6 +171,16 @@ impl Cx<'_> {
 /// Tells whether an action stands recorded as it is planned.
 fn is_as_planned(record: &RecordedAction, planned: &PlannedAction) -> bool {
     record.spec == planned.spec && record.identity == planned.identity && record.connection == planned.connection
+}
+
+/// Tells whether a value holds what tokens are made of, in whatever spelling.
+fn holds_reserved(value: &Value) -> bool {
+    match value {
+        Value::String(text) => tokens::refuse(text).is_err(),
+        Value::Array(items) => items.iter().any(holds_reserved),
+        Value::Object(fields) => fields.iter().any(|(name, field)| tokens::refuse(name).is_err() || holds_reserved(field)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 /// Tells whether anything in a value comes from an action and is no secret.
