@@ -183,6 +183,20 @@ impl Workspace {
         model: Model,
         layers: Layers,
     ) -> Result<PlanInput, Failure> {
+        let claims = Arc::new(self.store.claims().await?);
+        self.plan_input_beside(&claims, key, environment_type, state, model, layers).await
+    }
+
+    /// The same with the claims of all environments, which whoever plans many of them reads once.
+    pub(crate) async fn plan_input_beside(
+        &self,
+        claims: &Arc<BTreeMap<String, String>>,
+        key: &EnvironmentKey,
+        environment_type: &EnvironmentTypeName,
+        state: Option<&EnvironmentState>,
+        model: Model,
+        layers: Layers,
+    ) -> Result<PlanInput, Failure> {
         let secrets = self.secret_versions(key).await?;
         let (last, succeeded) = (state.and_then(|state| state.last.as_ref()), state.and_then(|state| state.last_succeeded.as_ref()));
         let previous = match succeeded {
@@ -207,7 +221,7 @@ impl Workspace {
             model: Arc::new(model),
             layers,
             recorded: state.map(|state| state.recorded.clone()).unwrap_or_default(),
-            claims: self.store.claims().await?,
+            claims: Arc::clone(claims),
             secrets,
             last_images,
             previous,

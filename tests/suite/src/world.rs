@@ -106,7 +106,7 @@ impl World {
             model: Arc::new(loaded.model),
             layers: Layers(layers),
             recorded: RecordedState::default(),
-            claims: BTreeMap::new(),
+            claims: std::sync::Arc::default(),
             secrets: BTreeMap::new(),
             last_images: BTreeMap::new(),
             previous: None,

@@ -186,6 +186,7 @@ pub(crate) async fn diff(
     let workspace = Workspace::open(global).await?;
     let (platform, _) = workspace.planning.load(folder)?;
     let layers = Layers(vec![(LayerName::Stored, Arc::new(platform)), (LayerName::BuiltIn, Arc::clone(&workspace.planning.built_in))]);
+    let claims = Arc::new(workspace.store.claims().await?);
     let mut unchanged = 0;
     let mut groups: BTreeMap<Vec<String>, Vec<String>> = BTreeMap::new();
     let mut failed: BTreeMap<Vec<String>, Vec<String>> = BTreeMap::new();
@@ -196,7 +197,8 @@ pub(crate) async fn diff(
         let state = workspace.state(&record.key).await?;
         let Some(last) = &state.last else { continue };
         let model = workspace.read("model", &last.model).await?;
-        let input = workspace.plan_input(&record.key, &record.environment_type, Some(&state), model, layers.clone()).await?;
+        let (key, kind) = (&record.key, &record.environment_type);
+        let input = workspace.plan_input_beside(&claims, key, kind, Some(&state), model, layers.clone()).await?;
         let output = windlass_engine::plan(&input, &workspace.planning.planners, &workspace.planning.host);
         match output.plan {
             Some(plan) if !plan.has_changes() => unchanged += 1,

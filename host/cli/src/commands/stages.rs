@@ -1,6 +1,6 @@
 //! The stages of a deployment: when one is ready, the next is planned with what it yielded, shown, and applied.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use windlass_engine::{
     Follows,
@@ -91,7 +91,7 @@ async fn next(workspace: &Workspace, before: &Planned) -> Result<Planned, Failur
     let digest = before.plan.digest().map_err(Failure::failed)?;
     input.follows = Some(Follows::behind(digest, &before.plan, before.input.follows.as_ref()));
     input.recorded = state.recorded;
-    input.claims = workspace.store.claims().await?;
+    input.claims = Arc::new(workspace.store.claims().await?);
     input.secrets = workspace.secret_versions(&key).await?;
     let next = finish(workspace, input, before.provenance.clone(), before.given_platform)?;
     Ok(Planned { is_exact: before.is_exact, ..next })

@@ -58,7 +58,7 @@ pub struct PlanInput {
     /// What exists by our doing.
     pub recorded: RecordedState,
     /// Identities that environments own: `CONNECTION IDENTITY` to owner.
-    pub claims: BTreeMap<String, String>,
+    pub claims: Arc<BTreeMap<String, String>>,
     /// Newest versions of stored secrets, `env/NAME` and `action/ID`.
     pub secrets: BTreeMap<String, u64>,
     /// Images of the last deployment, by `WORKLOAD/CONTAINER`.
