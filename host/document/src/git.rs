@@ -43,8 +43,13 @@ impl GitSource {
             return Err(format!("`{repository}` at `{reference}` is no repository and ref"));
         }
         git(into, &["init", "--quiet", "."])?;
-        git(into, &["fetch", "--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules", "--", repository, reference])
-            .map_err(|error| format!("`{}` at `{reference}` can't be fetched: {error}", public(repository)))?;
+        git(into, &["fetch", "--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules", "--", repository, reference]).map_err(
+            |error| {
+                // Git says what it was given.
+                let (shown, error) = (public(repository), error.replace(repository.as_str(), &public(repository)));
+                format!("`{shown}` at `{reference}` can't be fetched: {error}")
+            },
+        )?;
         git(into, &["checkout", "--quiet", "--force", "FETCH_HEAD"])?;
         let commit = git(into, &["rev-parse", "FETCH_HEAD"])?.trim().to_owned();
         // What is read from here on are files of the commit.
