@@ -24,15 +24,46 @@ pub(crate) fn pods_of<'p>(live: &Value, pods: &'p [Arc<Value>]) -> Vec<&'p Arc<V
     let Some(labels) = live.pointer("/spec/selector/matchLabels").and_then(Value::as_object) else { return Vec::new() };
     let since = live.get("metadata").and_then(fields::changed_at).unwrap_or_default();
     let fits = |pod: &&Arc<Value>| {
-        let created = pod.pointer("/metadata/creationTimestamp").and_then(Value::as_str).unwrap_or_default();
+        let created = || pod.pointer("/metadata/creationTimestamp").and_then(Value::as_str).unwrap_or_default();
         labels.iter().all(|(key, value)| pod.pointer("/metadata/labels").and_then(|labels| labels.get(key)) == Some(value))
-            && created >= since
+            && of_newest(live, pod).unwrap_or_else(|| created() >= since)
     };
     pods.iter().filter(fits).collect()
 }
 
+/// Tells whether a pod was made from an object's newest template, where the object says which one that is. Times alone have the
+/// resolution of a second: what is mended within one has old pods as young as new ones.
+fn of_newest(live: &Value, pod: &Value) -> Option<bool> {
+    match live.get("kind").and_then(Value::as_str)? {
+        "Deployment" => {
+            let conditions = live.pointer("/status/conditions").and_then(Value::as_array)?;
+            let progress = conditions.iter().find(|condition| condition.get("type").and_then(Value::as_str) == Some("Progressing"))?;
+            // `ReplicaSet "web-5d4f" is progressing.`
+            let message = progress.get("message").and_then(Value::as_str).filter(|message| message.contains('"'))?;
+            let owners = pod.pointer("/metadata/ownerReferences").and_then(Value::as_array)?;
+            let set = owners.iter().find_map(|owner| owner.get("name")?.as_str())?;
+            Some(message.contains(&format!("\"{set}\"")))
+        }
+        "StatefulSet" => {
+            let newest = live.pointer("/status/updateRevision").and_then(Value::as_str)?;
+            let made_of = pod.pointer("/metadata/labels").and_then(|labels| labels.get("controller-revision-hash")?.as_str())?;
+            Some(newest == made_of)
+        }
+        _ => None,
+    }
+}
+
+/// Tells whether the controller has seen an object as it is now; before that, its status speaks of pods that are on their way out.
+fn is_observed(live: &Value) -> bool {
+    let number = |pointer: &str| live.pointer(pointer).and_then(Value::as_i64);
+    number("/status/observedGeneration").is_none_or(|observed| number("/metadata/generation").is_none_or(|newest| observed >= newest))
+}
+
 /// Finds a trouble that only a change mends.
 pub(crate) fn final_trouble(live: &Value, pods: &[Arc<Value>]) -> Option<PodTrouble> {
+    if !is_observed(live) {
+        return None;
+    }
     pods_of(live, pods).into_iter().filter_map(|pod| pod_trouble(pod)).find(|trouble| trouble.is_final)
 }
 
@@ -81,4 +112,47 @@ async fn events(api: &Api, namespace: &str, names: &[String], until: Instant) ->
     found.sort();
     found.dedup_by(|a, b| a.1 == b.1);
     found.into_iter().rev().take(EVENTS_MAX).map(|(_, line)| line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn deployment(generation: i64, observed: i64, set: &str) -> Value {
+        json!({
+            "kind": "Deployment",
+            "metadata": { "name": "web", "generation": generation },
+            "spec": { "selector": { "matchLabels": { "app": "web" } } },
+            "status": {
+                "observedGeneration": observed,
+                "conditions": [{ "type": "Progressing", "message": format!("ReplicaSet \"{set}\" is progressing.") }],
+            },
+        })
+    }
+
+    fn crashing(set: &str) -> Arc<Value> {
+        Arc::new(json!({
+            "kind": "Pod",
+            "metadata": {
+                "name": format!("{set}-x"), "labels": { "app": "web" }, "creationTimestamp": "2026-01-01T00:00:00Z",
+                "ownerReferences": [{ "kind": "ReplicaSet", "name": set }],
+            },
+            "status": { "phase": "Running", "containerStatuses": [{
+                "name": "main", "restartCount": 4, "state": { "waiting": { "reason": "CrashLoopBackOff" } },
+                "lastState": { "terminated": { "exitCode": 3 } },
+            }] },
+        }))
+    }
+
+    #[test]
+    fn only_pods_of_the_newest_template_count_however_young_the_others_are() {
+        let pods = [crashing("web-old")];
+        assert!(final_trouble(&deployment(1, 1, "web-old"), &pods).is_some());
+        assert!(final_trouble(&deployment(2, 1, "web-old"), &pods).is_none(), "the controller has not seen the change yet");
+        assert!(final_trouble(&deployment(2, 2, "web-new"), &pods).is_none(), "they are on their way out");
+        let both = [crashing("web-old"), crashing("web-new")];
+        assert_eq!(pods_of(&deployment(2, 2, "web-new"), &both).len(), 1);
+    }
 }
