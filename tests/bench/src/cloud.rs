@@ -189,7 +189,7 @@ fn drift(servers: &SharedServers) -> Result<()> {
     let inputs = format!("{{ domain: {domain}, target: 192.0.2.1 }}");
     let platform = [
         ("dns.yaml", definition("dns", "dns-route53", "windlass:aws/route53", &inputs)),
-        ("postgres.yaml", definition("postgres", "postgres-rds", "windlass:aws/rds", "{}")),
+        ("postgres.yaml", definition("postgres", "postgres-rds", "windlass:aws/rds", "{}").replace("measured", "measured-too")),
         ("aws.yaml", aws_connection(&proxy.endpoint())),
     ];
     let folder = application(&format!("drift-{}", std::process::id()), &resources, &platform)?;
