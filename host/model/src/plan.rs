@@ -17,6 +17,7 @@ use crate::{
     platform::{LayerName, MatchRule, OnRemove},
     sealed::Origin,
     spec::Spec,
+    state::EnvironmentKey,
 };
 
 /// The version of the plan's shape.
@@ -308,6 +309,12 @@ impl Plan {
     /// Returns the plan's name: the digest of its canonical bytes.
     pub fn digest(&self) -> Result<Digest, CanonicalError> {
         Digest::of(self)
+    }
+
+    /// Names the environment that it is for.
+    #[must_use]
+    pub fn environment_key(&self) -> EnvironmentKey {
+        EnvironmentKey { application: self.application.clone(), environment: self.environment.clone() }
     }
 
     /// Visits the nodes that it decides, in order.

@@ -11,7 +11,7 @@ use windlass_model::{
     event::Verb,
     plan::{Plan, PlannedAction},
     sealed,
-    state::{EnvironmentKey, EnvironmentRecord, Status},
+    state::{EnvironmentRecord, Status},
 };
 
 use super::{
@@ -89,7 +89,7 @@ async fn bring_in(
     for adopted in adopted {
         let Adopted::State(id, path) = adopted else { continue };
         let plan = &request.plan;
-        let key = EnvironmentKey { application: plan.application.clone(), environment: plan.environment.clone() };
+        let key = plan.environment_key();
         workspace.store.create_environment(&EnvironmentRecord { key, environment_type: plan.environment_type.clone() }).await?;
         let unreadable = |error: std::io::Error| Failure::new(Code::BadInput, format!("{} can't be read: {error}", path.display()));
         if std::fs::metadata(path).map_err(unreadable)?.len() > STATE_BYTES_MAX {

@@ -53,7 +53,7 @@ async fn from_bundle(workspace: &Workspace, bundle: Bundle, planning: &Planning)
         workspace.planning.components.add_known("plan file", digest, bytes);
     }
     let plan = bundle.plan;
-    let key = EnvironmentKey { application: plan.application.clone(), environment: plan.environment.clone() };
+    let key = plan.environment_key();
     if planning.environment.env != plan.environment || planning.environment.app.as_ref().is_some_and(|app| *app != plan.application) {
         return Err(Failure::usage(format!("the plan is for `{key}`")).hint(format!("say `-e {}`", plan.environment)));
     }
@@ -238,7 +238,7 @@ pub(crate) async fn go(
 ) -> Result<Code, Failure> {
     // Made now, not before: bad input leaves no empty environment behind.
     let plan = &planned.plan;
-    let key = EnvironmentKey { application: plan.application.clone(), environment: plan.environment.clone() };
+    let key = plan.environment_key();
     workspace.store.create_environment(&EnvironmentRecord { key: key.clone(), environment_type: plan.environment_type.clone() }).await?;
     let engine: Engine = workspace.engine();
     let cancel = cancel_on_interrupt();

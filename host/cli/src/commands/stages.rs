@@ -7,7 +7,7 @@ use windlass_engine::{
     apply::{Engine, Outcome, Request},
     session::Cancel,
 };
-use windlass_model::{ActionId, event::DeploymentNumber, plan::Plan, state::EnvironmentKey};
+use windlass_model::{ActionId, event::DeploymentNumber, plan::Plan};
 
 use super::{
     apply::confirm,
@@ -38,9 +38,8 @@ impl Deploying<'_> {
         &self,
         mut planned: Planned,
         mut request: Request,
-        outcome: Outcome,
+        mut outcome: Outcome,
     ) -> Result<(Outcome, Plan), Failure> {
-        let mut outcome = outcome;
         for _ in 0..STAGES_MAX {
             let Outcome::Staged(number) = outcome else { return Ok((outcome, planned.plan)) };
             let next = match next(self.workspace, &planned).await {
@@ -85,7 +84,7 @@ impl Deploying<'_> {
 
 /// Plans the stage behind one that is ready.
 async fn next(workspace: &Workspace, before: &Planned) -> Result<Planned, Failure> {
-    let key = EnvironmentKey { application: before.plan.application.clone(), environment: before.plan.environment.clone() };
+    let key = before.plan.environment_key();
     let state = workspace.state(&key).await?;
     let mut input = before.input.clone();
     let digest = before.plan.digest().map_err(Failure::failed)?;

@@ -12,10 +12,10 @@ use windlass_model::{
     name::DocumentName,
     plan::PlannedAction,
     sealed,
-    state::{EnvironmentKey, RecordedAction, Status},
+    state::{RecordedAction, Status},
 };
 
-use super::{ApplyError, Engine, Request, values::Values};
+use super::{ApplyError, Engine, Request, make::grouped, values::Values};
 use crate::{
     authorize::Target,
     session::{ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, Observation, Owner, Ownership, Phase, Secret, Session},
@@ -38,7 +38,7 @@ pub struct Foreign {
 /// Actions of a plan that one session is asked about.
 struct Asked<'p> {
     session: Arc<dyn Session>,
-    connection: &'p DocumentName,
+    connection: DocumentName,
     actions: Vec<&'p PlannedAction>,
     /// Their specs; an error where a value is known only later.
     specs: Vec<Result<Value, CapabilityError>>,
@@ -47,7 +47,7 @@ struct Asked<'p> {
 impl Engine {
     /// Looks where a plan would make something, and returns what is there already and not ours; reads only.
     pub async fn foreign(&self, request: &Request) -> Result<Vec<Foreign>, ApplyError> {
-        let owner = Owner { installation: self.store.installation().to_owned(), environment: environment_of(request) };
+        let owner = Owner { installation: self.store.installation().to_owned(), environment: request.plan.environment_key() };
         let mut found = Vec::new();
         for Asked { session, connection, actions, specs } in self.ask(request, is_unmade).await? {
             // What is not known yet is not compared; the rest is.
@@ -61,7 +61,7 @@ impl Engine {
                 .map(|(action, spec)| ActionRef { id: &action.id, identity: &action.identity, handle: &nothing, spec })
                 .collect();
             for (action, seen) in actions.iter().zip(session.observe(&owner, &refs, Depth::Full).await) {
-                let Observation { owner, phase, drift, .. } = seen.map_err(|error| ApplyError::of(connection, error))?;
+                let Observation { owner, phase, drift, .. } = seen.map_err(|error| ApplyError::of(&connection, error))?;
                 if phase != Phase::Absent && owner != Ownership::Ours {
                     let fields = without_sealed(action, drift);
                     found.push(Foreign { id: action.id.clone(), identity: action.identity.clone(), owner, fields });
@@ -77,7 +77,7 @@ impl Engine {
         for Asked { session, connection, actions, specs } in self.ask(request, |action, _| action.change.is_change()).await? {
             for (action, spec) in actions.into_iter().zip(specs) {
                 let lines = match spec {
-                    Ok(spec) => session.preview(&action.id, &spec).await.map_err(|error| ApplyError::of(connection, error))?,
+                    Ok(spec) => session.preview(&action.id, &spec).await.map_err(|error| ApplyError::of(&connection, error))?,
                     Err(error) => Some(vec![format!("can't be said yet: {}", error.message)]),
                 };
                 out.extend(lines.map(|lines| (action.id.clone(), lines)));
@@ -88,7 +88,7 @@ impl Engine {
 
     /// Brings in what stands behind an action and has no name: the state of a module.
     pub async fn adopt(&self, request: &Request, id: &ActionId, given: &Secret) -> Result<(), ApplyError> {
-        let environment = environment_of(request);
+        let environment = request.plan.environment_key();
         self.authorize.authorize(&request.actor, request.verb, &Target::new(&environment, &request.plan.environment_type))?;
         let action = request.plan.action(id).ok_or_else(|| StoreError::Missing(format!("the action `{id}`")))?;
         let unknown =
@@ -105,19 +105,16 @@ impl Engine {
         request: &'p Request,
         is_asked: impl Fn(&PlannedAction, Option<&RecordedAction>) -> bool,
     ) -> Result<Vec<Asked<'p>>, ApplyError> {
-        let environment = environment_of(request);
+        let environment = request.plan.environment_key();
         self.authorize.authorize(&request.actor, Verb::Read, &Target::new(&environment, &request.plan.environment_type))?;
         let recorded = self.store.load(&environment).await?.map(|state| state.recorded.actions).unwrap_or_default();
         let kept = BTreeMap::new();
         let values = Values { environment: &environment, secrets: self.secrets.as_ref(), recorded: &recorded, kept: &kept };
-        let mut groups: BTreeMap<(&str, &DocumentName), Vec<&PlannedAction>> = BTreeMap::new();
-        for action in request.plan.actions().filter(|action| is_asked(action, recorded.get(&action.id))) {
-            groups.entry((&action.capability, &action.connection)).or_default().push(action);
-        }
+        let groups = grouped(request.plan.actions().filter(|action| is_asked(action, recorded.get(&action.id))));
         let mut asked = Vec::with_capacity(groups.len());
         for ((interface, connection), actions) in groups {
-            let Some(settings) = request.connections.get(connection) else { continue };
-            let session = self.open(interface, connection, settings, &environment).await?;
+            let Some(settings) = request.connections.get(&connection) else { continue };
+            let session = self.open(&interface, &connection, settings, &environment).await?;
             let mut specs = Vec::with_capacity(actions.len());
             for action in &actions {
                 specs.push(values.resolve(&action.spec).await);
@@ -131,10 +128,6 @@ impl Engine {
 /// Tells whether an action has made nothing yet; what was only intended may be somebody's.
 fn is_unmade(_: &PlannedAction, recorded: Option<&RecordedAction>) -> bool {
     recorded.is_none_or(|recorded| matches!(recorded.status, Status::Intended | Status::Uncertain))
-}
-
-fn environment_of(request: &Request) -> EnvironmentKey {
-    EnvironmentKey { application: request.plan.application.clone(), environment: request.plan.environment.clone() }
 }
 
 /// Leaves out what is planned as a secret or not known yet.

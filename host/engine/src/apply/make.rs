@@ -363,7 +363,7 @@ impl Run<'_> {
 }
 
 /// Groups actions by interface and connection.
-fn grouped<'p>(actions: impl Iterator<Item = &'p PlannedAction>) -> BTreeMap<(String, DocumentName), Vec<&'p PlannedAction>> {
+pub(crate) fn grouped<'p>(actions: impl Iterator<Item = &'p PlannedAction>) -> BTreeMap<(String, DocumentName), Vec<&'p PlannedAction>> {
     let mut groups: BTreeMap<(String, DocumentName), Vec<&PlannedAction>> = BTreeMap::new();
     for action in actions {
         groups.entry((action.capability.clone(), action.connection.clone())).or_default().push(action);

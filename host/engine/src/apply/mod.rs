@@ -175,7 +175,7 @@ impl Engine {
     /// Applies a plan to its environment.
     pub async fn apply(&self, request: &Request, cancel: &Cancel) -> Result<Outcome, ApplyError> {
         let plan = &request.plan;
-        let environment = EnvironmentKey { application: plan.application.clone(), environment: plan.environment.clone() };
+        let environment = plan.environment_key();
         let target = Target::new(&environment, &plan.environment_type);
         self.authorize.authorize(&request.actor, request.verb, &target)?;
         check_guarded(request)?;
@@ -221,7 +221,7 @@ impl Engine {
     /// Goes on with a deployment that a process left.
     pub async fn resume(&self, request: &Request, number: DeploymentNumber, cancel: &Cancel) -> Result<Outcome, ApplyError> {
         let plan = &request.plan;
-        let environment = EnvironmentKey { application: plan.application.clone(), environment: plan.environment.clone() };
+        let environment = plan.environment_key();
         let target = Target::new(&environment, &plan.environment_type);
         self.authorize.authorize(&request.actor, Verb::Resume, &target)?;
         let lease = self.store.lock(&environment).await?;
@@ -251,7 +251,7 @@ impl Engine {
     /// Goes on with the next stage of a deployment: its plan becomes the deployment's.
     pub async fn advance(&self, request: &Request, number: DeploymentNumber, cancel: &Cancel) -> Result<Outcome, ApplyError> {
         let plan = &request.plan;
-        let environment = EnvironmentKey { application: plan.application.clone(), environment: plan.environment.clone() };
+        let environment = plan.environment_key();
         self.authorize.authorize(&request.actor, request.verb, &Target::new(&environment, &plan.environment_type))?;
         check_guarded(request)?;
         let lease = self.store.lock(&environment).await?;
@@ -275,7 +275,7 @@ impl Engine {
     /// Ends a deployment whose next stage can't be planned.
     pub async fn give_up(&self, request: &Request, number: DeploymentNumber, reason: &str) -> Result<(), ApplyError> {
         let plan = &request.plan;
-        let environment = EnvironmentKey { application: plan.application.clone(), environment: plan.environment.clone() };
+        let environment = plan.environment_key();
         self.authorize.authorize(&request.actor, request.verb, &Target::new(&environment, &plan.environment_type))?;
         let lease = self.store.lock(&environment).await?;
         let ended = Event::Ended { status: DeploymentStatus::Failed { reason: reason.to_owned() } };
