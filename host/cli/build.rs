@@ -5,7 +5,7 @@ use std::{env, fmt::Write as _, fs, path::PathBuf};
 use sha2::{Digest, Sha256};
 
 /// The drivers that the binary embeds.
-const BUILT_IN: [&str; 16] = [
+const BUILT_IN: [&str; 17] = [
     "dns-route53",
     "dns-static",
     "kubernetes-namespace",
@@ -16,6 +16,7 @@ const BUILT_IN: [&str; 16] = [
     "postgres-rds",
     "redis",
     "route",
+    "s3-terraform",
     "secret-vault",
     "template",
     "terraform-module",

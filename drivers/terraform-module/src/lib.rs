@@ -12,7 +12,7 @@ use windlass_sdk::{
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Inputs {
-    /// The module's files by relative path; `{ $folder: PATH }` brings a folder beside the document, `$git` one of a repository.
+    /// The module's files by relative path; `{ $folder: PATH }` brings a folder beside the document, `$git` one of a repository, `$oci` one of a registry.
     pub module: BTreeMap<String, String>,
     /// Values of its variables.
     #[serde(default)]

@@ -11,7 +11,7 @@ use windlass_capability_postgres::DatabasesPlanner;
 use windlass_capability_secrets::GeneratedPlanner;
 use windlass_capability_terraform::ModulesPlanner;
 use windlass_capability_vault::ExternalPlanner;
-use windlass_document::{LoadedPlatform, load_platform};
+use windlass_document::{Fetched, LoadedPlatform, load_platform};
 use windlass_engine::{PlanInput, Planners, driver::DriverHost as _};
 use windlass_model::{
     Diagnostic, Digest,
@@ -20,7 +20,7 @@ use windlass_model::{
     platform::{DriverReference, Platform},
 };
 use windlass_runtime::{HostSettings, WasmHost};
-use windlass_source::Components;
+use windlass_source::{Components, Network};
 
 use crate::{
     builtin,
@@ -64,9 +64,9 @@ impl Planning {
 
     /// Reads platform documents of a folder and the components that they name.
     pub(crate) fn load(&self, folder: &Path) -> Result<(Platform, Provenance), Failure> {
-        let LoadedPlatform { mut platform, provenance, component_files, fetched } = load_platform(folder)?;
-        for module in fetched {
-            print::note(&format!("{} at {} is commit {}", module.repository, module.reference, module.commit));
+        let LoadedPlatform { mut platform, provenance, component_files, fetched } = load_platform(folder, &Network)?;
+        for Fetched { source, reference, revision } in fetched {
+            print::note(&format!("{source} at {reference} is {revision}"));
         }
         for (key, path) in component_files {
             let digest = self

@@ -11,6 +11,7 @@ use windlass_model::{limits, platform::API_VERSION, score};
 use crate::{
     platform,
     problem::{Problem, Problems, Source},
+    remote::Fetcher,
     schema,
     score::{Changes, load_node},
     tree::{self, Node},
@@ -157,8 +158,8 @@ fn kind_of(source: &Arc<Source>, node: &Node) -> Result<&'static str, Problem> {
 }
 
 impl Discovered {
-    /// Checks every document by itself.
-    pub(crate) fn check(&self) -> Result<usize, Problems> {
+    /// Checks every document by itself; what they name elsewhere is brought by `fetcher`.
+    pub(crate) fn check(&self, fetcher: &dyn Fetcher) -> Result<usize, Problems> {
         let mut problems = Problems::default();
         for document in &self.documents {
             let folder = document.path.parent().unwrap_or(Path::new("."));
@@ -170,7 +171,7 @@ impl Discovered {
                 platform::check_document(document, &mut problems);
             }
         }
-        if let Err(more) = platform::from_discovered(self) {
+        if let Err(more) = platform::from_discovered(self, fetcher) {
             problems.extend(more);
         }
         problems.into_result(self.documents.len())

@@ -1,4 +1,4 @@
-//! `$folder` and `$git`: bring the files of a folder, beside a platform document or in a repository, into an input, as text by
+//! `$folder`, `$git` and `$oci`: bring the files of a folder, beside a platform document or elsewhere, into an input, as text by
 //! relative path.
 
 use std::{
@@ -11,34 +11,45 @@ use serde_json::{Map, Value};
 use windlass_model::limits;
 
 use crate::{
-    git::{Fetched, GitSource},
     problem::{Problem, Problems, Source},
+    remote::{Fetched, Fetcher, Remote},
     source_files::read_beneath,
     tree::Node,
 };
 
 /// The only key of an object that stands for a folder.
 const KEY: &str = "$folder";
-/// The only key of an object that stands for a folder in a repository.
-const GIT_KEY: &str = "$git";
 /// Files of one folder.
 const FILES_MAX: usize = 200;
 
-/// Replaces every `{ $folder: PATH }` below a value. The files' placeholders are their own: they stay as they are written.
+/// What stands elsewhere: who brings it, and what was brought so far.
+pub(crate) struct Elsewhere<'a> {
+    pub fetcher: &'a dyn Fetcher,
+    pub fetched: Vec<Fetched>,
+}
+
+impl Elsewhere<'_> {
+    fn files(&mut self, wanted: &Remote) -> Result<Map<String, Value>, String> {
+        let folder = tempfile::tempdir().map_err(|error| format!("no folder can be made: {error}"))?;
+        self.fetched.push(self.fetcher.fetch(wanted, folder.path())?);
+        files(folder.path(), wanted.path())
+    }
+}
+
+/// Replaces every `{ $folder: PATH }` below a value, and what names files elsewhere. The files' placeholders are their own: they stay as they are written.
 pub(crate) fn inline(
     source: &Arc<Source>,
     node: &Node,
     at: &str,
     value: &mut Value,
     folder: &Path,
-    (problems, fetched): (&mut Problems, &mut Vec<Fetched>),
+    (problems, elsewhere): (&mut Problems, &mut Elsewhere<'_>),
 ) {
     match value {
         Value::Object(fields) => {
-            let found = match (fields.len(), fields.get(KEY), fields.get(GIT_KEY)) {
-                (1, Some(Value::String(path)), _) => Some(files(folder, path)),
-                (1, _, Some(wanted)) => Some(files_of_repository(wanted, fetched)),
-                _ => None,
+            let found = match (fields.len(), fields.get(KEY)) {
+                (1, Some(Value::String(path))) => Some(files(folder, path)),
+                _ => Remote::read(fields).map(|wanted| elsewhere.files(&wanted?)),
             };
             match found {
                 Some(Ok(files)) => *value = Value::Object(files),
@@ -49,26 +60,18 @@ pub(crate) fn inline(
                 None => {
                     for (name, inner) in fields {
                         let at = format!("{at}/{}", windlass_model::pointer::escape(name));
-                        inline(source, node, &at, inner, folder, (problems, fetched));
+                        inline(source, node, &at, inner, folder, (problems, elsewhere));
                     }
                 }
             }
         }
         Value::Array(items) => {
             for (index, inner) in items.iter_mut().enumerate() {
-                inline(source, node, &format!("{at}/{index}"), inner, folder, (problems, fetched));
+                inline(source, node, &format!("{at}/{index}"), inner, folder, (problems, elsewhere));
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
-}
-
-fn files_of_repository(wanted: &Value, fetched: &mut Vec<Fetched>) -> Result<Map<String, Value>, String> {
-    let wanted: GitSource =
-        serde_json::from_value(wanted.clone()).map_err(|error| format!("`$git` takes `repository`, `ref` and `path`: {error}"))?;
-    let folder = tempfile::tempdir().map_err(|error| format!("no folder can be made: {error}"))?;
-    fetched.push(wanted.fetch(folder.path())?);
-    files(folder.path(), wanted.path.as_deref().unwrap_or("."))
 }
 
 fn files(base: &Path, path: &str) -> Result<Map<String, Value>, String> {

@@ -5,10 +5,10 @@
 mod application;
 mod discover;
 mod folder;
-mod git;
 mod overrides;
 mod platform;
 mod problem;
+mod remote;
 mod schema;
 mod score;
 mod source_files;
@@ -16,22 +16,23 @@ mod tree;
 
 pub use application::{ApplicationInput, LoadedApplication, load_application, split_image};
 pub use discover::{Discovered, discover};
-pub use git::Fetched;
 pub use overrides::{merge, parse_property, set_property};
 pub use platform::{LoadedPlatform, load_platform, load_platform_sources};
 pub use problem::{Problem, Problems, Source};
+pub use remote::{Fetched, Fetcher, GitSource, Nowhere, OciSource, Remote};
 pub use schema::{KINDS, schema_of};
 pub use score::load_score;
 pub use tree::{Node, Span, parse};
 
-/// Checks any documents below a path, whatever their kind; returns how many were read.
-pub fn validate(paths: &[std::path::PathBuf]) -> Result<usize, Problems> {
+/// Checks any documents below a path, whatever their kind; returns how many were read. What they name elsewhere is brought by
+/// `fetcher`.
+pub fn validate(paths: &[std::path::PathBuf], fetcher: &dyn Fetcher) -> Result<usize, Problems> {
     let mut problems = Problems::default();
     let mut count = 0;
     for path in paths {
         match discover(path) {
             Ok(found) => {
-                match found.check() {
+                match found.check(fetcher) {
                     Ok(documents) => count += documents,
                     Err(more) => problems.extend(more),
                 }

@@ -15,8 +15,9 @@ use windlass_model::{
 
 use crate::{
     discover::{Discovered, Document, discover},
-    git::Fetched,
+    folder::Elsewhere,
     problem::{Problem, Problems, Source},
+    remote::{Fetched, Fetcher, Nowhere},
     schema, tree,
 };
 
@@ -29,13 +30,13 @@ pub struct LoadedPlatform {
     pub provenance: Provenance,
     /// The component files that definitions name, by `file:PATH` reference.
     pub component_files: BTreeMap<String, PathBuf>,
-    /// What `$git` brought.
+    /// What was brought from elsewhere.
     pub fetched: Vec<Fetched>,
 }
 
-/// Reads all platform documents below a folder.
-pub fn load_platform(folder: &Path) -> Result<LoadedPlatform, Problems> {
-    from_discovered(&discover(folder)?)
+/// Reads all platform documents below a folder; what they name elsewhere is brought by `fetcher`.
+pub fn load_platform(folder: &Path, fetcher: &dyn Fetcher) -> Result<LoadedPlatform, Problems> {
+    from_discovered(&discover(folder)?, fetcher)
 }
 
 /// Reads platform documents from texts: the built-in layer.
@@ -50,7 +51,7 @@ pub fn load_platform_sources(sources: &[(&str, &str)]) -> Result<LoadedPlatform,
             found.documents.push(Document { source: Arc::clone(&source), path: PathBuf::from(path), node, kind });
         }
     }
-    from_discovered(&found)
+    from_discovered(&found, &Nowhere)
 }
 
 /// Checks one document other than a workload.
@@ -58,9 +59,10 @@ pub(crate) fn check_document(document: &Document, problems: &mut Problems) {
     schema::check(document.kind, &document.source, &document.node, &document.node.to_value(), problems);
 }
 
-pub(crate) fn from_discovered(found: &Discovered) -> Result<LoadedPlatform, Problems> {
+pub(crate) fn from_discovered(found: &Discovered, fetcher: &dyn Fetcher) -> Result<LoadedPlatform, Problems> {
     let mut loaded = LoadedPlatform::default();
     let mut problems = Problems::default();
+    let mut elsewhere = Elsewhere { fetcher, fetched: Vec::new() };
     for document in &found.documents {
         let before = problems.0.len();
         if matches!(document.kind, "Workload" | "Application") {
@@ -77,7 +79,7 @@ pub(crate) fn from_discovered(found: &Discovered) -> Result<LoadedPlatform, Prob
                     document,
                     ResourceDefinition::name,
                     &mut problems,
-                    (&mut loaded.provenance, &mut loaded.fetched),
+                    (&mut loaded.provenance, &mut elsewhere),
                 ) {
                     check_definition(document, &definition, &mut problems);
                     note_component(&mut loaded.component_files, document, &definition.spec.driver);
@@ -89,7 +91,7 @@ pub(crate) fn from_discovered(found: &Discovered) -> Result<LoadedPlatform, Prob
                     document,
                     WorkloadProfile::name,
                     &mut problems,
-                    (&mut loaded.provenance, &mut loaded.fetched),
+                    (&mut loaded.provenance, &mut elsewhere),
                 ) {
                     profile.spec.stages.iter().for_each(|stage| note_component(&mut loaded.component_files, document, &stage.driver));
                 }
@@ -100,19 +102,13 @@ pub(crate) fn from_discovered(found: &Discovered) -> Result<LoadedPlatform, Prob
                     document,
                     EnvironmentType::name,
                     &mut problems,
-                    (&mut loaded.provenance, &mut loaded.fetched),
+                    (&mut loaded.provenance, &mut elsewhere),
                 ) {
                     kind.spec.workload_stages.iter().for_each(|stage| note_component(&mut loaded.component_files, document, &stage.driver));
                 }
             }
             "Connection" => {
-                add(
-                    &mut loaded.platform.connections,
-                    document,
-                    Connection::name,
-                    &mut problems,
-                    (&mut loaded.provenance, &mut loaded.fetched),
-                );
+                add(&mut loaded.platform.connections, document, Connection::name, &mut problems, (&mut loaded.provenance, &mut elsewhere));
             }
             _ => {
                 if let Some(kind) = add(
@@ -120,13 +116,14 @@ pub(crate) fn from_discovered(found: &Discovered) -> Result<LoadedPlatform, Prob
                     document,
                     ResourceType::name,
                     &mut problems,
-                    (&mut loaded.provenance, &mut loaded.fetched),
+                    (&mut loaded.provenance, &mut elsewhere),
                 ) {
                     check_type(document, &kind, &mut problems);
                 }
             }
         }
     }
+    loaded.fetched = elsewhere.fetched;
     problems.into_result(loaded)
 }
 
@@ -141,12 +138,12 @@ fn add<T: DeserializeOwned + Clone>(
     document: &Document,
     name: impl Fn(&T) -> &DocumentName,
     problems: &mut Problems,
-    (provenance, fetched): (&mut Provenance, &mut Vec<Fetched>),
+    (provenance, elsewhere): (&mut Provenance, &mut Elsewhere<'_>),
 ) -> Option<T> {
     let mut value = document.node.to_value();
     if let Some(inputs) = value.pointer_mut("/spec/inputs") {
         let folder = document.path.parent().unwrap_or(Path::new("."));
-        crate::folder::inline(&document.source, &document.node, "/spec/inputs", inputs, folder, (problems, fetched));
+        crate::folder::inline(&document.source, &document.node, "/spec/inputs", inputs, folder, (problems, elsewhere));
     }
     let parsed: T = match serde_json::from_value(value) {
         Ok(parsed) => parsed,

@@ -1,4 +1,4 @@
-//! The servers beside the cluster: PostgreSQL from the distribution, moto in the place of AWS, OpenBao.
+//! The servers beside the cluster: PostgreSQL from the distribution, moto in the place of AWS, OpenBao, an OCI registry.
 //!
 //! One of each serves a whole test run: `cargo xtask test` starts them and tells the tests by [`SERVERS`].
 
@@ -35,7 +35,7 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Starts PostgreSQL, moto and OpenBao in an empty folder and waits until they answer.
+    /// Starts PostgreSQL, moto, OpenBao and a registry in an empty folder and waits until they answer.
     ///
     /// # Errors
     ///
@@ -58,6 +58,10 @@ impl Servers {
         ];
         servers.spawn("openbao", &tools.openbao, &arguments, vault)?;
         fs::write(folder.join("vault"), format!("http://127.0.0.1:{vault}"))?;
+        let registry = free_port()?;
+        let arguments = ["registry".to_owned(), "serve".to_owned(), "--address".to_owned(), format!("127.0.0.1:{registry}")];
+        servers.spawn("registry", &tools.registry, &arguments, registry)?;
+        fs::write(folder.join("registry"), format!("127.0.0.1:{registry}"))?;
         Ok(servers)
     }
 
@@ -179,6 +183,12 @@ impl SharedServers {
     #[must_use]
     pub fn terraform(&self) -> String {
         self.read("terraform")
+    }
+
+    /// Host and port of the OCI registry, which speaks without TLS and forgets everything.
+    #[must_use]
+    pub fn registry(&self) -> String {
+        self.read("registry")
     }
 
     /// Where OpenBao answers, and the token of its root.

