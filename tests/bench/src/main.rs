@@ -46,6 +46,9 @@ fn main() -> Result<()> {
     if is_wanted("cloud") {
         cloud::run()?;
     }
+    if is_wanted("journal") {
+        journal()?;
+    }
     if is_wanted("diff") {
         platform_diff()?;
     }
@@ -58,6 +61,33 @@ fn row(figure: &str, mut samples: Vec<f64>, unit: &str, target: &str) -> f64 {
     let median = at(samples.len() / 2);
     println!("| {figure} | {median:.1} {unit} | {:.1} | {:.1} | {target} |", at(0), at(samples.len().saturating_sub(1)));
     median
+}
+
+/// What a deployment of ten actions writes before, between and behind its effects.
+fn journal() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path();
+    let score = |image: &str| {
+        format!(
+            "apiVersion: score.dev/v1b1\nmetadata: {{ name: web }}\nservice: {{ ports: {{ http: {{ port: 80 }} }} }}\n\
+             containers: {{ main: {{ image: \"web:{image}\", variables: {{ PASSWORD: \"${{resources.db.password}}\" }} }} }}\n\
+             resources: {{ db: {{ type: postgres }} }}\n"
+        )
+    };
+    std::fs::create_dir(path.join("app"))?;
+    std::fs::write(path.join("app/web.score.yaml"), score("1"))?;
+    run(path, &["env", "create", "dev", "--type", "development", "--app", "app"])?;
+    let deploy = ["deploy", "app", "-e", "dev", "--yes"];
+    let (first_syncs, first_commits) = process::syncs(path, &deploy)?;
+    std::fs::write(path.join("app/web.score.yaml"), score("2"))?;
+    let (next_syncs, next_commits) = process::syncs(path, &deploy)?;
+    #[expect(clippy::cast_precision_loss, reason = "small counts")]
+    let figure = |name: &str, count: usize, target: &str| row(name, vec![count as f64], "", target);
+    figure("first deployment of 9 actions: commits", first_commits, "3");
+    figure("first deployment of 9 actions: fsyncs, files of the folder included", first_syncs, "–");
+    figure("another image, 1 action: commits", next_commits, "3");
+    figure("another image, 1 action: fsyncs, files of the folder included", next_syncs, "–");
+    Ok(())
 }
 
 /// One driver call of 4 KB in and out on a fresh instance, teardown included.

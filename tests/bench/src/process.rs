@@ -100,6 +100,26 @@ pub(crate) fn output(folder: &Path, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8(Command::new(binary).args(arguments).current_dir(folder).output()?.stdout)?)
 }
 
+/// Counts how often a command that must succeed waits for a disk: in all, and for the store's log, which is once a commit.
+pub(crate) fn syncs(folder: &Path, arguments: &[&str]) -> Result<(usize, usize)> {
+    let trace = folder.join("syncs");
+    let status = Command::new("strace")
+        .args(["-f", "-y", "-e", "trace=fsync,fdatasync", "-o"])
+        .arg(&trace)
+        .arg(binary()?)
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .context("strace counts what is written: install Debian's package `strace`")?;
+    anyhow::ensure!(status.success(), "{arguments:?}: {status}");
+    let trace = fs::read_to_string(trace)?;
+    let calls: Vec<&str> = trace.lines().filter(|line| line.contains("sync(")).collect();
+    Ok((calls.len(), calls.iter().filter(|line| line.contains("-wal>")).count()))
+}
+
 /// Counts the driver calls of a plan.
 pub(crate) fn driver_calls(folder: &Path, arguments: &[&str]) -> Result<u64> {
     let binary = std::env::var_os("WINDLASS_BIN").context("WINDLASS_BIN is not set")?;

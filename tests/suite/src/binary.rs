@@ -123,6 +123,22 @@ impl Folder {
         ran(output.unwrap_or_else(|error| unreachable!("windlass can't be started: {error}")))
     }
 
+    /// Runs a command line that can make no file longer than so many KiB: what a full disk is to it.
+    pub fn run_limited(&self, line: &str, kib: u64) -> Ran {
+        let command = self.command(&line.split_whitespace().collect::<Vec<_>>());
+        let mut limited = Command::new("bash");
+        // Without the signal that would end it, writing fails.
+        limited.args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\""]).arg(kib.to_string());
+        limited.arg(command.get_program()).args(command.get_args()).current_dir(self.path()).stdin(std::process::Stdio::null());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => limited.env(name, value),
+                None => limited.env_remove(name),
+            };
+        }
+        ran(limited.output().unwrap_or_else(|error| unreachable!("bash can't be started: {error}")))
+    }
+
     /// Runs a command line that must succeed.
     pub fn ok(&self, line: &str) -> Ran {
         let ran = self.run(line);

@@ -131,6 +131,43 @@ fn resume_finishes_the_old_plan() {
     }
 }
 
+/// Deploys where the disk takes no more behind so many KiB; tells whether that was enough, and how far it came.
+fn deployed_within(kib: u64, expected: &[String]) -> (bool, String) {
+    let line = "deploy app -e dev --yes";
+    let folder = application("1");
+    folder.ok("env create dev --type development --app app");
+    let full = folder.run_limited(line, kib);
+    if full.code != 0 {
+        assert!(full.code == 1 && full.err.contains("the store failed while "), "{kib} KiB: {} {}", full.code, full.err);
+        // There is room again.
+        folder.ok(line);
+    }
+    settled(&folder, expected, &format!("the disk was full behind {kib} KiB"));
+    (full.code == 0, full.err)
+}
+
+#[test]
+fn a_full_disk_loses_nothing() {
+    let unlimited = application("1");
+    unlimited.ok("deploy app -e dev --create-env development --yes");
+    let expected = objects(&unlimited);
+    // Towards where it is just enough: there it fails between effects.
+    let (mut low, mut high) = (256, 16 * 1024);
+    let mut failed = Vec::new();
+    while high - low > 8 {
+        let kib = u64::midpoint(low, high);
+        let (is_enough, said) = deployed_within(kib, &expected);
+        if is_enough {
+            high = kib;
+        } else {
+            low = kib;
+            failed.push(said);
+        }
+    }
+    assert!(failed.iter().any(|said| said.contains("beginning the deployment")), "{failed:?}");
+    assert!(failed.iter().any(|said| said.contains("✓ done")), "{failed:?}");
+}
+
 #[test]
 fn a_deployment_that_kills_the_process_is_held() {
     let folder = application("1");

@@ -117,7 +117,7 @@ impl Run<'_> {
         }
         if !changed.is_empty() {
             let actions = changed.into_values().map(|found| HealedAction { id: found.id, fields: found.fields }).collect();
-            self.append(&[Event::Healed { actions }]).await?;
+            self.append(Event::Healed { actions }).await?;
         }
         Ok(pending)
     }
@@ -278,7 +278,7 @@ impl Run<'_> {
         if resolved.is_empty() {
             return Ok(());
         }
-        self.append(&[Event::Sending { actions: sending.clone() }]).await?;
+        self.append(Event::Sending { actions: sending.clone() }).await?;
         let steps = {
             let (notes, journal) = (Notes(self.engine), self.journal());
             let cx = self.effect_cx(deadline, cancel, &journal, &notes);
@@ -340,11 +340,9 @@ impl Run<'_> {
             }
         }
         if !done.is_empty() {
-            events.insert(0, Event::Done { actions: done });
+            self.defer(Event::Done { actions: done });
         }
-        if !events.is_empty() {
-            self.append(&events).await?;
-        }
+        events.into_iter().for_each(|event| self.defer(event));
         Ok(())
     }
 

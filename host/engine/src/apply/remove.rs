@@ -34,7 +34,7 @@ impl Run<'_> {
         let deleted: Vec<RecordedAction> = ids(OnRemove::Delete).iter().filter_map(|id| self.recorded.get(id)).cloned().collect();
         self.remove(deleted, deadline, cancel).await?;
         if !retained.is_empty() {
-            self.append(&[Event::Removed { ids: retained.clone(), act: OnRemove::Retain }]).await?;
+            self.append(Event::Removed { ids: retained.clone(), act: OnRemove::Retain }).await?;
             for id in retained {
                 if let Some(record) = self.recorded.get_mut(&id) {
                     record.status = Status::Retained;
@@ -70,7 +70,7 @@ impl Run<'_> {
     ) -> Result<(), Stop> {
         let session = self.session(interface, connection, settings).await?;
         let ids: Vec<ActionId> = records.iter().map(|record| record.id.clone()).collect();
-        self.append(&[Event::Removing { ids }]).await?;
+        self.append(Event::Removing { ids }).await?;
         let mut todo = records;
         while !todo.is_empty() {
             let steps = {
@@ -98,13 +98,13 @@ impl Run<'_> {
                 }
             }
             if !gone.is_empty() {
-                self.append(&[Event::Removed { ids: gone.clone(), act: OnRemove::Delete }]).await?;
                 gone.iter().for_each(|id| {
                     self.recorded.remove(id);
                 });
+                self.defer(Event::Removed { ids: gone, act: OnRemove::Delete });
             }
             if let Some((record, error)) = failure {
-                self.append(&[Event::ActionFailed { id: record.id.clone(), message: error.message.clone() }]).await?;
+                self.append(Event::ActionFailed { id: record.id.clone(), message: error.message.clone() }).await?;
                 let hint = error.hint.or_else(|| {
                     (error.kind == Kind::Conflict)
                         .then(|| "what was changed by hand is not deleted: put it back, or delete it by hand".to_owned())
@@ -116,6 +116,7 @@ impl Run<'_> {
                 if Instant::now() >= deadline {
                     return Err(Stop::TimedOut);
                 }
+                self.flush().await?;
                 tokio::time::sleep(pause).await;
             }
         }

@@ -39,6 +39,8 @@ pub(crate) struct Run<'a> {
     pub waiting: BTreeMap<ActionId, Ticket>,
     /// What other systems keep and this run needs.
     pub kept: BTreeMap<Kept, Secret>,
+    /// What happened and is not on disk yet: see [`Run::defer`].
+    unwritten: Vec<Event>,
     pub fence: Fence,
     pub number: DeploymentNumber,
 }
@@ -118,6 +120,7 @@ impl<'a> Run<'a> {
             sessions: BTreeMap::new(),
             waiting: BTreeMap::new(),
             kept: BTreeMap::new(),
+            unwritten: Vec::new(),
             fence: Fence(0),
             number: DeploymentNumber(0),
         }
@@ -216,16 +219,39 @@ impl<'a> Run<'a> {
         Ok(session)
     }
 
-    /// Writes events; what they say holds from here on.
-    pub(crate) async fn append(&mut self, events: &[Event]) -> Result<(), Stop> {
-        self.engine.observer.point("before event");
-        self.engine.store.append(&self.environment, self.fence, self.number, events).await?;
-        for event in events {
+    /// Writes an event, and what was deferred before it, in one commit; what it says holds from here on.
+    pub(crate) async fn append(&mut self, event: Event) -> Result<(), Stop> {
+        self.unwritten.push(event);
+        if let Some(event) = self.write().await?.last() {
             self.adopt(event);
             self.engine.observer.event(event);
         }
-        self.engine.observer.point("after event");
         Ok(())
+    }
+
+    /// Takes note of what came of an effect. It is written with the intent of the next effect, or before anything is waited for:
+    /// a process that is killed in between leaves what one leaves that was killed before the answer came.
+    pub(crate) fn defer(&mut self, event: Event) {
+        self.adopt(&event);
+        self.engine.observer.event(&event);
+        self.unwritten.push(event);
+    }
+
+    /// Writes what was deferred.
+    pub(crate) async fn flush(&mut self) -> Result<(), Stop> {
+        if !self.unwritten.is_empty() {
+            self.write().await?;
+        }
+        Ok(())
+    }
+
+    /// Commits everything that is not on disk yet, and returns it.
+    async fn write(&mut self) -> Result<Vec<Event>, Stop> {
+        let events = std::mem::take(&mut self.unwritten);
+        self.engine.observer.point("before event");
+        self.engine.store.append(&self.environment, self.fence, self.number, &events).await?;
+        self.engine.observer.point("after event");
+        Ok(events)
     }
 
     /// Returns what keeps tickets while an effect runs.
@@ -268,7 +294,12 @@ impl<'a> Run<'a> {
     pub(crate) async fn go(&mut self, fence: Fence, number: DeploymentNumber, cancel: &Cancel) -> Result<Outcome, ApplyError> {
         (self.fence, self.number) = (fence, number);
         let deadline = Instant::now() + self.request.timeout;
-        let result = self.steps(deadline, cancel).await;
+        let mut result = self.steps(deadline, cancel).await;
+        if matches!(result, Ok(Stage::Ready) | Err(Stop::TimedOut | Stop::Error(_))) {
+            // No end is written behind it. What stopped the run is told before what a flush says.
+            let flushed = self.flush().await;
+            result = result.and_then(|stage| flushed.map(|()| stage));
+        }
         let (status, outcome) = match result {
             Ok(Stage::Ready) => return Ok(Outcome::Staged(number)),
             Ok(Stage::Last) => (DeploymentStatus::Succeeded, Outcome::Succeeded(number)),
@@ -279,7 +310,7 @@ impl<'a> Run<'a> {
             Err(Stop::TimedOut) => return Ok(Outcome::TimedOut(number)),
             Err(Stop::Error(error)) => return Err(error),
         };
-        match self.append(&[Event::Ended { status }]).await {
+        match self.append(Event::Ended { status }).await {
             Ok(()) => Ok(outcome),
             Err(Stop::Error(error)) => Err(error),
             Err(Stop::Cancelled | Stop::TimedOut | Stop::Failed { .. }) => Ok(outcome),

@@ -27,6 +27,10 @@ impl Run<'_> {
         for record in self.recorded.values().filter(|record| is_unsettled(record)) {
             groups.entry((record.interface.clone(), record.connection.clone())).or_default().push(record.clone());
         }
+        if !groups.is_empty() {
+            // What is ended is not known to anything else any more: first of all that has to be on disk.
+            self.flush().await?;
+        }
         for ((interface, connection), records) in groups {
             let settings = self.settings(&connection);
             let session = self.session(&interface, &connection, &settings).await?;
@@ -49,7 +53,7 @@ impl Run<'_> {
                 }
             }
             if !done.is_empty() {
-                self.append(&[Event::Done { actions: done }]).await?;
+                self.append(Event::Done { actions: done }).await?;
             }
             if let Some((record, error)) = failure {
                 return Err(Stop::Failed { reason: format!("`{}`: {}", record.identity, error.message), hint: error.hint });

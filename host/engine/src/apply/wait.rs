@@ -27,6 +27,7 @@ impl Run<'_> {
         if Instant::now() >= deadline {
             return Err(Stop::TimedOut);
         }
+        self.flush().await?;
         let mut groups: BTreeMap<(String, DocumentName), Vec<(RecordedAction, Ticket)>> = BTreeMap::new();
         for (id, ticket) in &self.waiting {
             if let Some(record) = self.recorded.get(id) {
