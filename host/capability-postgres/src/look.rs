@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sqlx::{PgConnection, Row as _, postgres::PgRow};
 use windlass_engine::session::{CapabilityError, Owner, Ownership};
 
-use crate::error;
+use crate::{error, spec::GrantSpec, sql};
 
 /// What a comment of ours begins with; the owner follows.
 const MARK: &str = "managed by windlass: ";
@@ -144,6 +144,44 @@ fn database(row: &PgRow) -> Result<(String, Database), sqlx::Error> {
         owner_comment: row.try_get("owner_comment")?,
     };
     Ok((row.try_get("name")?, database))
+}
+
+/// What a role lacks of a grant: a row for each part, empty where it may do all of it. Nobody's role may do nothing.
+const LACKING: &str = "
+    WITH wanted AS (
+        SELECT (SELECT oid FROM pg_roles WHERE rolname = $1) AS role, (SELECT oid FROM pg_roles WHERE rolname = $2) AS owner,
+               (SELECT oid FROM pg_namespace WHERE nspname = $3) AS schema, $4::text[] AS schema_privileges, $5::text[] AS tables, $6::text[] AS sequences
+    ), kinds AS (
+        SELECT 'r' AS object, '{r,p,v,m,f}'::\"char\"[] AS relkinds, tables AS privileges, 'tables' AS what FROM wanted
+        UNION ALL SELECT 'S', '{S}', sequences, 'sequences' FROM wanted
+    )
+    SELECT privilege || ' on the schema' FROM wanted, unnest(schema_privileges) privilege
+     WHERE NOT coalesce(has_schema_privilege(role, schema, privilege), false)
+    UNION ALL
+    SELECT privilege || ' on ' || relation.relname FROM wanted, kinds, unnest(privileges) privilege, pg_class relation
+     WHERE relation.relnamespace = schema AND relation.relowner = owner AND relation.relkind = ANY(relkinds)
+       AND NOT coalesce(CASE object WHEN 'r' THEN has_table_privilege(role, relation.oid, privilege)
+                                    ELSE has_sequence_privilege(role, relation.oid, privilege) END, false)
+    UNION ALL
+    SELECT privilege || ' on later ' || what FROM wanted, kinds, unnest(privileges) privilege
+     WHERE NOT EXISTS (SELECT FROM pg_default_acl defaults, aclexplode(defaults.defaclacl) entry
+                        WHERE defaults.defaclrole = owner AND defaults.defaclnamespace = schema AND defaults.defaclobjtype = object::\"char\"
+                          AND entry.grantee = role AND entry.privilege_type = privilege)
+     ORDER BY 1";
+
+/// Says what a role lacks of a grant, in the words of the server's privileges.
+pub(crate) async fn lacking(database: &mut PgConnection, grant: &GrantSpec, owner: &str) -> Result<Vec<String>, CapabilityError> {
+    let privileges = sql::privileges(grant.access);
+    sqlx::query_scalar(LACKING)
+        .bind(&grant.to)
+        .bind(owner)
+        .bind(&grant.schema)
+        .bind(privileges.schema)
+        .bind(privileges.tables)
+        .bind(privileges.sequences)
+        .fetch_all(database)
+        .await
+        .map_err(|error| error::of("looking at grants", &error))
 }
 
 /// What stands inside a database.

@@ -221,7 +221,6 @@ impl PostgresSession {
         &self,
         owner: &Owner,
         actions: &[ActionRef<'_>],
-        depth: Depth,
     ) -> Result<Vec<Result<Observation, CapabilityError>>, CapabilityError> {
         let mut guard = self.connected().await?;
         let connection = connection_of(&mut guard)?;
@@ -233,7 +232,7 @@ impl PostgresSession {
             let looked = match spec {
                 Ok(Spec::Role(spec)) => Ok(role::observe(&seen, owner, action, &spec)),
                 Ok(Spec::Login(spec)) => Ok(login::observe(&seen, owner, action, &spec)),
-                Ok(Spec::Database(spec)) => database::observe(&self.server, &seen, owner, action, &spec, depth).await,
+                Ok(Spec::Database(spec)) => database::observe(&self.server, &seen, owner, &spec).await,
                 Err(error) => Err(error),
             };
             out.push(looked.map(|(seen, drift)| {
@@ -368,8 +367,8 @@ macro_rules! again {
 
 #[async_trait]
 impl Session for PostgresSession {
-    async fn observe(&self, owner: &Owner, actions: &[ActionRef<'_>], depth: Depth) -> Vec<Result<Observation, CapabilityError>> {
-        again!(self, actions, self.observe_batch(owner, actions, depth))
+    async fn observe(&self, owner: &Owner, actions: &[ActionRef<'_>], _: Depth) -> Vec<Result<Observation, CapabilityError>> {
+        again!(self, actions, self.observe_batch(owner, actions))
     }
 
     async fn preflight(&self, cx: &EffectCx<'_>, actions: &[Preflight]) -> Vec<Result<(), CapabilityError>> {

@@ -1,5 +1,7 @@
 //! What is staged: roles, logins, databases. The published schemas are made of these types.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
@@ -95,6 +97,16 @@ pub(crate) enum Access {
     Write,
     /// Also make and drop objects.
     Create,
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Create => "create",
+        })
+    }
 }
 
 /// What is staged.

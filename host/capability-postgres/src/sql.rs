@@ -18,14 +18,28 @@ pub(crate) fn limit(limit: Option<u16>) -> i32 {
     limit.map_or(-1, i32::from)
 }
 
+/// Privileges by what they are held on.
+pub(crate) struct Privileges {
+    pub schema: &'static [&'static str],
+    pub tables: &'static [&'static str],
+    pub sequences: &'static [&'static str],
+}
+
+/// Returns the privileges that an access is.
+pub(crate) const fn privileges(access: Access) -> Privileges {
+    let (tables, sequences): (&[&str], &[&str]) = match access {
+        Access::Read => (&["SELECT"], &["SELECT"]),
+        Access::Write | Access::Create => (&["SELECT", "INSERT", "UPDATE", "DELETE"], &["USAGE", "SELECT"]),
+    };
+    let schema: &[&str] = if matches!(access, Access::Create) { &["USAGE", "CREATE"] } else { &["USAGE"] };
+    Privileges { schema, tables, sequences }
+}
+
 /// Statements that let a role do something: with what is there, and with what the owner makes later.
 pub(crate) fn grant(grant: &GrantSpec, owner: &str) -> Vec<String> {
     let (to, schema, owner) = (name(&grant.to), name(&grant.schema), name(owner));
-    let (tables, sequences) = match grant.access {
-        Access::Read => ("SELECT", "SELECT"),
-        Access::Write | Access::Create => ("SELECT, INSERT, UPDATE, DELETE", "USAGE, SELECT"),
-    };
-    let usage = if grant.access == Access::Create { "USAGE, CREATE" } else { "USAGE" };
+    let Privileges { schema: usage, tables, sequences } = privileges(grant.access);
+    let (usage, tables, sequences) = (usage.join(", "), tables.join(", "), sequences.join(", "));
     vec![
         format!("GRANT {usage} ON SCHEMA {schema} TO {to}"),
         format!("GRANT {tables} ON ALL TABLES IN SCHEMA {schema} TO {to}"),

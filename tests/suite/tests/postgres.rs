@@ -125,6 +125,21 @@ fn what_others_made_stays_and_what_others_changed_is_healed() {
     assert!(drift.out.contains("/login: true → false") && drift.out.contains("/connectionLimit: -1 → 3"), "{}", drift.out);
     scene.folder.ok("deploy app -e dev --yes");
     assert_eq!(scene.folder.run("drift -e dev --detailed-exitcode").code, 0);
+    // Somebody takes away what readers may do, with what is there and with what comes.
+    let table = "SET ROLE windlass_owned; CREATE TABLE orders (id serial)";
+    servers.psql("windlass_owned", table).unwrap();
+    assert_eq!(scene.folder.run("drift -e dev --detailed-exitcode").code, 0, "what the owner makes may be read from the start");
+    let meddled = "REVOKE SELECT ON orders FROM pg_monitor; \
+        ALTER DEFAULT PRIVILEGES FOR ROLE windlass_owned IN SCHEMA public REVOKE SELECT ON TABLES FROM pg_monitor";
+    servers.psql("windlass_owned", meddled).unwrap();
+    let drift = scene.folder.run("drift -e dev --detailed-exitcode");
+    assert_eq!(drift.code, 2, "{}", drift.out);
+    let lacks = "pg_monitor may read in public\" → \"lacks SELECT on later tables, SELECT on orders\"";
+    assert!(drift.out.contains("/grants/0: ") && drift.out.contains(lacks), "{}", drift.out);
+    scene.folder.ok("deploy app -e dev --yes");
+    assert_eq!(scene.folder.run("drift -e dev --detailed-exitcode").code, 0);
+    let may = "SELECT has_table_privilege('pg_monitor', 'orders', 'SELECT')";
+    assert_eq!(servers.psql("windlass_owned", may).unwrap(), "t");
     // A mark that somebody took away makes it not ours.
     servers.psql("postgres", "COMMENT ON DATABASE windlass_owned IS NULL").unwrap();
     let stopped = scene.folder.run("destroy -e dev --yes --allow-destroy");

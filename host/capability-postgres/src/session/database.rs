@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use sqlx::PgConnection;
-use windlass_engine::session::{ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, Owner, Ownership, ResolvedAction};
+use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, Owner, Ownership, ResolvedAction};
 use windlass_model::event::DriftedField;
 
 use super::{Made, Work, address, admit, differs, run_inside};
@@ -108,24 +108,31 @@ fn grants(action: &ResolvedAction, spec: &DatabaseSpec) -> (Vec<GrantSpec>, Vec<
     (spec.grants.clone(), taken)
 }
 
-/// Compares a database with what was recorded; what stands inside only where somebody asks closely.
+/// Compares a database, and what belongs inside of it, with what was recorded.
 pub(crate) async fn observe(
     server: &Server,
     seen: &Seen,
     owner: &Owner,
-    _: &ActionRef<'_>,
     spec: &DatabaseSpec,
-    depth: Depth,
 ) -> Result<(Option<Ownership>, Vec<DriftedField>), CapabilityError> {
     let Some(known) = seen.databases.get(&spec.name) else { return Ok((None, Vec::new())) };
     let mut drift = Vec::new();
     differs(&mut drift, "/owner", json!(spec.owner), json!(known.owner));
     differs(&mut drift, "/connectionLimit", json!(limit(spec.connection_limit)), json!(known.connection_limit));
-    if depth == Depth::Full && !(spec.extensions.is_empty() && spec.schemas.is_empty()) {
-        let inside = look::inside(&mut server.inside(&spec.name).await?).await?;
+    // A deployment heals what is in there too, so this is looked at whatever the depth; a database without any of it costs nothing.
+    if !(spec.extensions.is_empty() && spec.schemas.is_empty() && spec.grants.is_empty()) {
+        let mut connection = server.inside(&spec.name).await?;
+        let inside = look::inside(&mut connection).await?;
         for (field, wanted, found) in [("extensions", &spec.extensions, &inside.extensions), ("schemas", &spec.schemas, &inside.schemas)] {
             for missing in wanted.iter().filter(|wanted| !found.contains(wanted)) {
                 differs(&mut drift, &format!("/{field}"), json!(missing), json!(null));
+            }
+        }
+        for (index, grant) in spec.grants.iter().enumerate() {
+            let lacking = look::lacking(&mut connection, grant, &spec.owner).await?;
+            if !lacking.is_empty() {
+                let wanted = format!("{} may {} in {}", grant.to, grant.access, grant.schema);
+                differs(&mut drift, &format!("/grants/{index}"), json!(wanted), json!(format!("lacks {}", lacking.join(", "))));
             }
         }
     }
