@@ -100,7 +100,7 @@ pub(crate) fn output(folder: &Path, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8(Command::new(binary).args(arguments).current_dir(folder).output()?.stdout)?)
 }
 
-/// Counts how often a command that must succeed waits for a disk: in all, and for the store's log, which is once a commit.
+/// Counts how often a command that must succeed waits for a disk: in all, and for the log of the store: once a commit, twice in a checkpoint.
 pub(crate) fn syncs(folder: &Path, arguments: &[&str]) -> Result<(usize, usize)> {
     let trace = folder.join("syncs");
     let status = Command::new("strace")
