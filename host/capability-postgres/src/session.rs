@@ -32,6 +32,25 @@ pub(crate) struct PostgresSession {
     connection: Mutex<Option<PgConnection>>,
 }
 
+/// A spec, or why it is none.
+type Parsed = Result<Spec, CapabilityError>;
+
+/// A batch under way: nobody else uses the connection for as long as it lives.
+struct Batch<'s> {
+    server: &'s Server,
+    guard: MutexGuard<'s, Option<PgConnection>>,
+    seen: Seen,
+    specs: Vec<Parsed>,
+}
+
+impl Batch<'_> {
+    /// Returns what its actions work with, and their specs.
+    fn work<'w>(&'w mut self, owner: &'w Owner) -> Result<(Work<'w>, &'w [Parsed]), CapabilityError> {
+        let Self { server, guard, seen, specs } = self;
+        Ok((Work { server, connection: connection_of(guard)?, seen, owner }, specs))
+    }
+}
+
 /// What a batch works with.
 pub(crate) struct Work<'w> {
     pub server: &'w Server,
@@ -81,8 +100,19 @@ impl PostgresSession {
         Ok(guard)
     }
 
+    /// Begins a batch: connects, holds these names, and looks at everything that the specs name.
+    async fn begin(&self, specs: Vec<Parsed>, held: &[&str]) -> Result<Batch<'_>, CapabilityError> {
+        let mut guard = self.connected().await?;
+        let connection = connection_of(&mut guard)?;
+        if !held.is_empty() {
+            Self::hold(connection, held).await?;
+        }
+        let seen = Self::look(connection, specs.iter().flatten()).await?;
+        Ok(Batch { server: &self.server, guard, seen, specs })
+    }
+
     /// Looks at everything that specs name.
-    async fn look(&self, connection: &mut PgConnection, specs: &[Spec]) -> Result<Seen, CapabilityError> {
+    async fn look(connection: &mut PgConnection, specs: impl Iterator<Item = &Spec>) -> Result<Seen, CapabilityError> {
         let mut roles = BTreeSet::new();
         let mut databases = BTreeSet::new();
         for spec in specs {
@@ -123,30 +153,22 @@ impl PostgresSession {
         cx: &EffectCx<'_>,
         actions: &[ResolvedAction],
     ) -> Result<Vec<Result<Step, CapabilityError>>, CapabilityError> {
-        let mut guard = self.connected().await?;
-        let Some(connection) = guard.as_mut() else { return Err(broken()) };
-        let parsed: Vec<Result<Spec, CapabilityError>> = actions.iter().map(|action| parse(&action.spec)).collect();
-        let specs: Vec<Spec> = parsed.iter().flatten().cloned().collect();
-        let identities: Vec<&str> = actions.iter().map(|action| action.identity.as_str()).collect();
-        Self::hold(connection, &identities).await?;
-        let seen = self.look(connection, &specs).await?;
+        let mut batch =
+            self.begin(actions.iter().map(|action| parse(&action.spec)).collect(), &names(actions, |action| &action.identity)).await?;
+        let (mut work, specs) = batch.work(cx.owner)?;
         let mut steps = Vec::with_capacity(actions.len());
-        let mut work = Work { server: &self.server, connection, seen: &seen, owner: cx.owner };
-        for (action, spec) in actions.iter().zip(parsed) {
+        for (action, spec) in actions.iter().zip(specs) {
             let made = match spec {
-                Ok(Spec::Role(spec)) => role::ensure(&mut work, action, &spec).await,
-                Ok(Spec::Login(spec)) => login::ensure(&mut work, action, &spec).await,
-                Ok(Spec::Database(spec)) => database::ensure(&mut work, action, &spec).await,
-                Err(error) => Err(error),
+                Ok(Spec::Role(spec)) => role::ensure(&mut work, action, spec).await,
+                Ok(Spec::Login(spec)) => login::ensure(&mut work, action, spec).await,
+                Ok(Spec::Database(spec)) => database::ensure(&mut work, action, spec).await,
+                Err(error) => Err(error.clone()),
             };
-            match made {
-                Err(error) if error.kind == Kind::Unavailable => return Err(error),
-                made => steps.push(made.map(|Made { handle, outputs, changed, unsettled }| {
-                    Step::Done(Observed { handle, outputs, changed, unsettled, ..Observed::default() })
-                })),
-            }
+            steps.push(goes_on(made)?.map(|Made { handle, outputs, changed, unsettled }| {
+                Step::Done(Observed { handle, outputs, changed, unsettled, ..Observed::default() })
+            }));
         }
-        Self::let_go(connection_of(&mut guard)?).await?;
+        Self::let_go(work.connection).await?;
         Ok(steps)
     }
 
@@ -155,28 +177,19 @@ impl PostgresSession {
         cx: &EffectCx<'_>,
         actions: &[RecordedAction],
     ) -> Result<Vec<Result<Step, CapabilityError>>, CapabilityError> {
-        let mut guard = self.connected().await?;
-        let Some(connection) = guard.as_mut() else { return Err(broken()) };
-        let parsed: Vec<Result<Spec, CapabilityError>> = actions.iter().map(|action| parse(&action.spec.to_value())).collect();
-        let specs: Vec<Spec> = parsed.iter().flatten().cloned().collect();
-        let identities: Vec<&str> = actions.iter().map(|action| action.identity.as_str()).collect();
-        Self::hold(connection, &identities).await?;
-        let seen = self.look(connection, &specs).await?;
-        let mut work = Work { server: &self.server, connection, seen: &seen, owner: cx.owner };
+        let mut batch = self.begin(recorded_specs(actions), &names(actions, |action| &action.identity)).await?;
+        let (mut work, specs) = batch.work(cx.owner)?;
         let mut steps = Vec::with_capacity(actions.len());
-        for (action, spec) in actions.iter().zip(parsed) {
+        for (action, spec) in actions.iter().zip(specs) {
             let gone = match spec {
                 Ok(Spec::Role(spec)) => role::delete(&mut work, &spec.name).await,
                 Ok(Spec::Login(spec)) => login::delete(&mut work, &spec.name).await,
                 Ok(Spec::Database(spec)) => database::delete(&mut work, &spec.name, database::is_marked(&action.handle)).await,
-                Err(error) => Err(error),
+                Err(error) => Err(error.clone()),
             };
-            match gone {
-                Err(error) if error.kind == Kind::Unavailable => return Err(error),
-                gone => steps.push(gone.map(|changed| Step::Done(Observed { changed, ..Observed::default() }))),
-            }
+            steps.push(goes_on(gone)?.map(|changed| Step::Done(Observed { changed, ..Observed::default() })));
         }
-        Self::let_go(connection_of(&mut guard)?).await?;
+        Self::let_go(work.connection).await?;
         Ok(steps)
     }
 
@@ -194,8 +207,24 @@ fn broken() -> CapabilityError {
     CapabilityError::new(Kind::Unavailable, "the connection broke")
 }
 
-fn parse(spec: &Value) -> Result<Spec, CapabilityError> {
+fn parse(spec: &Value) -> Parsed {
     Spec::parse(spec).map_err(|problem| CapabilityError::new(Kind::Invalid, problem.message))
+}
+
+fn recorded_specs(actions: &[RecordedAction]) -> Vec<Parsed> {
+    actions.iter().map(|action| parse(&action.spec.to_value())).collect()
+}
+
+fn names<A>(actions: &[A], identity: impl Fn(&A) -> &String) -> Vec<&str> {
+    actions.iter().map(|action| identity(action).as_str()).collect()
+}
+
+/// Tells what is wrong with one action from a connection that broke under the whole batch: that one begins again.
+fn goes_on<T>(answer: Result<T, CapabilityError>) -> Result<Result<T, CapabilityError>, CapabilityError> {
+    match answer {
+        Err(error) if error.kind == Kind::Unavailable => Err(error),
+        answer => Ok(answer),
+    }
 }
 
 /// Refuses what is not ours, unless somebody said that it is to be taken over.
@@ -222,18 +251,15 @@ impl PostgresSession {
         owner: &Owner,
         actions: &[ActionRef<'_>],
     ) -> Result<Vec<Result<Observation, CapabilityError>>, CapabilityError> {
-        let mut guard = self.connected().await?;
-        let connection = connection_of(&mut guard)?;
-        let parsed: Vec<Result<Spec, CapabilityError>> = actions.iter().map(|action| parse(action.spec)).collect();
-        let specs: Vec<Spec> = parsed.iter().flatten().cloned().collect();
-        let seen = self.look(connection, &specs).await?;
+        let batch = self.begin(actions.iter().map(|action| parse(action.spec)).collect(), &[]).await?;
+        let seen = &batch.seen;
         let mut out = Vec::with_capacity(actions.len());
-        for (action, spec) in actions.iter().zip(parsed) {
+        for (action, spec) in actions.iter().zip(&batch.specs) {
             let looked = match spec {
-                Ok(Spec::Role(spec)) => Ok(role::observe(&seen, owner, action, &spec)),
-                Ok(Spec::Login(spec)) => Ok(login::observe(&seen, owner, action, &spec)),
-                Ok(Spec::Database(spec)) => database::observe(&self.server, &seen, owner, &spec).await,
-                Err(error) => Err(error),
+                Ok(Spec::Role(spec)) => Ok(role::observe(seen, owner, action, spec)),
+                Ok(Spec::Login(spec)) => Ok(login::observe(seen, owner, action, spec)),
+                Ok(Spec::Database(spec)) => goes_on(database::observe(&self.server, seen, owner, spec).await)?,
+                Err(error) => Err(error.clone()),
             };
             out.push(looked.map(|(seen, drift)| {
                 let phase = if seen.is_some() { Phase::Present } else { Phase::Absent };
@@ -246,18 +272,17 @@ impl PostgresSession {
     }
 
     async fn preflight_batch(&self, cx: &EffectCx<'_>, actions: &[Preflight]) -> Result<Vec<Result<(), CapabilityError>>, CapabilityError> {
-        let mut guard = self.connected().await?;
-        let connection = connection_of(&mut guard)?;
-        let parsed: Vec<Result<Spec, CapabilityError>> = actions.iter().map(|action| parse(&action.spec)).collect();
-        let specs: Vec<Spec> = parsed.iter().flatten().cloned().collect();
-        let seen = self.look(connection, &specs).await?;
-        let wanted: BTreeSet<String> = specs
+        let mut batch = self.begin(actions.iter().map(|action| parse(&action.spec)).collect(), &[]).await?;
+        let wanted: BTreeSet<String> = batch
+            .specs
             .iter()
+            .flatten()
             .flat_map(|spec| if let Spec::Database(database) = spec { database.extensions.clone() } else { Vec::new() })
             .collect();
-        let available = database::available(connection, &wanted).await?;
-        let check = |action: &Preflight, spec: Spec| -> Result<(), CapabilityError> {
-            match &spec {
+        let available = database::available(connection_of(&mut batch.guard)?, &wanted).await?;
+        let seen = &batch.seen;
+        let check = |action: &Preflight, spec: &Spec| -> Result<(), CapabilityError> {
+            match spec {
                 Spec::Role(role) => match seen.roles.get(&role.name) {
                     Some(role) => {
                         admit(&format!("the role `{}`", spec.name()), &look::whose(role.comment.as_deref(), cx.owner), action.insistence)
@@ -288,7 +313,7 @@ impl PostgresSession {
                 }
             }
         };
-        Ok(actions.iter().zip(parsed).map(|(action, spec)| spec.and_then(|spec| check(action, spec))).collect())
+        Ok(actions.iter().zip(&batch.specs).map(|(action, spec)| check(action, spec.as_ref().map_err(Clone::clone)?)).collect())
     }
 
     async fn settle_batch(
@@ -296,23 +321,16 @@ impl PostgresSession {
         cx: &EffectCx<'_>,
         actions: &[RecordedAction],
     ) -> Result<Vec<Result<Observed, CapabilityError>>, CapabilityError> {
-        let mut guard = self.connected().await?;
-        let connection = connection_of(&mut guard)?;
-        let specs: Vec<Spec> = actions.iter().filter_map(|action| parse(&action.spec.to_value()).ok()).collect();
-        let seen = self.look(connection, &specs).await?;
-        let mut work = Work { server: &self.server, connection, seen: &seen, owner: cx.owner };
+        let mut batch = self.begin(recorded_specs(actions), &[]).await?;
+        let (mut work, _) = batch.work(cx.owner)?;
         let mut out = Vec::with_capacity(actions.len());
         for action in actions {
-            let settled = login::settle(&mut work, action).await;
-            match settled {
-                Err(error) if error.kind == Kind::Unavailable => return Err(error),
-                settled => out.push(settled.map(|handle| Observed {
-                    handle,
-                    outputs: action.outputs.clone(),
-                    changed: true,
-                    ..Observed::default()
-                })),
-            }
+            out.push(goes_on(login::settle(&mut work, action).await)?.map(|handle| Observed {
+                handle,
+                outputs: action.outputs.clone(),
+                changed: true,
+                ..Observed::default()
+            }));
         }
         Ok(out)
     }
@@ -322,23 +340,17 @@ impl PostgresSession {
         cx: &EffectCx<'_>,
         actions: &[RecordedAction],
     ) -> Result<Vec<Result<(), CapabilityError>>, CapabilityError> {
-        let mut guard = self.connected().await?;
-        let connection = connection_of(&mut guard)?;
-        let specs: Vec<Spec> = actions.iter().filter_map(|action| parse(&action.spec.to_value()).ok()).collect();
-        let seen = self.look(connection, &specs).await?;
-        let mut work = Work { server: &self.server, connection, seen: &seen, owner: cx.owner };
+        let mut batch = self.begin(recorded_specs(actions), &[]).await?;
+        let (mut work, specs) = batch.work(cx.owner)?;
         let mut out = Vec::with_capacity(actions.len());
-        for action in actions {
-            let released = match parse(&action.spec.to_value()) {
-                Ok(Spec::Role(spec)) => role::release(&mut work, &[spec.name]).await,
+        for spec in specs {
+            let released = match spec {
+                Ok(Spec::Role(spec)) => role::release(&mut work, std::slice::from_ref(&spec.name)).await,
                 Ok(Spec::Login(spec)) => role::release(&mut work, &TURNS.map(|turn| format!("{}{turn}", spec.name))).await,
                 Ok(Spec::Database(spec)) => database::release(&mut work, &spec.name).await,
-                Err(error) => Err(error),
+                Err(error) => Err(error.clone()),
             };
-            match released {
-                Err(error) if error.kind == Kind::Unavailable => return Err(error),
-                released => out.push(released),
-            }
+            out.push(goes_on(released)?);
         }
         Ok(out)
     }

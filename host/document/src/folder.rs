@@ -36,7 +36,8 @@ impl Elsewhere<'_> {
     }
 }
 
-/// Replaces every `{ $folder: PATH }` below a value, and what names files elsewhere. The files' placeholders are their own: they stay as they are written.
+/// Replaces every `{ $folder: PATH }` below a value, and what names files elsewhere. The files' placeholders are their own: they
+/// stay as they are written.
 pub(crate) fn inline(
     source: &Arc<Source>,
     node: &Node,
