@@ -63,7 +63,7 @@ fn row(figure: &str, mut samples: Vec<f64>, unit: &str, target: &str) -> f64 {
     median
 }
 
-/// What a deployment of ten actions writes before, between and behind its effects.
+/// How often a deployment waits for the disk before, between and behind its effects.
 fn journal() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path();

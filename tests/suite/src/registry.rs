@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
+use windlass_model::Digest;
 
 /// What OpenTofu calls a package of modules.
 pub const MODULE_PACKAGE: &str = "application/vnd.opentofu.modulepkg";
@@ -21,23 +21,24 @@ pub fn publish(registry: &str, repository: &str, tag: &str, artifact_type: &str,
     let archive = zipped(files);
     let config = b"{}".to_vec();
     for blob in [&archive, &config] {
-        send(registry, "POST", &format!("/v2/{repository}/blobs/uploads/?digest={}", digest(blob)), "application/octet-stream", blob);
+        send(
+            registry,
+            "POST",
+            &format!("/v2/{repository}/blobs/uploads/?digest={}", Digest::of_bytes(blob)),
+            "application/octet-stream",
+            blob,
+        );
     }
     let manifest = json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "artifactType": artifact_type,
-        "config": { "mediaType": "application/vnd.oci.empty.v1+json", "digest": digest(&config), "size": config.len() },
-        "layers": [{ "mediaType": "archive/zip", "digest": digest(&archive), "size": archive.len() }],
+        "config": { "mediaType": "application/vnd.oci.empty.v1+json", "digest": Digest::of_bytes(&config), "size": config.len() },
+        "layers": [{ "mediaType": "archive/zip", "digest": Digest::of_bytes(&archive), "size": archive.len() }],
     });
     let manifest = manifest.to_string().into_bytes();
     send(registry, "PUT", &format!("/v2/{repository}/manifests/{tag}"), "application/vnd.oci.image.manifest.v1+json", &manifest);
-    digest(&manifest)
-}
-
-fn digest(bytes: &[u8]) -> String {
-    let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
+    Digest::of_bytes(&manifest).to_string()
 }
 
 fn zipped(files: &[(&str, &str)]) -> Vec<u8> {
