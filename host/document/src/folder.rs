@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::{Map, Value};
-use windlass_model::limits;
+use windlass_model::{limits, placeholder};
 
 use crate::{
     problem::{Problem, Problems, Source},
@@ -96,7 +96,7 @@ fn files(base: &Path, path: &str) -> Result<Map<String, Value>, String> {
             return Err(format!("the folder `{path}` holds more than {} bytes", limits::SOURCE_FILE_BYTES_MAX));
         }
         let text = String::from_utf8(content).map_err(|_| format!("`{path}/{name}` is not UTF-8 text"))?;
-        out.insert(name, Value::String(text.replace('$', "$$")));
+        out.insert(name, Value::String(placeholder::escape(&text)));
     }
     Ok(out)
 }

@@ -11,6 +11,7 @@ pub mod event;
 pub mod key;
 pub mod limits;
 pub mod name;
+pub mod placeholder;
 pub mod plan;
 pub mod platform;
 pub mod pointer;

@@ -1,9 +1,10 @@
 //! Puts values in the place of placeholders.
 
 use serde_json::{Map, Value};
-use windlass_model::sealed::{self, Part, Sealed};
-
-use crate::placeholder::{self, Segment};
+use windlass_model::{
+    placeholder::{self, Segment},
+    sealed::{self, Part, Sealed},
+};
 
 /// Says what is wrong with a placeholder: a code, a sentence, a remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]

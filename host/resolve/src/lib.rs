@@ -4,7 +4,6 @@ pub mod effective;
 pub mod expand;
 pub mod graph;
 pub mod matching;
-pub mod placeholder;
 
 mod nearest;
 

@@ -28,7 +28,8 @@ variable "versioning" {
   default = false
 }
 resource "terraform_data" "bucket" {
-  input = "${var.name}-files"
+  # HCL has its own `$`, braces within braces too: the module must arrive as it was written.
+  input = "${trimsuffix(replace(format("%s-files", "${var.name}"), "$", "-"), "$${name}")}"
 }
 resource "terraform_data" "key" {
   input            = var.token

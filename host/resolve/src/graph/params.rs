@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
-use windlass_model::{NodeKey, ResourceKey};
+use windlass_model::{NodeKey, ResourceKey, placeholder};
 
 use super::{GraphNode, Maker, NodeKind, Scope};
-use crate::placeholder;
 
 /// Returns the resource behind an alias of a scope.
 #[must_use]
