@@ -83,9 +83,9 @@ fn journal() -> Result<()> {
     let (next_syncs, next_commits) = process::syncs(path, &deploy)?;
     #[expect(clippy::cast_precision_loss, reason = "small counts")]
     let figure = |name: &str, count: usize, target: &str| row(name, vec![count as f64], "", target);
-    figure("first deployment of 9 actions in 9 waves: syncs of the log (commits and a checkpoint)", first_commits, "3");
+    figure("first deployment of 9 actions in 9 waves: syncs of the log (commits and a checkpoint)", first_commits, "3 + 1");
     figure("first deployment of 9 actions: fsyncs, files of the folder included", first_syncs, "–");
-    figure("another image, 1 action: syncs of the log (commits and a checkpoint)", next_commits, "3");
+    figure("another image, 1 action: syncs of the log (commits and a checkpoint)", next_commits, "3 + 1");
     figure("another image, 1 action: fsyncs, files of the folder included", next_syncs, "–");
     Ok(())
 }

@@ -150,7 +150,8 @@ fn killed_at_every_point_of_both_stages() {
     let ran = counted.run_with(FIRST, &[("WINDLASS_COUNT_POINTS", file.to_str().unwrap())]);
     assert_eq!(ran.code, 0, "{}", ran.err);
     let total: u64 = counted.read("points").parse().unwrap();
-    assert!(total > 20, "{total} points");
+    // Two beginnings, two effects, one commit between them and one at the end: two points each.
+    assert!(total >= 12, "{total} points");
     for at in 1..=total {
         let folder = zoned();
         let killed = folder.run_with(FIRST, &[("WINDLASS_KILL_AT", &at.to_string())]);

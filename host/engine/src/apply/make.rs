@@ -18,7 +18,7 @@ use windlass_model::{
 use super::{
     order,
     run::{Notes, Run, Stop},
-    values::{self, Values},
+    values,
 };
 use crate::plan::kept;
 use crate::session::{Cancel, CapabilityError, Depth, Insistence, Observed, Phase, Preflight, ResolvedAction, Step, Ticket, WantedOutput};
@@ -148,10 +148,6 @@ impl Run<'_> {
         Err(Stop::Failed { reason: refused.into_iter().map(|(line, _)| line).collect::<Vec<_>>().join("\n"), hint })
     }
 
-    fn values(&self) -> Values<'_> {
-        Values { environment: &self.environment, secrets: self.engine.secrets.as_ref(), recorded: &self.recorded, kept: &self.kept }
-    }
-
     /// Tells whether an action needs no look at all: nothing changes, or an earlier process did it.
     fn is_done(&self, action: &PlannedAction) -> bool {
         self.recorded.get(&action.id).is_some_and(|record| {
@@ -201,8 +197,10 @@ impl Run<'_> {
         for ((interface, connection), actions) in grouped(pending.ranks.keys().filter_map(|id| planned.get(id).copied())) {
             let mut preflights = Vec::with_capacity(actions.len());
             for action in actions {
-                let values = self.values();
-                let resolved = values.resolve(&action.spec).await.ok();
+                let resolved = match self.resolved.remove(&action.id) {
+                    Some(spec) => Some(spec),
+                    None => self.resolve(action).await.ok().map(|resolved| resolved.spec),
+                };
                 preflights.push(Preflight {
                     id: action.id.clone(),
                     identity: action.identity.clone(),
@@ -244,31 +242,28 @@ impl Run<'_> {
         }
         let mut resolved = Vec::with_capacity(batch.len());
         let mut sending = Vec::with_capacity(batch.len());
+        let mut is_on_disk = true;
         for action in batch {
-            let values = self.values();
-            let spec = values.resolve(&action.spec).await.map_err(|error| failed(action, &error))?;
-            let bytes = windlass_model::canonical::to_vec(&spec)
-                .map_err(|error| Stop::Failed { reason: format!("`{}`: {error}", action.id), hint: None })?;
-            let mac = self.engine.secrets.mac(&bytes);
+            let found = self.resolve(action).await.map_err(|error| failed(action, &error))?;
             let before = self.recorded.get(&action.id).cloned();
             // What is pending on itself is read, equal or not; what others changed is set back.
             if !pending.restored.contains(&action.id)
                 && matches!(&action.change, Change::Pending { on } if !on.iter().any(|on| *on == action.id.as_str()))
-                && before.as_ref().is_some_and(|before| before.mac.as_ref() == Some(&mac) && before.status == Status::Live)
+                && before.as_ref().is_some_and(|before| before.mac.as_ref() == Some(&found.mac) && before.status == Status::Live)
             {
                 pending.ranks.remove(&action.id);
                 continue;
             }
-            let sealed = self
-                .engine
-                .secrets
-                .seal(&values::sent_purpose(&self.environment, &action.id), &bytes)
-                .map_err(|error| failed(action, &error))?;
-            sending.push(RecordedAction { resolved: Some(sealed), mac: Some(mac), ..self.record(action, Status::Intended) });
+            let intent = before.as_ref().filter(|before| is_intent(before, action, &found.mac));
+            is_on_disk &= intent.is_some();
+            sending.push(match intent {
+                Some(before) => RecordedAction { status: Status::Intended, ..before.clone() },
+                None => self.complete(self.record(action, Status::Intended), &found).map_err(|error| failed(action, &error))?,
+            });
             resolved.push(ResolvedAction {
                 id: action.id.clone(),
                 identity: action.identity.clone(),
-                spec,
+                spec: found.spec,
                 versions: values::versions(&action.spec),
                 recorded: before,
                 insistence: self.insistence_in(action, pending),
@@ -278,7 +273,7 @@ impl Run<'_> {
         if resolved.is_empty() {
             return Ok(());
         }
-        self.append(Event::Sending { actions: sending.clone() }).await?;
+        self.sending(sending.clone(), is_on_disk).await?;
         let steps = {
             let (notes, journal) = (Notes(self.engine), self.journal());
             let cx = self.effect_cx(deadline, cancel, &journal, &notes);
@@ -367,6 +362,16 @@ pub(crate) fn grouped<'p>(actions: impl Iterator<Item = &'p PlannedAction>) -> B
         groups.entry((action.capability.clone(), action.connection.clone())).or_default().push(action);
     }
     groups
+}
+
+/// Tells whether a record already says exactly what is about to be sent.
+fn is_intent(record: &RecordedAction, action: &PlannedAction, mac: &str) -> bool {
+    matches!(record.status, Status::Intended | Status::Uncertain)
+        && record.resolved.is_some()
+        && record.mac.as_deref() == Some(mac)
+        && record.identity == action.identity
+        && record.connection == action.connection
+        && record.spec == action.spec
 }
 
 fn failed(action: &PlannedAction, error: &CapabilityError) -> Stop {

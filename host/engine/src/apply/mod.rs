@@ -209,7 +209,7 @@ impl Engine {
             documents,
         };
         let mut run = Run::new(self, environment.clone(), request, state);
-        let started = Event::Started { intended: run.intended() };
+        let started = Event::Started { intended: run.intended().await? };
         self.observer.point("before begin");
         let number = self.store.begin(&environment, lease.fence(), &deployment, &started).await?;
         self.observer.event(&started);
@@ -263,7 +263,7 @@ impl Engine {
         let (digest, bytes) = stored(plan)?;
         self.store.put_documents(&BTreeMap::from([(digest, bytes)])).await?;
         let mut run = Run::new(self, environment.clone(), request, state);
-        let planned = Event::Planned { plan: digest, intended: run.intended() };
+        let planned = Event::Planned { plan: digest, intended: run.intended().await? };
         self.observer.point("before next stage");
         self.store.append(&environment, lease.fence(), number, std::slice::from_ref(&planned)).await?;
         self.observer.event(&planned);

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -17,7 +17,10 @@ use windlass_model::{
     state::{EnvironmentKey, RecordedAction, Status},
 };
 
-use super::{ApplyError, Engine, Outcome, Request, order, values};
+use super::{
+    ApplyError, Engine, Outcome, Request, order,
+    values::{self, Values},
+};
 use crate::{
     plan::Kept,
     session::{
@@ -25,6 +28,9 @@ use crate::{
     },
     store::{EnvironmentState, Fence},
 };
+
+/// How long what came of effects may wait to be written: what a killed process did is done again, if only looked at.
+const UNWRITTEN_MAX: Duration = Duration::from_secs(2);
 
 /// A deployment under way.
 pub(crate) struct Run<'a> {
@@ -39,10 +45,20 @@ pub(crate) struct Run<'a> {
     pub waiting: BTreeMap<ActionId, Ticket>,
     /// What other systems keep and this run needs.
     pub kept: BTreeMap<Kept, Secret>,
-    /// What happened and is not on disk yet: see [`Run::defer`].
+    /// Specs whose values were known when the deployment began.
+    pub resolved: BTreeMap<ActionId, Value>,
+    /// What happened and is not on disk yet, and since when: see [`Run::defer`].
     unwritten: Vec<Event>,
+    unwritten_since: Option<Instant>,
     pub fence: Fence,
     pub number: DeploymentNumber,
+}
+
+/// A spec with every value in its place.
+pub(crate) struct Resolved {
+    pub spec: Value,
+    pub bytes: Vec<u8>,
+    pub mac: String,
 }
 
 /// Why a run stops before its end.
@@ -120,26 +136,51 @@ impl<'a> Run<'a> {
             sessions: BTreeMap::new(),
             waiting: BTreeMap::new(),
             kept: BTreeMap::new(),
+            resolved: BTreeMap::new(),
             unwritten: Vec::new(),
+            unwritten_since: None,
             fence: Fence(0),
             number: DeploymentNumber(0),
         }
     }
 
-    /// Records of what is about to be made or changed; what is replaced keeps its record until it is gone.
-    pub(crate) fn intended(&self) -> Vec<RecordedAction> {
-        self.request
-            .plan
-            .actions()
-            // What is pending is no intent yet: it may turn out that there is nothing to do.
-            .filter(|action| matches!(action.change, Change::Create | Change::Update))
-            .map(|action| {
-                // What a deployment that was cut off may have sent is uncertain: `ensure` looks before it acts.
-                let cut_off =
-                    self.recorded.get(&action.id).is_some_and(|before| matches!(before.status, Status::Intended | Status::Uncertain));
-                self.record(action, if cut_off { Status::Uncertain } else { Status::Intended })
-            })
-            .collect()
+    /// Records of what is about to be made or changed, complete where every value is known by now; what is replaced keeps its
+    /// record until it is gone.
+    pub(crate) async fn intended(&mut self) -> Result<Vec<RecordedAction>, ApplyError> {
+        let plan = Arc::clone(&self.request.plan);
+        let mut intended = Vec::new();
+        // What is pending is no intent yet: it may turn out that there is nothing to do.
+        for action in plan.actions().filter(|action| matches!(action.change, Change::Create | Change::Update)) {
+            // What a deployment that was cut off may have sent is uncertain: `ensure` looks before it acts.
+            let cut_off = self.recorded.get(&action.id).is_some_and(|before| matches!(before.status, Status::Intended | Status::Uncertain));
+            let status = if cut_off { Status::Uncertain } else { Status::Intended };
+            let record = self.record(action, status);
+            intended.push(match self.resolve(action).await {
+                Ok(resolved) => {
+                    let record = self.complete(record, &resolved).map_err(|error| ApplyError::of(&action.connection, error))?;
+                    self.resolved.insert(action.id.clone(), resolved.spec);
+                    record
+                }
+                // Something that comes before it has to be made first.
+                Err(_) => record,
+            });
+        }
+        Ok(intended)
+    }
+
+    /// Puts values in the place of an action's sealed ones, as far as they are known.
+    pub(crate) async fn resolve(&self, action: &PlannedAction) -> Result<Resolved, CapabilityError> {
+        let values =
+            Values { environment: &self.environment, secrets: self.engine.secrets.as_ref(), recorded: &self.recorded, kept: &self.kept };
+        let spec = values.resolve(&action.spec).await?;
+        let bytes = windlass_model::canonical::to_vec(&spec).map_err(|error| CapabilityError::new(Kind::Invalid, error.to_string()))?;
+        Ok(Resolved { mac: self.engine.secrets.mac(&bytes), spec, bytes })
+    }
+
+    /// Completes an intent with what will be sent.
+    pub(crate) fn complete(&self, record: RecordedAction, resolved: &Resolved) -> Result<RecordedAction, CapabilityError> {
+        let sealed = self.engine.secrets.seal(&values::sent_purpose(&self.environment, &record.id), &resolved.bytes)?;
+        Ok(RecordedAction { resolved: Some(sealed), mac: Some(resolved.mac.clone()), ..record })
     }
 
     /// Takes the records of an event into account.
@@ -229,12 +270,24 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Takes note of what came of an effect. It is written with the intent of the next effect, or before anything is waited for:
-    /// a process that is killed in between leaves what one leaves that was killed before the answer came.
+    /// Takes note of what came of an effect. It is written with the next intent that is not on disk yet, before anything is waited
+    /// for, and soon: a process that is killed in between leaves what one leaves that was killed before the answer came.
     pub(crate) fn defer(&mut self, event: Event) {
         self.adopt(&event);
         self.engine.observer.event(&event);
         self.unwritten.push(event);
+        self.unwritten_since.get_or_insert_with(Instant::now);
+    }
+
+    /// Tells of what is sent. Intents that were complete when the deployment began are on disk already.
+    pub(crate) async fn sending(&mut self, actions: Vec<RecordedAction>, is_on_disk: bool) -> Result<(), Stop> {
+        let event = Event::Sending { actions };
+        let is_late = self.unwritten_since.is_some_and(|since| since.elapsed() > UNWRITTEN_MAX);
+        if is_on_disk && !is_late {
+            self.defer(event);
+            return Ok(());
+        }
+        self.append(event).await
     }
 
     /// Writes what was deferred.
@@ -248,6 +301,7 @@ impl<'a> Run<'a> {
     /// Commits everything that is not on disk yet, and returns it.
     async fn write(&mut self) -> Result<Vec<Event>, Stop> {
         let events = std::mem::take(&mut self.unwritten);
+        self.unwritten_since = None;
         self.engine.observer.point("before event");
         self.engine.store.append(&self.environment, self.fence, self.number, &events).await?;
         self.engine.observer.point("after event");
