@@ -11,6 +11,7 @@ mod process;
 mod program;
 mod run;
 mod session;
+mod setup;
 mod spec;
 mod work;
 

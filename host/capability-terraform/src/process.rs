@@ -16,6 +16,7 @@ use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, Eff
 use crate::{
     backend::{Backend, USER},
     program::Program,
+    setup::Setups,
     work::Work,
 };
 
@@ -23,6 +24,9 @@ use crate::{
 const GRACE: Duration = Duration::from_secs(30);
 /// What is kept of what a program says.
 const OUTPUT_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// Of the 108 bytes of a socket's path, what its name leaves.
+const SOCKET_FOLDER_BYTES_MAX: usize = 80;
 
 /// What a program said and how it ended.
 #[derive(Debug, Default)]
@@ -40,6 +44,7 @@ pub(crate) struct Runner<'r> {
     pub work: &'r Work,
     pub backend: &'r Backend,
     pub plugins: &'r Path,
+    pub setups: &'r Setups,
     pub cli_config: &'r Path,
 }
 
@@ -60,7 +65,7 @@ impl Runner<'_> {
             .env_clear()
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", &self.work.folder)
-            .env("TMPDIR", &self.work.folder)
+            .env("TMPDIR", temporary(&self.work.folder))
             .env("TF_IN_AUTOMATION", "1")
             .env("TF_INPUT", "0")
             .env("CHECKPOINT_DISABLE", "1")
@@ -153,6 +158,12 @@ fn stop_if_asked(cx: Option<&EffectCx<'_>>, child: &mut Child, asked: &mut Optio
         }
         _ => {}
     }
+}
+
+/// Where a run keeps what is temporary: in its own folder. Providers listen there, and the path of a socket is short: where the
+/// folder's own is too long, the folder is named as what the program and its providers run in.
+fn temporary(folder: &Path) -> &Path {
+    if folder.as_os_str().len() <= SOCKET_FOLDER_BYTES_MAX { folder } else { Path::new("/proc/self/cwd") }
 }
 
 /// The program of util-linux that ties a child's life to ours.

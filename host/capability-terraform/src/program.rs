@@ -39,6 +39,7 @@ impl Program {
             CapabilityError::new(Kind::Invalid, format!("the program `{wanted}` is not on this machine"))
                 .hint("install OpenTofu (https://opentofu.org), or name the program in the connection: `terraform: { program: … }`")
         })?;
+        let path = absolute(&path);
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let number = version(&path).await?;
         if let Some(wanted) = &settings.version {
@@ -52,8 +53,19 @@ impl Program {
         for (variable, reference) in &settings.environment {
             environment.insert(variable.clone(), credential::read(&format!("the variable `{variable}`"), reference)?);
         }
-        Ok(Self { version: format!("{name} {number}"), path, environment, cli_config: settings.cli_config.as_ref().map(PathBuf::from) })
+        // The program itself only warns of a file that is not there, and goes to the internet.
+        let cli_config = settings.cli_config.as_ref().map(|path| absolute(Path::new(path)));
+        if let Some(missing) = cli_config.as_ref().filter(|path| !path.is_file()) {
+            return Err(CapabilityError::new(Kind::Invalid, format!("the configuration file `{}` is not there", missing.display()))
+                .hint("the connection names it: `terraform: { cliConfig: … }`"));
+        }
+        Ok(Self { version: format!("{name} {number}"), path, environment, cli_config })
     }
+}
+
+/// Runs happen in folders of their own: paths must not depend on where this process is.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {

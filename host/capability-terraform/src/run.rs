@@ -9,24 +9,13 @@ use windlass_model::ActionId;
 use crate::{
     backend::{Place, serial},
     process::Runner,
+    setup::init,
     spec::ModuleSpec,
     work::{ERRORED, PLAN},
 };
 
 /// The exit code that says "there are changes".
 const CHANGES: i32 = 2;
-
-/// Sets the folder up, if it is not.
-pub(crate) async fn init(runner: &Runner<'_>, cx: Option<&EffectCx<'_>>, spec: &ModuleSpec) -> Result<(), CapabilityError> {
-    if runner.work.is_ready(spec, &runner.program.version) {
-        return Ok(());
-    }
-    let ran = runner.run(cx, &["init", "-input=false", "-no-color"], &mut |_| {}).await?;
-    if ran.code != 0 {
-        return Err(CapabilityError::new(Kind::Invalid, format!("the module can't be set up: {}", ran.errors())));
-    }
-    runner.work.set_ready(spec, &runner.program.version)
-}
 
 /// Takes over a state that a program could not hand to a host that had died.
 pub(crate) async fn recover(runner: &Runner<'_>, place: &Place) -> Result<(), CapabilityError> {

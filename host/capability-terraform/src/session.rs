@@ -2,7 +2,7 @@
 
 use std::{
     io::Write as _,
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -20,7 +20,7 @@ use windlass_engine::{
     spec,
 };
 use windlass_model::{
-    ActionId, Digest,
+    ActionId,
     event::DriftedField,
     platform::TerraformSettings,
     state::{EnvironmentKey, RecordedAction},
@@ -31,8 +31,9 @@ use crate::{
     process::Runner,
     program::Program,
     run,
+    setup::Setups,
     spec::ModuleSpec,
-    work::Work,
+    work::{self, Work},
 };
 
 /// Programs that run at once: each takes a processor and a hundred MiB.
@@ -65,16 +66,17 @@ impl TerraformSession {
     }
 
     fn work(&self, action: &ActionId) -> Work {
-        let digest = Digest::of_bytes(format!("{} {action}", self.environment).as_bytes()).to_string();
-        let name: String = digest.trim_start_matches("sha256:").chars().take(24).collect();
-        Work::new(self.data.join(name))
+        Work::new(self.data.join(work::short(&format!("{} {action}", self.environment))))
     }
 
     /// Lays a module out for a run.
     async fn prepare(&self, action: &ActionId, spec: &ModuleSpec) -> Result<Prepared<'_>, CapabilityError> {
         let program = self.program().await?;
-        let work = self.work(action);
+        // Runs happen in a folder of their own: its path must not depend on where this process is.
+        let work = Work::new(self.folder(&self.work(action).name())?);
         let plugins = self.folder("plugins")?;
+        let settings = serde_json::to_string(&self.settings).unwrap_or_default();
+        let setups = Setups { folder: self.folder("setups")?, settings };
         let cli_config = self.data.join("empty.tfrc");
         write_once(&cli_config, "disable_checkpoint = true\n")?;
         let cli_config = cli_config.canonicalize().unwrap_or(cli_config);
@@ -82,13 +84,16 @@ impl TerraformSession {
         work.lay_out(spec)?;
         let place = self.place(action);
         let backend = Backend::start(place.clone()).await?;
-        Ok(Prepared { program, work, place, backend, plugins, cli_config })
+        Ok(Prepared { program, work, place, backend, plugins, setups, cli_config })
     }
 
     fn folder(&self, name: &str) -> Result<PathBuf, CapabilityError> {
         let path = self.data.join(name);
-        std::fs::create_dir_all(&path).map_err(|error| CapabilityError::new(Kind::Failed, format!("{}: {error}", path.display())))?;
-        // Runs happen in folders of their own: paths must not depend on where this process is.
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .map_err(|error| CapabilityError::new(Kind::Failed, format!("{}: {error}", path.display())))?;
         path.canonicalize().map_err(|error| CapabilityError::new(Kind::Failed, format!("{}: {error}", path.display())))
     }
 
@@ -105,7 +110,7 @@ impl TerraformSession {
         let place = self.place(&action.id);
         let work = self.work(&action.id);
         let gone = |changed| Ok(Step::Done(Observed { changed, ..Observed::default() }));
-        if place.read().await?.is_none() && !work.folder.join(crate::work::ERRORED).exists() {
+        if place.read().await?.is_none() && !work.folder.join(work::ERRORED).exists() {
             work.remove();
             return gone(false);
         }
@@ -125,8 +130,7 @@ impl TerraformSession {
         let (place, work) = (self.place(&action.id), self.work(&action.id));
         if let Some(state) = place.read().await? {
             let folder = self.folder(RELEASED)?;
-            let name = work.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let path = folder.join(format!("{name}.tfstate"));
+            let path = folder.join(format!("{}.tfstate", work.name()));
             write_private(&path, &state.to_string())?;
             cx.events.note(&action.id, &format!("its state is now yours: {}", path.display()));
         }
@@ -161,12 +165,20 @@ struct Prepared<'p> {
     place: Place,
     backend: Backend,
     plugins: PathBuf,
+    setups: Setups,
     cli_config: PathBuf,
 }
 
 impl Prepared<'_> {
     fn runner(&self) -> Runner<'_> {
-        Runner { program: self.program, work: &self.work, backend: &self.backend, plugins: &self.plugins, cli_config: &self.cli_config }
+        Runner {
+            program: self.program,
+            work: &self.work,
+            backend: &self.backend,
+            plugins: &self.plugins,
+            setups: &self.setups,
+            cli_config: &self.cli_config,
+        }
     }
 }
 

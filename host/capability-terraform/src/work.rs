@@ -20,6 +20,9 @@ const VARIABLES: &str = "windlass.auto.tfvars.json";
 pub(crate) const PLAN: &str = "windlass.plan";
 /// What the program leaves where it can't hand its state over.
 pub(crate) const ERRORED: &str = "errored.tfstate";
+/// What the program brings for a module, and the versions that it chose.
+pub(crate) const TERRAFORM: &str = ".terraform";
+pub(crate) const LOCK_FILE: &str = ".terraform.lock.hcl";
 /// Which module is set up.
 const READY: &str = ".windlass-ready";
 /// The process that runs here.
@@ -44,6 +47,11 @@ impl Work {
         Self { folder }
     }
 
+    /// Returns the folder's own name.
+    pub(crate) fn name(&self) -> String {
+        self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     /// Writes the module's files and takes away what is no longer among them.
     pub(crate) fn lay_out(&self, spec: &ModuleSpec) -> Result<(), CapabilityError> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).map_err(|error| failed(&error, &self.folder))?;
@@ -57,7 +65,7 @@ impl Work {
         for entry in fs::read_dir(&self.folder).map_err(|error| failed(&error, &self.folder))?.flatten() {
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            if name == ".terraform" || name == ERRORED || name == UNDER_WAY || name == PID {
+            if name == TERRAFORM || name == ERRORED || name == UNDER_WAY || name == PID {
                 continue;
             }
             let path = entry.path();
@@ -148,7 +156,13 @@ impl Work {
     }
 }
 
-fn digest(spec: &ModuleSpec) -> String {
+/// Names a folder by what it is for.
+pub(crate) fn short(what: &str) -> String {
+    Digest::of_bytes(what.as_bytes()).to_string().trim_start_matches("sha256:").chars().take(24).collect()
+}
+
+/// Returns the digest of what a module is, whatever its variables say.
+pub(crate) fn digest(spec: &ModuleSpec) -> String {
     Digest::of(&(&spec.files, &spec.sensitive)).map(|digest| digest.to_string()).unwrap_or_default()
 }
 

