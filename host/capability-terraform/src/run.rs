@@ -158,15 +158,20 @@ async fn planned(runner: &Runner<'_>, place: &Place, spec: &ModuleSpec) -> Resul
     Ok(planned.lines)
 }
 
-/// Asks the program what differs between the world and the state.
+/// Asks the program what it would set back.
 pub(crate) async fn drift(runner: &Runner<'_>, place: &Place, spec: &ModuleSpec) -> Result<Vec<String>, CapabilityError> {
-    let lines = planned(runner, place, spec).await?;
-    let found: BTreeSet<&str> = lines
+    Ok(drifted(&planned(runner, place, spec).await?))
+}
+
+/// Lists what a plan of unchanged inputs would change. What merely differs from the state (`resource_drift`) without that is
+/// nothing that the module says: values that a provider fills in later, and what others own.
+fn drifted(planned: &[Value]) -> Vec<String> {
+    let found: BTreeSet<&str> = planned
         .iter()
-        .filter(|line| matches!(line.get("type").and_then(Value::as_str), Some("resource_drift" | "planned_change")))
+        .filter(|line| line.get("type").and_then(Value::as_str) == Some("planned_change"))
         .filter_map(|line| line.pointer("/change/resource/addr").and_then(Value::as_str))
         .collect();
-    Ok(found.into_iter().map(str::to_owned).collect())
+    found.into_iter().map(str::to_owned).collect()
 }
 
 /// Asks the program what it would do. Its messages name resources, never values of arguments.
@@ -174,4 +179,25 @@ pub(crate) async fn preview(runner: &Runner<'_>, place: &Place, spec: &ModuleSpe
     let lines = planned(runner, place, spec).await?;
     let told = lines.iter().filter(|line| matches!(line.get("type").and_then(Value::as_str), Some("planned_change" | "change_summary")));
     Ok(told.filter_map(|line| line.get("@message").and_then(Value::as_str)).map(str::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drift_is_what_would_be_set_back() {
+        let line = |kind: &str, address: &str, action: &str| {
+            json!({
+                "@level": "info", "@message": format!("{address}: {action}"), "type": kind,
+                "change": { "resource": { "addr": address, "resource_type": "aws_iam_user" }, "action": action },
+            })
+        };
+        // The provider `aws` fills tags in when it reads for the first time.
+        let filled_in = line("resource_drift", "aws_iam_user.files", "update");
+        assert!(drifted(std::slice::from_ref(&filled_in)).is_empty());
+        let gone =
+            [line("resource_drift", "aws_s3_bucket.files", "delete"), line("planned_change", "aws_s3_bucket.files", "create"), filled_in];
+        assert_eq!(drifted(&gone), ["aws_s3_bucket.files"]);
+    }
 }

@@ -132,6 +132,9 @@ pub(crate) struct Applying {
     /// How long to wait: 90s, 15m, 1h
     #[arg(long, value_parser = duration, default_value = "15m", value_name = "TIME")]
     pub timeout: Duration,
+    /// Looks at everything as closely as `drift` does: a command says so on its own
+    #[arg(skip)]
+    pub refresh: bool,
 }
 
 /// Reads `RESOURCE=NAME`.
@@ -246,6 +249,9 @@ pub(crate) enum Command {
         planning: Planning,
         #[command(flatten)]
         applying: Applying,
+        /// Also set back what only a close look shows: `drift`'s, which runs Terraform and OpenTofu
+        #[arg(long)]
+        refresh: bool,
         #[command(flatten)]
         output: Output,
     },

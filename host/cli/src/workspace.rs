@@ -269,6 +269,7 @@ impl Workspace {
             allow_destroy: applying.allow_destroy,
             take_ownership: applying.take_ownership.iter().map(|object| identity_of(&planned.plan, object)).collect(),
             timeout: applying.timeout,
+            refresh: applying.refresh,
             layers,
             provenance,
             documents,

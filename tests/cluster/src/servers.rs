@@ -45,7 +45,7 @@ impl Servers {
         let mut servers = Self { folder: folder.to_path_buf(), postgres: None, processes: Vec::new() };
         servers.postgres = Some(Postgres::start(&tools.postgres, &folder.join("postgres"))?);
         fs::write(folder.join("terraform"), tools.terraform.display().to_string())?;
-        mirror(&tools.provider, folder)?;
+        mirror(&tools.providers, folder)?;
         let moto = free_port()?;
         servers.spawn("moto", &tools.moto, &["-H".into(), "127.0.0.1".into(), "-p".into(), moto.to_string()], moto)?;
         fs::write(folder.join("aws"), format!("http://127.0.0.1:{moto}"))?;
@@ -86,16 +86,18 @@ impl Servers {
     }
 }
 
-/// Lays a provider out as its registry would, under the name of a host that nobody has.
-fn mirror(provider: &Path, folder: &Path) -> Result<()> {
+/// Lays providers out as their registry would, under the name of a host that nobody has.
+fn mirror(providers: &[(&str, &str, PathBuf)], folder: &Path) -> Result<()> {
     let platform = match std::env::consts::ARCH {
         "x86_64" => "linux_amd64",
         "aarch64" => "linux_arm64",
         other => bail!("providers of {other} have no name here"),
     };
-    let at = folder.join(format!("mirror/providers.test/hashicorp/random/3.6.0/{platform}"));
-    fs::create_dir_all(&at)?;
-    fs::copy(provider, at.join("terraform-provider-random_v3.6.0_x5"))?;
+    for (name, version, provider) in providers {
+        let at = folder.join(format!("mirror/providers.test/hashicorp/{name}/{version}/{platform}"));
+        fs::create_dir_all(&at)?;
+        fs::copy(provider, at.join(format!("terraform-provider-{name}_v{version}_x5")))?;
+    }
     let mirror = folder.join("mirror");
     let text = format!(
         "disable_checkpoint = true\nprovider_installation {{\n  filesystem_mirror {{\n    path    = {:?}\n    include = [\"providers.test/*/*\"]\n  }}\n}}\n",
@@ -205,7 +207,7 @@ impl SharedServers {
         self.read("terraform")
     }
 
-    /// Says where Terraform and OpenTofu find `providers.test/hashicorp/random`.
+    /// Says where Terraform and OpenTofu find `local` and `random` of `providers.test/hashicorp`.
     #[must_use]
     pub fn cli_config(&self) -> PathBuf {
         self.folder.join("tfrc")

@@ -203,6 +203,51 @@ fn a_module_is_set_up_once_for_all_its_resources() {
 }
 
 #[test]
+fn what_others_change_is_found_by_a_close_look_and_set_back() {
+    let module = r#"
+terraform {
+  required_providers {
+    local = { source = "providers.test/hashicorp/local" }
+  }
+}
+variable "name" { type = string }
+variable "token" {
+  type      = string
+  sensitive = true
+}
+variable "versioning" { type = bool }
+resource "local_file" "bucket" {
+  filename = "FOLDER/bucket"
+  content  = "as the module says"
+}
+output "bucket" { value = var.name }
+output "secret" {
+  value     = var.token
+  sensitive = true
+}
+"#;
+    let world = tempfile::tempdir().unwrap();
+    let folder = scene(&module.replace("FOLDER", &world.path().display().to_string()));
+    folder.ok("deploy shop -e dev --yes");
+    let file = world.path().join("bucket");
+    assert_eq!(folder.run("drift -e dev --detailed-exitcode").code, 0);
+    std::fs::write(&file, "by hand").unwrap();
+    let drift = folder.run("drift -e dev --detailed-exitcode");
+    assert_eq!(drift.code, 2);
+    assert!(drift.out.contains("/local_file.bucket"), "{}", drift.out);
+    // Without a close look no process is started.
+    let started = folder.read("runs").lines().count();
+    assert!(folder.ok("deploy shop -e dev --yes").err.contains("nothing was written"));
+    assert_eq!(folder.read("runs").lines().count(), started);
+    let healed = folder.ok("deploy shop -e dev --yes --refresh");
+    assert!(healed.err.contains("local_file.bucket: Creation complete"), "{}", healed.err);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "as the module says");
+    assert!(folder.ok("deploy shop -e dev --yes --refresh").err.contains("nothing was written"));
+    folder.ok("destroy -e dev --yes");
+    assert!(!file.exists());
+}
+
+#[test]
 fn providers_run_in_data_folders_whose_paths_are_long() {
     let data = format!("{}/data", "a-folder-with-a-long-name".repeat(4));
     let folder = scene_in(PROVIDED, &data);

@@ -21,7 +21,7 @@ mod worker;
 use clap::CommandFactory as _;
 
 use crate::{
-    arguments::{Arguments, Command, Driver, Env, Platform},
+    arguments::{Applying, Arguments, Command, Driver, Env, Platform},
     exit::{Code, Failure},
 };
 
@@ -55,7 +55,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Code, Failure> {
             )
             .await
         }
-        Command::Deploy { path, planning, applying, output } => apply::deploy(&global, &path, &planning, &applying, output.output).await,
+        Command::Deploy { path, planning, applying, refresh, output } => {
+            apply::deploy(&global, &path, &planning, &Applying { refresh, ..applying }, output.output).await
+        }
         Command::Drift { environment, output, detailed_exitcode } => {
             drift::drift(&global, &environment, output.output, detailed_exitcode).await
         }

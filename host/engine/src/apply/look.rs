@@ -56,7 +56,8 @@ impl Engine {
 impl Run<'_> {
     /// Tells whether everything that should not change is as it was left; reads only.
     pub(crate) async fn all_intact(&mut self) -> Result<bool, ApplyError> {
-        Ok(self.changed_in_the_world(Depth::Presence).await?.is_empty())
+        let depth = if self.request.refresh { Depth::Full } else { Depth::Presence };
+        Ok(self.changed_in_the_world(depth).await?.is_empty())
     }
 
     /// Looks at everything that the plan leaves alone, or may leave alone.

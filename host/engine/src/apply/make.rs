@@ -95,8 +95,9 @@ impl Run<'_> {
 
     /// Finds out what is to be made: what the plan changes, and what others changed that it leaves alone.
     async fn pending(&mut self, planned: &BTreeMap<&ActionId, &PlannedAction>) -> Result<Pending, Stop> {
-        let mut changed = self.changed_in_the_world(Depth::Presence).await?;
-        if changed.values().any(|found| found.phase == Phase::Present) {
+        let depth = if self.request.refresh { Depth::Full } else { Depth::Presence };
+        let mut changed = self.changed_in_the_world(depth).await?;
+        if depth == Depth::Presence && changed.values().any(|found| found.phase == Phase::Present) {
             changed = self.changed_in_the_world(Depth::Full).await?;
         }
         let mut pending = Pending { ranks: BTreeMap::new(), restored: changed.keys().cloned().collect(), failed: BTreeMap::new() };

