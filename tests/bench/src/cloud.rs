@@ -113,10 +113,9 @@ terraform {
 variable "name" {}
 resource "random_id" "files" {
   byte_length = 4
-  keepers     = { name = var.name }
 }
 output "name" {
-  value = random_id.files.hex
+  value = "${var.name}-${random_id.files.hex}"
 }
 "#;
 
