@@ -12,6 +12,7 @@ use docker_credential::{CredentialRetrievalError, DockerCredential};
 use oci_client::{
     Reference,
     client::{Client, ClientConfig, ClientProtocol},
+    errors::OciDistributionError,
     manifest::{OciDescriptor, OciImageManifest, OciManifest},
     secrets::RegistryAuth,
 };
@@ -67,12 +68,23 @@ async fn pull(reference: &Reference) -> Result<(Vec<u8>, String), String> {
         ..ClientConfig::default()
     })
     .map_err(|error| error.to_string())?;
-    let (manifest, digest) =
-        client.pull_manifest(reference, &credentials(reference.resolve_registry())?).await.map_err(|error| error.to_string())?;
+    let registry = reference.resolve_registry();
+    let refused = |error: OciDistributionError| refused(&error, registry);
+    let (manifest, digest) = client.pull_manifest(reference, &credentials(registry)?).await.map_err(refused)?;
     let layer = archive_of(&manifest)?;
     let mut archive = Vec::new();
-    client.pull_blob(reference, layer, &mut archive).await.map_err(|error| error.to_string())?;
+    client.pull_blob(reference, layer, &mut archive).await.map_err(refused)?;
     Ok((archive, digest))
+}
+
+/// Says what a registry said; who may not read is told how to.
+fn refused(error: &OciDistributionError, registry: &str) -> String {
+    match error {
+        OciDistributionError::UnauthorizedError { .. } | OciDistributionError::AuthenticationFailure(_) => {
+            format!("`{registry}` does not let you read it: `docker login {registry}` keeps the credentials that are used")
+        }
+        other => other.to_string(),
+    }
 }
 
 /// Finds the one layer of a package, and says what another artifact is.

@@ -1,11 +1,13 @@
 //! Publishes module packages in an OCI registry, request by request: what reads them has a client of its own.
 
 use std::{
-    io::{Read as _, Write as _},
-    net::TcpStream,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    path::Path,
     process::Command,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
 use windlass_model::Digest;
 
@@ -66,4 +68,89 @@ fn send(registry: &str, method: &str, path: &str, media_type: &str, body: &[u8])
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap_or_default();
     assert!(answer.starts_with("HTTP/1.1 201"), "{method} {path}: {answer}");
+}
+
+/// Who may read from a guarded registry.
+const USER: &str = "reader";
+const PASSWORD: &str = "canary-registry-password";
+const TOKEN: &str = "canary-registry-token";
+
+/// How a guarded registry wants to be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// With user and password in each request.
+    Basic,
+    /// With a token that user and password are exchanged for, as the public registries do.
+    Token,
+}
+
+/// Puts a guard before a registry and returns its host and port; it stands until the tests end.
+///
+/// # Panics
+///
+/// If nothing can listen.
+#[must_use]
+pub fn guarded(registry: &str, guard: Guard) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap_or_else(|error| unreachable!("a free port: {error}"));
+    let address = listener.local_addr().unwrap_or_else(|error| unreachable!("its address: {error}")).to_string();
+    let (registry, at) = (registry.to_owned(), address.clone());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let (registry, at) = (registry.clone(), at.clone());
+            // A client that goes away is its own business.
+            std::thread::spawn(move || admit(stream, &registry, &at, guard).ok());
+        }
+    });
+    address
+}
+
+/// Writes into a folder what `docker login` would keep for a registry.
+///
+/// # Panics
+///
+/// If it can't be written.
+pub fn logged_in(folder: &Path, registry: &str, password: &str) {
+    let auth = STANDARD.encode(format!("{USER}:{password}"));
+    let config = json!({ "auths": { registry: { "auth": auth } } }).to_string();
+    std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::write(folder.join("config.json"), config))
+        .unwrap_or_else(|error| unreachable!("{}: {error}", folder.display()));
+}
+
+/// The password that guarded registries take.
+#[must_use]
+pub fn password() -> &'static str {
+    PASSWORD
+}
+
+/// Answers one request, or hands it on.
+fn admit(stream: TcpStream, registry: &str, at: &str, guard: Guard) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut head = String::new();
+    while reader.read_line(&mut head)? > 2 {}
+    let authorization = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        name.eq_ignore_ascii_case("authorization").then_some(value)
+    });
+    let basic = format!("Basic {}", STANDARD.encode(format!("{USER}:{PASSWORD}")));
+    let answer = |status: &str, headers: &str, body: &str| {
+        write!(&stream, "HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+    };
+    if guard == Guard::Token && head.starts_with("GET /token") {
+        return match authorization {
+            Some(said) if said == basic => answer("200 OK", "Content-Type: application/json\r\n", &json!({ "token": TOKEN }).to_string()),
+            _ => answer("401 Unauthorized", "", ""),
+        };
+    }
+    let (wanted, challenge) = match guard {
+        Guard::Basic => (basic, "Basic realm=\"registry\"".to_owned()),
+        Guard::Token => (format!("Bearer {TOKEN}"), format!("Bearer realm=\"http://{at}/token\",service=\"registry\"")),
+    };
+    if authorization != Some(wanted.as_str()) {
+        return answer("401 Unauthorized", &format!("WWW-Authenticate: {challenge}\r\n"), "");
+    }
+    let mut behind = TcpStream::connect(registry)?;
+    let head = head.trim_end().lines().filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));
+    write!(behind, "{}\r\nConnection: close\r\n\r\n", head.collect::<Vec<_>>().join("\r\n"))?;
+    std::io::copy(&mut behind, &mut &stream).map(drop)
 }

@@ -4,7 +4,7 @@
 use windlass_cluster::SharedServers;
 use windlass_suite::{
     binary::Folder,
-    registry::{MODULE_PACKAGE, publish},
+    registry::{self, Guard, MODULE_PACKAGE, publish},
 };
 
 const FILES: &str = "
@@ -135,6 +135,33 @@ fn a_module_is_applied_once_changed_and_removed() {
     assert_eq!(drift.code, 0, "{}", drift.out);
     folder.ok("destroy -e dev --yes");
     assert!(folder.ok("env show -e dev").out.lines().all(|line| !line.contains("module/")));
+}
+
+#[test]
+fn a_registry_that_is_not_public_gets_what_docker_login_keeps() {
+    let registry = SharedServers::find().unwrap().registry();
+    publish(&registry, "modules/private", "1.0", MODULE_PACKAGE, &[("main.tf", MODULE)]);
+    let folder = scene(MODULE);
+    for guard in [Guard::Basic, Guard::Token] {
+        let guarded = registry::guarded(&registry, guard);
+        let source = format!("{{ $oci: {{ artifact: \"{guarded}/modules/private:1.0\" }} }}");
+        folder.write("platform/definition.yaml", &DEFINITION.replace("{ $folder: ./bucket }", &source));
+        let docker = folder.path().join(format!("docker-{guard:?}"));
+        let apply = || folder.run_with("platform apply platform", &[("DOCKER_CONFIG", docker.to_str().unwrap())]);
+        // Not logged in, then wrongly, then as it should be.
+        let mut said = Vec::new();
+        for password in [None, Some("canary-wrong-password"), Some(registry::password())] {
+            if let Some(password) = password {
+                registry::logged_in(&docker, &guarded, password);
+            }
+            said.push(apply());
+        }
+        assert_eq!(said.iter().map(|ran| ran.code).collect::<Vec<_>>(), [65, 65, 0], "{guard:?}: {said:#?}");
+        assert!(said.iter().all(|ran| !format!("{}{}", ran.out, ran.err).contains("canary")), "{guard:?}: {said:#?}");
+        assert!(said.iter().take(2).all(|ran| ran.err.contains("docker login")), "{guard:?}: {said:#?}");
+    }
+    folder.ok("deploy shop -e dev --yes");
+    folder.ok("destroy -e dev --yes");
 }
 
 /// A module of a provider that has to be brought.
