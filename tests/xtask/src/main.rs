@@ -3,6 +3,7 @@
 mod cloud;
 mod components;
 mod demo;
+mod javascript;
 mod place;
 mod suites;
 mod toolchain;
@@ -69,6 +70,7 @@ fn run(words: &[&str]) -> Result<()> {
             let servers = servers(&place)?;
             let tools = tools(&place)?;
             components::build_all(&place)?;
+            javascript::build(&place)?;
             lint(&place)?;
             test(&place, &servers, &tools, filter)
         }
