@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// How long what came of effects may wait to be written: what a killed process did is done again, if only looked at.
-const UNWRITTEN_MAX: Duration = Duration::from_secs(2);
+const UNWRITTEN_MAX: Duration = Duration::from_secs(5);
 
 /// A deployment under way.
 pub(crate) struct Run<'a> {
@@ -275,8 +275,11 @@ impl<'a> Run<'a> {
     pub(crate) fn defer(&mut self, event: Event) {
         self.adopt(&event);
         self.engine.observer.event(&event);
+        // What is sent is an intent that is on disk; only what came of it can be late.
+        if !matches!(event, Event::Sending { .. }) {
+            self.unwritten_since.get_or_insert_with(Instant::now);
+        }
         self.unwritten.push(event);
-        self.unwritten_since.get_or_insert_with(Instant::now);
     }
 
     /// Tells of what is sent. Intents that were complete when the deployment began are on disk already.
