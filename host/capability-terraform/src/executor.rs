@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, Executor, OpenConnection, SecretStore, Session};
 use windlass_model::platform::ConnectionSettings;
 
-use crate::session::TerraformSession;
+use crate::{program::absolute, session::TerraformSession};
 
 /// Opens programs.
 pub struct TerraformExecutor {
@@ -18,7 +18,7 @@ impl TerraformExecutor {
     /// Takes the data folder, in which modules run, and the store that keeps states.
     #[must_use]
     pub fn new(data: impl Into<PathBuf>, secrets: Arc<dyn SecretStore>) -> Self {
-        Self { data: data.into(), secrets }
+        Self { data: absolute(&data.into()), secrets }
     }
 }
 

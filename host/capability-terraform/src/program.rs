@@ -64,7 +64,7 @@ impl Program {
 }
 
 /// Runs happen in folders of their own: paths must not depend on where this process is.
-fn absolute(path: &Path) -> PathBuf {
+pub(crate) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 

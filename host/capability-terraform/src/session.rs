@@ -33,7 +33,7 @@ use crate::{
     run,
     setup::Setups,
     spec::ModuleSpec,
-    work::{self, Work},
+    work::{self, Work, failed},
 };
 
 /// Programs that run at once: each takes a processor and a hundred MiB.
@@ -72,14 +72,12 @@ impl TerraformSession {
     /// Lays a module out for a run.
     async fn prepare(&self, action: &ActionId, spec: &ModuleSpec) -> Result<Prepared<'_>, CapabilityError> {
         let program = self.program().await?;
-        // Runs happen in a folder of their own: its path must not depend on where this process is.
-        let work = Work::new(self.folder(&self.work(action).name())?);
+        let work = self.work(action);
         let plugins = self.folder("plugins")?;
         let settings = serde_json::to_string(&self.settings).unwrap_or_default();
         let setups = Setups { folder: self.folder("setups")?, settings };
         let cli_config = self.data.join("empty.tfrc");
         write_once(&cli_config, "disable_checkpoint = true\n")?;
-        let cli_config = cli_config.canonicalize().unwrap_or(cli_config);
         work.wait_for_leftover().await?;
         work.lay_out(spec)?;
         let place = self.place(action);
@@ -89,12 +87,8 @@ impl TerraformSession {
 
     fn folder(&self, name: &str) -> Result<PathBuf, CapabilityError> {
         let path = self.data.join(name);
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)
-            .map_err(|error| CapabilityError::new(Kind::Failed, format!("{}: {error}", path.display())))?;
-        path.canonicalize().map_err(|error| CapabilityError::new(Kind::Failed, format!("{}: {error}", path.display())))
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(|error| failed(&error, &path))?;
+        Ok(path)
     }
 
     async fn ensure_one(&self, cx: &EffectCx<'_>, action: &ResolvedAction) -> Result<Step, CapabilityError> {
@@ -204,14 +198,14 @@ fn write_private(path: &Path, text: &str) -> Result<(), CapabilityError> {
         file.write_all(text.as_bytes())?;
         file.sync_all()
     };
-    write().map_err(|error| CapabilityError::new(Kind::Failed, format!("{}: {error}", path.display())))
+    write().map_err(|error| failed(&error, path))
 }
 
 fn write_once(path: &Path, text: &str) -> Result<(), CapabilityError> {
     if path.exists() {
         return Ok(());
     }
-    std::fs::write(path, text).map_err(|error| CapabilityError::new(Kind::Failed, format!("{}: {error}", path.display())))
+    std::fs::write(path, text).map_err(|error| failed(&error, path))
 }
 
 #[async_trait]

@@ -9,7 +9,11 @@ use std::{
 
 use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, EffectCx};
 
-use crate::{process::Runner, spec::ModuleSpec, work};
+use crate::{
+    process::Runner,
+    spec::ModuleSpec,
+    work::{self, failed, remove},
+};
 
 /// What `init` makes.
 const MADE: [&str; 2] = [work::TERRAFORM, work::LOCK_FILE];
@@ -121,14 +125,6 @@ fn copy_entry(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(known) if known.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(_) => Ok(()),
-    }
-}
-
 /// Tells whether a folder is there and every link in it leads somewhere: a cache of plugins may have been cleared.
 fn leads_everywhere(folder: &Path) -> bool {
     let Ok(entries) = fs::read_dir(folder) else { return false };
@@ -138,10 +134,6 @@ fn leads_everywhere(folder: &Path) -> bool {
         Ok(_) => true,
         Err(_) => false,
     })
-}
-
-fn failed(error: &io::Error, path: &Path) -> CapabilityError {
-    CapabilityError::new(Kind::Failed, format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]

@@ -38,7 +38,8 @@ pub(crate) struct Work {
     pub folder: PathBuf,
 }
 
-fn failed(error: &std::io::Error, path: &Path) -> CapabilityError {
+/// Says what the file system refused.
+pub(crate) fn failed(error: &std::io::Error, path: &Path) -> CapabilityError {
     CapabilityError::new(Kind::Failed, format!("{}: {error}", path.display()))
 }
 
@@ -69,8 +70,7 @@ impl Work {
                 continue;
             }
             let path = entry.path();
-            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.map_err(|error| failed(&error, &path))?;
+            remove(&path).map_err(|error| failed(&error, &path))?;
         }
         for (path, text) in &spec.files {
             let path = self.folder.join(path);
@@ -153,6 +153,15 @@ impl Work {
     /// Removes the folder.
     pub(crate) fn remove(&self) {
         let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Removes a file, a link or a folder, if it is there.
+pub(crate) fn remove(path: &Path) -> std::io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(known) if known.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(_) => Ok(()),
     }
 }
 

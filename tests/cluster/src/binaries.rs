@@ -91,29 +91,29 @@ impl Binaries {
 
 /// Names the cache by everything that decides what is built.
 fn hash_all(wrappers: &Path) -> Result<String> {
-    let mut hasher = Sha256::new();
-    for module in ["etcd", "gateway-api", "kubernetes", "kwok"] {
-        add(&mut hasher, &wrappers.join(module))?;
-    }
-    Ok(hex(hasher))
+    hash_files(["etcd", "gateway-api", "kubernetes", "kwok"].into_iter().flat_map(|module| pins(&wrappers.join(module))))
 }
 
 /// Names the cache of one module.
 pub(crate) fn hash(module: &Path) -> Result<String> {
+    hash_files(pins(module))
+}
+
+fn pins(module: &Path) -> [PathBuf; 2] {
+    ["go.mod", "go.sum"].map(|file| module.join(file))
+}
+
+/// Names what is built from files.
+///
+/// # Errors
+///
+/// With the one that can't be read.
+pub fn hash_files(files: impl IntoIterator<Item = PathBuf>) -> Result<String> {
     let mut hasher = Sha256::new();
-    add(&mut hasher, module)?;
-    Ok(hex(hasher))
-}
-
-fn add(hasher: &mut Sha256, module: &Path) -> Result<()> {
-    for file in ["go.mod", "go.sum"] {
-        hasher.update(fs::read(module.join(file)).with_context(|| format!("{}/{file} is missing", module.display()))?);
+    for file in files {
+        hasher.update(fs::read(&file).with_context(|| format!("{} is missing", file.display()))?);
     }
-    Ok(())
-}
-
-fn hex(hasher: Sha256) -> String {
-    hasher.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    Ok(hasher.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
 }
 
 pub(crate) fn go(module: &Path, arguments: &[&str], bin: &Path) -> Result<String> {

@@ -17,7 +17,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-pub use binaries::Binaries;
+pub use binaries::{Binaries, hash_files};
 pub use gateway::GatewayController;
 use processes::{Process, free_port};
 pub use servers::{Postgres, SERVERS, Servers, SharedServers, Tools, decode, post};

@@ -75,7 +75,7 @@ kind: Connection
 metadata: { name: terraform }
 spec:
   capability: terraform
-  terraform: { program: PROGRAM, version: \">=1.8\" }
+  terraform: { program: PROGRAM, cliConfig: CONFIG, version: \">=1.8\" }
 ";
 
 /// Counts how often the program is run, and runs it.
@@ -96,12 +96,10 @@ fn scene_in(module: &str, data: &str) -> Folder {
     let program = folder.path().join("program");
     folder.write("program", &PROGRAM.replace("TERRAFORM", &SharedServers::find().unwrap().terraform()));
     std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    folder.write("platform/connection.yaml", &CONNECTION.replace("PROGRAM", &program.display().to_string()));
+    let cli_config = SharedServers::find().unwrap().cli_config();
+    let connection = CONNECTION.replace("PROGRAM", &program.display().to_string()).replace("CONFIG", &cli_config.display().to_string());
+    folder.write("platform/connection.yaml", &connection);
     folder.write("platform/bucket/main.tf", module);
-    if module.contains("providers.test") {
-        let cli_config = format!("cliConfig: {}, version:", SharedServers::find().unwrap().cli_config().display());
-        folder.write("platform/connection.yaml", &folder.read("platform/connection.yaml").replace("version:", &cli_config));
-    }
     folder.ok(&format!("platform apply platform --data-dir {data}"));
     folder.ok(&format!("env create dev --type development --app shop --data-dir {data}"));
     assert_eq!(folder.pipe(&format!("secret set TOKEN -e dev --app shop --data-dir {data}"), CANARY).code, 0);

@@ -1,9 +1,9 @@
 //! Builds the example driver in JavaScript. Its tools come from npm, once for each lock file.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, process::Command};
 
 use anyhow::{Context as _, Result};
-use sha2::{Digest, Sha256};
+use windlass_cluster::hash_files;
 
 use crate::place::{self, Place, succeed};
 
@@ -14,7 +14,7 @@ const COMPONENT: &str = "example-dns-javascript.wasm";
 pub(crate) fn build(place: &Place) -> Result<()> {
     let source = place.root.join("examples/drivers/dns-javascript");
     let wit = place.root.join("wit/driver");
-    let lock = hash(&[&source.join("package-lock.json")])?;
+    let lock = hash_files([source.join("package-lock.json")])?;
     let tools = place::cache()?.join(format!("javascript-{lock}"));
     if !tools.join("ready").exists() {
         eprintln!("xtask: installing the tools of JavaScript components");
@@ -28,7 +28,7 @@ pub(crate) fn build(place: &Place) -> Result<()> {
     }
     let (component, stamp) = (place.components().join(COMPONENT), place.components().join(".dns-javascript"));
     let files = ["driver.js", "world.wit", "build.mjs", "package-lock.json"].map(|file| source.join(file));
-    let wanted = hash(&files.iter().map(AsRef::as_ref).chain([wit.join("driver.wit").as_path()]).collect::<Vec<_>>())?;
+    let wanted = hash_files(files.into_iter().chain([wit.join("driver.wit")]))?;
     if component.exists() && fs::read_to_string(&stamp).is_ok_and(|known| known == wanted) {
         return Ok(());
     }
@@ -37,12 +37,4 @@ pub(crate) fn build(place: &Place) -> Result<()> {
     succeed(Command::new("node").arg("build.mjs").arg(&source).arg(&wit).arg(&component).current_dir(&tools))?;
     fs::write(stamp, wanted)?;
     Ok(())
-}
-
-fn hash(files: &[&Path]) -> Result<String> {
-    let mut hasher = Sha256::new();
-    for file in files {
-        hasher.update(fs::read(file).with_context(|| format!("{} is missing", file.display()))?);
-    }
-    Ok(hasher.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
 }

@@ -54,10 +54,14 @@ impl Engine {
 }
 
 impl Run<'_> {
+    /// How closely to look before anything tells that more is needed.
+    pub(crate) fn depth(&self) -> Depth {
+        if self.request.refresh { Depth::Full } else { Depth::Presence }
+    }
+
     /// Tells whether everything that should not change is as it was left; reads only.
     pub(crate) async fn all_intact(&mut self) -> Result<bool, ApplyError> {
-        let depth = if self.request.refresh { Depth::Full } else { Depth::Presence };
-        Ok(self.changed_in_the_world(depth).await?.is_empty())
+        Ok(self.changed_in_the_world(self.depth()).await?.is_empty())
     }
 
     /// Looks at everything that the plan leaves alone, or may leave alone.

@@ -95,7 +95,7 @@ impl Run<'_> {
 
     /// Finds out what is to be made: what the plan changes, and what others changed that it leaves alone.
     async fn pending(&mut self, planned: &BTreeMap<&ActionId, &PlannedAction>) -> Result<Pending, Stop> {
-        let depth = if self.request.refresh { Depth::Full } else { Depth::Presence };
+        let depth = self.depth();
         let mut changed = self.changed_in_the_world(depth).await?;
         if depth == Depth::Presence && changed.values().any(|found| found.phase == Phase::Present) {
             changed = self.changed_in_the_world(Depth::Full).await?;
