@@ -13,6 +13,14 @@ use crate::binary::Folder;
 /// How long something may take that happens by itself.
 const SOON: Duration = Duration::from_secs(30);
 
+fn application_name(name: &str) -> String {
+    format!("t{}-{name}", std::process::id())
+}
+
+fn application_document(name: &str) -> String {
+    format!("apiVersion: windlass.dev/v1alpha1\nkind: Application\nmetadata: {{ name: {name} }}\nspec: {{}}\n")
+}
+
 /// An application with a connection to the cluster.
 #[derive(Debug)]
 pub struct Scene {
@@ -48,12 +56,9 @@ impl Scene {
     #[must_use]
     pub fn with_connection(name: &str, settings: &str) -> Self {
         let shared = Shared::find().unwrap_or_else(|error| unreachable!("{error}"));
-        let application = format!("t{}-{name}", std::process::id());
+        let application = application_name(name);
         let folder = Folder::new();
-        folder.write(
-            "app/application.yaml",
-            &format!("apiVersion: windlass.dev/v1alpha1\nkind: Application\nmetadata: {{ name: {application} }}\nspec: {{}}\n"),
-        );
+        folder.write("app/application.yaml", &application_document(&application));
         folder.write(
             "platform/connection.yaml",
             &format!("apiVersion: windlass.dev/v1alpha1\nkind: Connection\nmetadata: {{ name: cluster }}\nspec:\n  capability: kubernetes\n  kubernetes: {{ {settings} }}\n"),
@@ -72,6 +77,20 @@ impl Scene {
     pub fn on(name: &str, shared: Shared) -> Self {
         let settings = format!("kubeconfig: {{ file: {} }}", shared.kubeconfig().display());
         Self { shared, log_from: 0, ..Self::with_connection(name, &settings) }
+    }
+
+    /// Makes an application of another name with the same documents and the same store: a platform is stored once for many.
+    ///
+    /// # Panics
+    ///
+    /// If files can't be written.
+    #[must_use]
+    pub fn copy(&self, name: &str) -> Self {
+        let application = application_name(name);
+        let folder = Folder::new();
+        folder.copy_from(self.folder.path());
+        folder.write("app/application.yaml", &application_document(&application));
+        Self { namespace: format!("{application}-dev"), folder, application, shared: self.shared.clone(), log_from: self.log_from }
     }
 
     /// Looks into another environment of the application.

@@ -9,6 +9,7 @@ use std::{
 use windlass_cluster::{Cluster, Shared};
 use windlass_suite::{
     cluster::Scene,
+    kills::Kills,
     proxy::{Fault, FaultProxy},
 };
 
@@ -60,9 +61,7 @@ fn deployed(name: &str) -> Scene {
     scene
 }
 
-fn settled(scene: &Scene, expected: &[String], at: &str) {
-    let base = |object: &String| object.clone();
-    assert_eq!(scene.objects().iter().map(base).collect::<Vec<_>>(), expected, "{at}");
+fn settled(scene: &Scene, at: &str) {
     let state: serde_json::Value = serde_json::from_str(&scene.folder.ok("env show -e dev -o json").out).unwrap();
     for action in state["actions"].as_array().unwrap() {
         assert_eq!(action["status"], "live", "{at}: {}", action["id"]);
@@ -76,53 +75,28 @@ fn settled(scene: &Scene, expected: &[String], at: &str) {
     }
 }
 
+fn settled_as(scene: &Scene, expected: &[String], at: &str) {
+    assert_eq!(scene.objects(), expected, "{at}");
+    settled(scene, at);
+}
+
 /// Kills at every point, several points side by side: each has a namespace of its own.
-fn kill_everywhere(name: &str, prepare: &(dyn Fn() -> Scene + Sync), line: &str, then: &str) {
-    let counted = prepare();
-    let file = counted.folder.path().join("points");
-    let ran = counted.folder.run_with(line, &[("WINDLASS_COUNT_POINTS", file.to_str().unwrap())]);
-    assert_eq!(ran.code, 0, "{}", ran.err);
-    let total: u64 = counted.folder.read("points").parse().unwrap();
-    let expected = counted.objects();
-    assert!(total > 10, "{total} points");
-    let next = AtomicU64::new(1);
-    std::thread::scope(|threads| {
-        for _ in 0..4 {
-            threads.spawn(|| {
-                loop {
-                    let at = next.fetch_add(1, Ordering::SeqCst);
-                    if at > total {
-                        return;
-                    }
-                    let scene = prepare();
-                    let ran = scene.folder.run_with(line, &[("WINDLASS_KILL_AT", &at.to_string())]);
-                    // Waiting has as many points as the server takes time: the last ones may not come.
-                    assert!(ran.code == -1 || (ran.code == 0 && at > total / 2), "{name} killed at {at}: {}", ran.err);
-                    if at.is_multiple_of(3) {
-                        scene.folder.run_with(then, &[("WINDLASS_KILL_AT", "4")]);
-                    }
-                    let ran = scene.folder.run(then);
-                    assert_eq!(ran.code, 0, "{name} killed at {at}: {}{}", ran.out, ran.err);
-                    if expected.is_empty() {
-                        assert!(scene.objects().is_empty(), "{name} killed at {at}: {:?}", scene.objects());
-                        assert!(
-                            scene.kubectl(&["get", "namespace", &scene.namespace]).is_err(),
-                            "{name} killed at {at}: the namespace is left"
-                        );
-                    } else {
-                        settled(&scene, &expected, &format!("{name} killed at {at}"));
-                        scene.kubectl(&["delete", "namespace", &scene.namespace, "--wait=false"]).unwrap();
-                    }
-                }
-            });
-        }
-    });
-    eprintln!("| {name} | {total} points | {total} times the same end state |");
+fn kill_everywhere(name: &str, prepare: impl Fn() -> Scene + Sync, line: &str, then: &str, settled: impl Fn(&Scene, &str) + Sync) {
+    let kills = Kills { name, line, then, waits: true, side_by_side: 4 };
+    kills.everywhere(
+        prepare,
+        |scene| &scene.folder,
+        Scene::objects,
+        |scene, at| {
+            settled(scene, at);
+            let _ = scene.kubectl(&["delete", "namespace", &scene.namespace, "--wait=false"]);
+        },
+    );
 }
 
 #[test]
 fn killed_in_the_first_deployment() {
-    kill_everywhere("first deployment", &|| scene("kf"), FIRST, FIRST);
+    kill_everywhere("first deployment", || scene("kf"), FIRST, FIRST, settled);
 }
 
 #[test]
@@ -135,7 +109,7 @@ fn killed_in_the_second_deployment() {
         );
         scene
     };
-    kill_everywhere("second deployment", &prepare, NEXT, NEXT);
+    kill_everywhere("second deployment", prepare, NEXT, NEXT, settled);
 }
 
 #[test]
@@ -147,12 +121,15 @@ fn killed_in_a_rollback() {
         scene.folder.write("app/web.score.yaml", &WEB.replace("IMAGE", "1"));
         scene
     };
-    kill_everywhere("rollback", &prepare, "rollback -e dev 1 --yes", NEXT);
+    kill_everywhere("rollback", prepare, "rollback -e dev 1 --yes", NEXT, settled);
 }
 
 #[test]
 fn killed_while_everything_is_taken_away() {
-    kill_everywhere("destroy", &|| deployed("kd"), "destroy -e dev --yes", "destroy -e dev --yes");
+    let gone = |scene: &Scene, at: &str| {
+        assert!(scene.kubectl(&["get", "namespace", &scene.namespace]).is_err(), "{at}: the namespace is left");
+    };
+    kill_everywhere("destroy", || deployed("kd"), "destroy -e dev --yes", "destroy -e dev --yes", gone);
 }
 
 /// A scene whose connection leads through a proxy.
@@ -176,7 +153,7 @@ fn watches_that_the_server_has_forgotten_begin_again() {
     scene.folder.write("app/web.score.yaml", &WEB.replace("IMAGE", "1").replace("metadata: { name: web }", slow));
     scene.folder.ok(FIRST);
     let expected = ["deployment.apps/web", "secret/web-secrets", "service/web"].map(str::to_owned);
-    settled(&scene, &expected, "watches expired");
+    settled_as(&scene, &expected, "watches expired");
     assert!(proxy.hits() > 1, "{} watches met 410", proxy.hits());
     scene.folder.ok("destroy -e dev --yes");
 }
@@ -199,7 +176,7 @@ fn meets(fault: Fault) {
     let expected = ["deployment.apps/web", "secret/web-secrets", "service/web"].map(str::to_owned);
     let ran = scene.folder.run(FIRST);
     assert_eq!(ran.code, 0, "{fault:?}: {}", ran.err);
-    settled(&scene, &expected, &format!("{fault:?}"));
+    settled_as(&scene, &expected, &format!("{fault:?}"));
     let ran = scene.folder.run("destroy -e dev --yes");
     assert_eq!(ran.code, 0, "{fault:?}: {}", ran.err);
     assert!(scene.objects().is_empty(), "{fault:?}");
@@ -221,5 +198,5 @@ fn the_server_dies_in_the_middle_and_comes_back() {
     cluster.restart_server(Duration::from_secs(2)).unwrap();
     assert!(child.wait().unwrap().success(), "{}", scene.folder.ok("events -e dev").out);
     let expected = ["deployment.apps/web", "secret/web-secrets", "service/web"].map(str::to_owned);
-    settled(&scene, &expected, "after a restart of the server");
+    settled_as(&scene, &expected, "after a restart of the server");
 }

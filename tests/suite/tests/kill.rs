@@ -2,7 +2,9 @@
 //! written once, nothing half-written left.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests: a failure here is the test's")]
 
-use windlass_suite::binary::Folder;
+use windlass_suite::{binary::Folder, kills::Kills};
+
+const FIRST: &str = "deploy app -e dev --create-env development --yes";
 
 const WEB: &str = "
 apiVersion: score.dev/v1b1
@@ -22,15 +24,6 @@ fn application(image: &str) -> Folder {
     folder
 }
 
-/// Counts the points of a command by running it in a copy of the folder's state.
-fn points(prepare: &dyn Fn() -> Folder, line: &str) -> u64 {
-    let folder = prepare();
-    let counted = folder.path().join("points");
-    let ran = folder.run_with(line, &[("WINDLASS_COUNT_POINTS", counted.to_str().unwrap())]);
-    assert_eq!(ran.code, 0, "{}", ran.err);
-    folder.read("points").parse().unwrap()
-}
-
 /// The objects of an environment: generated values differ between runs, so only their places are compared.
 fn objects(folder: &Folder) -> Vec<String> {
     let files = folder.files(".windlass/manifests");
@@ -38,8 +31,7 @@ fn objects(folder: &Folder) -> Vec<String> {
     files.keys().cloned().collect()
 }
 
-fn settled(folder: &Folder, expected: &[String], at: &str) {
-    assert_eq!(objects(folder), expected, "{at}");
+fn settled(folder: &Folder, at: &str) {
     let state: serde_json::Value = serde_json::from_str(&folder.ok("env show -e dev -o json").out).unwrap();
     for action in state["actions"].as_array().unwrap() {
         assert_eq!(action["status"], "live", "{at}: {}", action["id"]);
@@ -59,74 +51,51 @@ fn settled(folder: &Folder, expected: &[String], at: &str) {
     assert!(passwords.len() <= 1, "{at}: {passwords:?}");
 }
 
-fn kill_everywhere(prepare: &dyn Fn() -> Folder, line: &str, then: &str) {
-    let total = points(prepare, line);
-    assert!(total > 10, "{total} points");
-    let unkilled = prepare();
-    unkilled.ok(line);
-    let expected = objects(&unkilled);
-    for at in 1..=total {
-        let folder = prepare();
-        let ran = folder.run_with(line, &[("WINDLASS_KILL_AT", &at.to_string())]);
-        assert_eq!(ran.code, -1, "killed at {at}: {}", ran.err);
-        if at % 3 == 0 {
-            // Killed once more while it goes on.
-            folder.run_with(then, &[("WINDLASS_KILL_AT", "3")]);
-        }
-        folder.ok(then);
-        if expected.is_empty() {
-            assert!(objects(&folder).is_empty(), "{line} killed at {at}: {:?}", objects(&folder));
-        } else {
-            settled(&folder, &expected, &format!("{line} killed at {at}"));
-        }
-    }
-    eprintln!("{total} points of `{line}`: {total} times the same end state");
+/// Nothing waits here, so every point comes.
+fn kill_everywhere(name: &str, prepare: impl Fn() -> Folder + Sync, line: &str, then: &str, settled: impl Fn(&Folder, &str) + Sync) {
+    let kills = Kills { name, line, then, waits: false, side_by_side: 1 };
+    kills.everywhere(prepare, |folder| folder, objects, settled);
+}
+
+fn deployed() -> Folder {
+    let folder = application("1");
+    folder.ok(FIRST);
+    folder
 }
 
 #[test]
 fn first_deployment() {
-    kill_everywhere(
-        &|| application("1"),
-        "deploy app -e dev --create-env development --yes",
-        "deploy app -e dev --create-env development --yes",
-    );
+    kill_everywhere("first deployment", || application("1"), FIRST, FIRST, settled);
 }
 
 #[test]
 fn second_deployment() {
     let prepare = || {
-        let folder = application("1");
-        folder.ok("deploy app -e dev --create-env development --yes");
+        let folder = deployed();
         folder.write("app/web.score.yaml", &WEB.replace("IMAGE", "2").replace("service: { ports: { http: { port: 80 } } }\n", ""));
         folder
     };
-    kill_everywhere(&prepare, "deploy app -e dev --yes", "deploy app -e dev --yes");
+    kill_everywhere("second deployment", prepare, "deploy app -e dev --yes", "deploy app -e dev --yes", settled);
 }
 
 #[test]
 fn destroy() {
-    let prepare = || {
-        let folder = application("1");
-        folder.ok("deploy app -e dev --create-env development --yes");
-        folder
-    };
-    kill_everywhere(&prepare, "destroy -e dev --yes", "destroy -e dev --yes");
+    let gone = |folder: &Folder, at: &str| assert!(objects(folder).is_empty(), "{at}: {:?}", objects(folder));
+    kill_everywhere("destroy", deployed, "destroy -e dev --yes", "destroy -e dev --yes", gone);
 }
 
 #[test]
 fn resume_finishes_the_old_plan() {
-    let line = "deploy app -e dev --create-env development --yes";
-    let unkilled = application("1");
-    unkilled.ok(line);
-    let expected = objects(&unkilled);
+    let expected = objects(&deployed());
     // Points before the deployment is on record leave nothing to resume.
     for at in [6, 9, 12, 15] {
         let folder = application("1");
-        assert_eq!(folder.run_with(line, &[("WINDLASS_KILL_AT", &at.to_string())]).code, -1);
+        assert_eq!(folder.run_with(FIRST, &[("WINDLASS_KILL_AT", &at.to_string())]).code, -1);
         assert!(folder.ok("status -e dev").out.contains("interrupted"), "killed at {at}");
         folder.run_with("resume -e dev", &[("WINDLASS_KILL_AT", "4")]);
         folder.ok("resume -e dev");
-        settled(&folder, &expected, &format!("resumed after a kill at {at}"));
+        assert_eq!(objects(&folder), expected, "resumed after a kill at {at}");
+        settled(&folder, &format!("resumed after a kill at {at}"));
         assert_eq!(folder.run("resume -e dev").code, 1, "nothing is under way any more");
     }
 }
@@ -142,15 +111,14 @@ fn deployed_within(kib: u64, expected: &[String]) -> (bool, String) {
         // There is room again.
         folder.ok(line);
     }
-    settled(&folder, expected, &format!("the disk was full behind {kib} KiB"));
+    assert_eq!(objects(&folder), expected, "the disk was full behind {kib} KiB");
+    settled(&folder, &format!("the disk was full behind {kib} KiB"));
     (full.code == 0, full.err)
 }
 
 #[test]
 fn a_full_disk_loses_nothing() {
-    let unlimited = application("1");
-    unlimited.ok("deploy app -e dev --create-env development --yes");
-    let expected = objects(&unlimited);
+    let expected = objects(&deployed());
     // Towards where it is just enough: there it fails between effects.
     let (mut low, mut high) = (256, 16 * 1024);
     let mut failed = Vec::new();
@@ -171,7 +139,7 @@ fn a_full_disk_loses_nothing() {
 #[test]
 fn a_deployment_that_kills_the_process_is_held() {
     let folder = application("1");
-    assert_eq!(folder.run_with("deploy app -e dev --create-env development --yes", &[("WINDLASS_KILL_AT", "8")]).code, -1);
+    assert_eq!(folder.run_with(FIRST, &[("WINDLASS_KILL_AT", "8")]).code, -1);
     for _ in 0..3 {
         assert_eq!(folder.run_with("resume -e dev", &[("WINDLASS_KILL_AT", "2")]).code, -1);
     }

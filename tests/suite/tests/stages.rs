@@ -7,6 +7,7 @@ use windlass_suite::{
     binary::Folder,
     cloud::terraform_connection,
     cluster::Scene,
+    kills::points,
 };
 
 const WEB: &str = "
@@ -145,11 +146,7 @@ fn what_the_world_yields_is_never_taken_for_a_token() {
 
 #[test]
 fn killed_at_every_point_of_both_stages() {
-    let counted = zoned();
-    let file = counted.path().join("points");
-    let ran = counted.run_with(FIRST, &[("WINDLASS_COUNT_POINTS", file.to_str().unwrap())]);
-    assert_eq!(ran.code, 0, "{}", ran.err);
-    let total: u64 = counted.read("points").parse().unwrap();
+    let total = points(&zoned(), FIRST);
     // Two beginnings, two effects, one commit between them and one at the end: two points each.
     assert!(total >= 12, "{total} points");
     for at in 1..=total {
