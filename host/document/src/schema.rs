@@ -109,7 +109,11 @@ fn explain(schema: &Value, source: &Arc<Source>, node: &Node, error: &Validation
         ValidationErrorKind::Type { kind } => {
             let wanted = match kind {
                 TypeKind::Single(kind) => kind.to_string(),
-                TypeKind::Multiple(kinds) => kinds.iter().map(|kind| kind.to_string()).collect::<Vec<_>>().join(" or "),
+                // An optional field may be null; nobody means that.
+                TypeKind::Multiple(kinds) => {
+                    let kinds: Vec<String> = kinds.iter().map(|kind| kind.to_string()).filter(|kind| kind != "null").collect();
+                    kinds.join(" or ")
+                }
             };
             let problem = here(format!("expected {}, found {}", article(&wanted), describe(error.instance())));
             problems.push(if wanted == "string" && !error.instance().is_object() && !error.instance().is_array() {
@@ -149,9 +153,32 @@ fn explain(schema: &Value, source: &Arc<Source>, node: &Node, error: &Validation
         ValidationErrorKind::MaxLength { limit } => problems.push(here(format!("the text is longer than {limit} characters"))),
         ValidationErrorKind::MinProperties { limit } => problems.push(here(format!("at least {limit} entry is needed"))),
         ValidationErrorKind::OneOfMultipleValid { .. } | ValidationErrorKind::OneOfNotValid { .. } | ValidationErrorKind::AnyOf { .. } => {
-            problems.push(alternatives(schema, error, here));
+            match meant(error) {
+                Some(inner) => inner.iter().for_each(|inner| explain(schema, source, node, inner, problems)),
+                None => problems.push(alternatives(schema, error, here)),
+            }
         }
         _ => problems.push(here(error.to_string())),
+    }
+}
+
+/// The errors of the alternative that was meant: the only one of the type of what was given (an optional field is a choice with
+/// `null`), or the only one whose fields are there.
+fn meant<'a, 'b>(error: &'a ValidationError<'b>) -> Option<&'a [ValidationError<'b>]> {
+    let (ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context }) = error.kind() else { return None };
+    let is_another = |inner: &ValidationError<'_>| {
+        matches!(inner.kind(), ValidationErrorKind::Type { .. } | ValidationErrorKind::Constant { .. } | ValidationErrorKind::Enum { .. })
+    };
+    let is_absent = |inner: &ValidationError<'_>| matches!(inner.kind(), ValidationErrorKind::Required { .. });
+    let none_here = |branch: &[ValidationError<'b>], is_wrong: &dyn Fn(&ValidationError<'_>) -> bool| {
+        !branch.iter().any(|inner| inner.instance_path() == error.instance_path() && is_wrong(inner))
+    };
+    let of_type: Vec<&[ValidationError<'b>]> = context.iter().map(Vec::as_slice).filter(|branch| none_here(branch, &is_another)).collect();
+    let mut there = of_type.iter().copied().filter(|branch| none_here(branch, &is_absent));
+    match (of_type.as_slice(), there.next(), there.next()) {
+        ([only], _, _) => Some(*only),
+        (_, Some(only), None) => Some(only),
+        _ => None,
     }
 }
 
@@ -160,7 +187,7 @@ fn alternatives(schema: &Value, error: &ValidationError<'_>, here: impl Fn(Strin
     let branches = schema.pointer(error.schema_path().as_str()).and_then(Value::as_array).cloned().unwrap_or_default();
     let required: Vec<String> = branches.iter().filter_map(|branch| branch.get("required")?.get(0)?.as_str().map(str::to_owned)).collect();
     if !required.is_empty() {
-        let many = matches!(error.kind(), ValidationErrorKind::OneOfMultipleValid { .. });
+        let many = required.iter().filter(|name| error.instance().get(name).is_some()).count() > 1;
         return here(format!("exactly one of {} is needed{}", list(&required), if many { ", found several" } else { "" }));
     }
     let names: Vec<String> =

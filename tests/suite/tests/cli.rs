@@ -174,6 +174,11 @@ fn bad_input_and_usage() {
     let folder = application();
     folder.write("bad/score.yaml", "apiVersion: score.dev/v1b1\nmetadata:\n  name: Web\ncontainers:\n  main:\n    imgae: x\n    variables: { A: 1 }\n    before: { nobody: { ready: soon } }\nresources:\n  db: { type: postgres, clas: x }\n");
     insta::assert_snapshot!("validate", stable(&folder.run("validate bad")));
+    folder.write(
+        "connections/all.yaml",
+        "apiVersion: windlass.dev/v1alpha1\nkind: Connection\nmetadata: { name: modules }\nspec:\n  capability: terraform\n  terraform:\n    cliconfig: tfrc\n    environment: { A: { env: true }, B: { evn: X }, C: { file: /x, env: Y } }\n---\napiVersion: windlass.dev/v1alpha1\nkind: Connection\nmetadata: { name: databases }\nspec:\n  capability: postgres\n  postgres: { hots: a, user: b, port: many }\n",
+    );
+    insta::assert_snapshot!("connections", stable(&folder.run("validate connections")));
     folder.write("semantic/score.yaml", "apiVersion: score.dev/v1b1\nmetadata: { name: api }\ncontainers:\n  main:\n    image: x\n    variables: { A: \"${resources.dbb.host}\", B: \"${resources.db.hots}\", C: \"${context.x}\", D: \"$${fine}\" }\nresources:\n  db: { type: postgres }\n  cache: { type: rediss }\n");
     insta::assert_snapshot!("unknown_type", stable(&folder.run("plan semantic -e dev --create-env development")));
     folder.write("semantic/score.yaml", &folder.read("semantic/score.yaml").replace("rediss", "redis"));

@@ -58,24 +58,23 @@ resource "aws_s3_bucket_public_access_block" "this" {
   restrict_public_buckets = true
 }
 
+# Always there: a setting that is turned off is changed, and nothing is destroyed for it.
 resource "aws_s3_bucket_versioning" "this" {
-  count  = var.versioning ? 1 : 0
   bucket = aws_s3_bucket.this.id
 
   versioning_configuration {
-    status = "Enabled"
+    status = var.versioning ? "Enabled" : "Suspended"
   }
 }
 
 resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
-  count  = var.kms_key_arn == null ? 0 : 1
   bucket = aws_s3_bucket.this.id
 
   rule {
-    bucket_key_enabled = true
+    bucket_key_enabled = var.kms_key_arn != null
 
     apply_server_side_encryption_by_default {
-      sse_algorithm     = "aws:kms"
+      sse_algorithm     = var.kms_key_arn == null ? "AES256" : "aws:kms"
       kms_master_key_id = var.kms_key_arn
     }
   }
