@@ -39,7 +39,7 @@ pub(crate) fn run() -> Result<()> {
 }
 
 /// Writes an application of one workload with these resources, and stores a platform.
-fn application(name: &str, resources: &str, platform: &[(&str, String)]) -> Result<tempfile::TempDir> {
+pub(crate) fn application(name: &str, resources: &str, platform: &[(&str, String)]) -> Result<tempfile::TempDir> {
     let folder = tempfile::tempdir()?;
     let path = folder.path();
     fs::create_dir_all(path.join("app"))?;

@@ -38,16 +38,20 @@ fn config_map(namespace: &str, index: usize) -> Value {
 pub(crate) fn run() -> Result<()> {
     let shared = Shared::find()?;
     let (mut first, mut second, mut loops, mut kubectls) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut ratios = Vec::new();
+    let (mut marked, mut ratios, mut marked_ratios) = (Vec::new(), Vec::new(), Vec::new());
     let (mut cpu, mut loop_cpu, mut kubectl_cpu) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         let folder = application(&shared, round)?;
         let deploy = ["deploy", "app", "-e", "dev", "--create-env", "development", "--yes"];
         let ours = process::run(folder.path(), &deploy)?;
-        let bare = bare_loop(&shared, &format!("bench-loop-{round}"))?;
+        let plain = (0..OBJECTS).map(|index| config_map(&format!("bench-loop-{round}"), index)).collect();
+        let bare = bare_loop(&shared, &format!("bench-loop-{round}"), plain)?;
+        let same = bare_loop(&shared, &format!("bench-same-{round}"), applied(&shared, round)?)?;
         let again = process::run(folder.path(), &deploy)?;
         let peer = kubectl(&shared, &format!("bench-kubectl-{round}"))?;
         ratios.push(ours.wall_ms / bare.wall_ms);
+        marked_ratios.push(ours.wall_ms / same.wall_ms);
+        marked.push(same.wall_ms);
         first.push(ours.wall_ms);
         cpu.push(ours.cpu_ms);
         second.push(again.wall_ms);
@@ -58,13 +62,16 @@ pub(crate) fn run() -> Result<()> {
         if round == 0 {
             requests(&shared, "bench-0-dev", folder.path())?;
         }
-        for namespace in [format!("bench-{round}-dev"), format!("bench-loop-{round}"), format!("bench-kubectl-{round}")] {
+        for namespace in ["bench-{round}-dev", "bench-loop-{round}", "bench-same-{round}", "bench-kubectl-{round}"] {
+            let namespace = namespace.replace("{round}", &round.to_string());
             shared.kubectl(&["delete", "namespace", &namespace, "--wait=false"], None)?;
         }
     }
     row("first apply of 1,000 objects, wall (planning included)", first, "ms", "");
     row("the same by a bare loop of 32 requests in flight, wall", loops, "ms", "");
     row("first apply against the bare loop, wall", ratios, "×", "≤ 1.15");
+    row("a bare loop of the objects that we sent, our marks on them, wall", marked, "ms", "");
+    row("first apply against the loop of the same objects, wall", marked_ratios, "×", "");
     row("the same by `kubectl apply --server-side`, wall", kubectls, "ms", "");
     row("second apply, wall", second, "ms", "");
     row("first apply, client CPU", cpu, "ms", "");
@@ -110,7 +117,7 @@ fn application(shared: &Shared, round: usize) -> Result<tempfile::TempDir> {
 }
 
 /// What any client would do at least: one request for each object, so many in flight.
-fn bare_loop(shared: &Shared, namespace: &str) -> Result<Usage> {
+fn bare_loop(shared: &Shared, namespace: &str, objects: Vec<Value>) -> Result<Usage> {
     let settings = KubernetesSettings {
         kubeconfig: Some(Reference::File(shared.kubeconfig().display().to_string())),
         ..KubernetesSettings::default()
@@ -135,8 +142,10 @@ fn bare_loop(shared: &Shared, namespace: &str) -> Result<Usage> {
             json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": namespace } }),
         )
         .await?;
-        let all =
-            (0..OBJECTS).map(|index| apply(format!("/api/v1/namespaces/{namespace}/configmaps/c{index}"), config_map(namespace, index)));
+        let all = objects.into_iter().map(|object| {
+            let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+            apply(format!("/api/v1/namespaces/{namespace}/configmaps/{name}"), object)
+        });
         stream::iter(all.collect::<Vec<_>>())
             .buffer_unordered(limits::CLUSTER_REQUESTS_MAX)
             .collect::<Vec<Result<()>>>()
@@ -145,6 +154,20 @@ fn bare_loop(shared: &Shared, namespace: &str) -> Result<Usage> {
             .collect::<Result<()>>()
     })?;
     Ok(Usage { wall_ms: started.elapsed().as_secs_f64() * 1e3, cpu_ms: process::cpu_ms()? - before })
+}
+
+/// What our deployment applied, for another namespace.
+fn applied(shared: &Shared, round: usize) -> Result<Vec<Value>> {
+    let namespace = format!("bench-{round}-dev");
+    let listed = shared.kubectl(&["-n", &namespace, "get", "configmaps", "-l", "windlass.dev/owner", "-o", "json"], None)?;
+    let mut listed: Value = serde_json::from_str(&listed)?;
+    let mut objects: Vec<Value> = listed.pointer_mut("/items").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default();
+    anyhow::ensure!(objects.len() == OBJECTS, "{} objects of ours", objects.len());
+    for metadata in objects.iter_mut().filter_map(|object| object.get_mut("metadata")?.as_object_mut()) {
+        metadata.retain(|field, _| matches!(field.as_str(), "name" | "labels" | "annotations"));
+        metadata.insert("namespace".into(), json!(format!("bench-same-{round}")));
+    }
+    Ok(objects)
 }
 
 fn kubectl(shared: &Shared, namespace: &str) -> Result<Usage> {

@@ -2,6 +2,7 @@
 
 mod cloud;
 mod cluster;
+mod kills;
 mod native;
 mod process;
 mod workload;
@@ -45,6 +46,9 @@ fn main() -> Result<()> {
     }
     if is_wanted("cloud") {
         cloud::run()?;
+    }
+    if is_wanted("kills") {
+        kills::run()?;
     }
     if is_wanted("journal") {
         journal()?;

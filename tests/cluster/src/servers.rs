@@ -207,7 +207,7 @@ impl SharedServers {
         self.read("terraform")
     }
 
-    /// Says where Terraform and OpenTofu find `local` and `random` of `providers.test/hashicorp`.
+    /// Says where Terraform and OpenTofu find `local`, `postgresql` and `random` of `providers.test/hashicorp`.
     #[must_use]
     pub fn cli_config(&self) -> PathBuf {
         self.folder.join("tfrc")

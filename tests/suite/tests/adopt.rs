@@ -6,8 +6,8 @@ use std::process::Command;
 use windlass_cluster::{Shared, SharedServers};
 use windlass_suite::{
     aws::{Account, AwsProxy, Verdict, aws_connection},
-    binary::Folder,
-    cloud::terraform_connection,
+    binary::{Folder, root},
+    cloud::{postgres_connection, postgres_definition, terraform_connection},
     cluster::Scene,
 };
 
@@ -33,17 +33,22 @@ spec:
       containers: [{ name: main, image: \"web:1\", securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: [ALL] } } }]
 ";
 
+/// A Deployment of somebody's in a namespace, with the selector that a planned one has: it can't be changed.
+fn theirs(folder: &Folder, plan: &str, namespace: &str) {
+    let plan: serde_json::Value = serde_json::from_str(&folder.ok(plan).out).unwrap();
+    let nodes = plan["stages"][0]["nodes"].as_array().unwrap();
+    let planned = nodes.iter().find(|node| node["key"] == "workload/web").unwrap()["actions"][0]["spec"].clone();
+    let theirs = THEIRS.replace("NAMESPACE", namespace).replace("SELECTOR", &planned["spec"]["selector"]["matchLabels"].to_string());
+    let shared = Shared::find().unwrap();
+    shared.kubectl(&["create", "namespace", namespace], None).unwrap();
+    shared.kubectl(&["create", "-f", "-"], Some(&theirs)).unwrap();
+}
+
 #[test]
 fn a_whole_namespace_is_taken_over_without_an_outage() {
     let scene = Scene::new("adopt");
     scene.folder.write("app/web.score.yaml", WEB);
-    scene.kubectl(&["create", "namespace", &scene.namespace]).unwrap();
-    // The selector of a Deployment can't be changed: theirs must be what ours would be.
-    let plan: serde_json::Value = serde_json::from_str(&scene.folder.ok("plan app -e dev --create-env development -o json").out).unwrap();
-    let nodes = plan["stages"][0]["nodes"].as_array().unwrap();
-    let planned = nodes.iter().find(|node| node["key"] == "workload/web").unwrap()["actions"][0]["spec"].clone();
-    let theirs = THEIRS.replace("NAMESPACE", &scene.namespace).replace("SELECTOR", &planned["spec"]["selector"]["matchLabels"].to_string());
-    Shared::find().unwrap().kubectl(&["create", "-f", "-"], Some(&theirs)).unwrap();
+    theirs(&scene.folder, "plan app -e dev --create-env development -o json", &scene.namespace);
     let before = scene.get("deployment/web")["metadata"]["uid"].clone();
 
     let refused = scene.folder.run("deploy app -e dev --create-env development --yes");
@@ -109,6 +114,23 @@ spec:
     - { import: windlass:secrets/generated }
 ";
 
+fn their_instance(account: &Account, identifier: &str) {
+    let (client, runtime) = account.rds();
+    let made = client
+        .create_db_instance()
+        .db_instance_identifier(identifier)
+        .db_instance_class("db.t4g.small")
+        .engine("postgres")
+        .engine_version("17.4")
+        .allocated_storage(20)
+        .db_name("app")
+        .storage_encrypted(true)
+        .storage_type("gp3")
+        .master_username("theirs")
+        .master_user_password("theirs-and-long-enough");
+    runtime.block_on(made.send()).unwrap();
+}
+
 #[test]
 fn an_instance_is_taken_over_and_not_made_again() {
     let endpoint = SharedServers::find().unwrap().aws_endpoint();
@@ -125,20 +147,7 @@ fn an_instance_is_taken_over_and_not_made_again() {
     let identifier = format!("theirs-{}", std::process::id());
     folder.write("platform/instance.yaml", &INSTANCE.replace("IDENTIFIER", &identifier));
     folder.ok("platform apply platform");
-    let (client, runtime) = account.rds();
-    let made = client
-        .create_db_instance()
-        .db_instance_identifier(&identifier)
-        .db_instance_class("db.t4g.small")
-        .engine("postgres")
-        .engine_version("17.4")
-        .allocated_storage(20)
-        .db_name("app")
-        .storage_encrypted(true)
-        .storage_type("gp3")
-        .master_username("theirs")
-        .master_user_password("theirs-and-long-enough");
-    runtime.block_on(made.send()).unwrap();
+    their_instance(&account, &identifier);
     let refused = folder.run("deploy app -e dev --create-env development --yes");
     assert!(refused.err.contains("Windlass did not make it"), "{}", refused.err);
     let adopted = folder.run(&format!("adopt postgres#web.db={identifier} -e dev --path app --create-env development --yes"));
@@ -178,6 +187,16 @@ resources:
   files: { type: s3 }
 ";
 
+/// Applies the module by hand in a folder.
+fn their_state(folder: &Folder, at: &str) {
+    folder.write(&format!("{at}/main.tf"), MODULE);
+    for arguments in [vec!["init", "-input=false"], vec!["apply", "-auto-approve", "-input=false", "-var=name=files"]] {
+        let mut command = Command::new(SharedServers::find().unwrap().terraform());
+        let run = command.current_dir(folder.path().join(at)).args(arguments).output().unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    }
+}
+
 #[test]
 fn a_module_from_a_repository_goes_on_with_the_state_that_somebody_has() {
     let folder = Folder::new();
@@ -193,12 +212,7 @@ fn a_module_from_a_repository_goes_on_with_the_state_that_somebody_has() {
     git(&["add", "."]);
     git(&["commit", "--quiet", "-m", "one"]);
     git(&["tag", "v1"]);
-    // Somebody applied it by hand.
-    folder.write("theirs/main.tf", MODULE);
-    for arguments in [vec!["init", "-input=false"], vec!["apply", "-auto-approve", "-input=false", "-var=name=files"]] {
-        let run = Command::new(&terraform).current_dir(folder.path().join("theirs")).args(arguments).output().unwrap();
-        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-    }
+    their_state(&folder, "theirs");
     let theirs: serde_json::Value = serde_json::from_str(&folder.read("theirs/terraform.tfstate")).unwrap();
 
     folder.write("app/web.score.yaml", FILES);
@@ -228,4 +242,75 @@ fn a_module_from_a_repository_goes_on_with_the_state_that_somebody_has() {
     assert!(preview.err.contains("terraform_data.bucket: Plan to update"), "{}", preview.err);
     folder.ok("deploy app -e dev --yes");
     folder.ok("destroy -e dev --yes");
+}
+
+/// Two workloads, by what they are said to need.
+fn shop(folder: &Folder, variables: &str, resources: &str) {
+    folder.write("shop/web.score.yaml", WEB);
+    let score = "apiVersion: score.dev/v1b1\nmetadata: { name: api }\ncontainers: { main: { image: \"api:1\", variables: { VARIABLES } } }\nresources: { RESOURCES }\n";
+    folder.write("shop/api.score.yaml", &score.replace("VARIABLES", variables).replace("RESOURCES", resources));
+}
+
+#[test]
+fn the_commands_of_the_readme() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let blocks = readme.split("```sh cloud\n").skip(1).map(|block| block.split("```").next().unwrap());
+    let mut lines: Vec<&str> = blocks.flat_map(str::lines).map(|line| line.strip_prefix("windlass ").unwrap()).collect();
+    let mut of_readme = |start: &str| {
+        let at = lines.iter().position(|line| line.starts_with(start)).unwrap_or_else(|| unreachable!("no `{start}` in {lines:?}"));
+        lines.remove(at)
+    };
+    let servers = SharedServers::find().unwrap();
+    let account = Account::open(&servers.aws_endpoint());
+    let folder = Folder::new();
+    let kubeconfig = Shared::find().unwrap().kubeconfig().display().to_string();
+    folder.write("platform/cluster.yaml", &format!("apiVersion: windlass.dev/v1alpha1\nkind: Connection\nmetadata: {{ name: cluster }}\nspec:\n  capability: kubernetes\n  kubernetes: {{ kubeconfig: {{ file: {kubeconfig} }} }}\n"));
+    folder.write("platform/aws.yaml", &aws_connection(&servers.aws_endpoint()));
+    folder.write("platform/postgres.yaml", &postgres_connection(&servers, servers.postgres_port()));
+    folder.write("platform/terraform.yaml", &terraform_connection(&servers.terraform()));
+    let only = |definition: &str, more: &str| definition.replace("  type: postgres\n", &format!("  type: postgres\n  {more}\n"));
+    let instance = INSTANCE.replace("IDENTIFIER", "shop-orders");
+    folder.write("platform/instance.yaml", &only(&instance, "match: [{ environmentType: production }]"));
+    let retained = only(&postgres_definition(""), "onRemove: retain\n  match: [{ environmentType: development }]");
+    folder.write("platform/database.yaml", &retained);
+    folder.write(
+        "platform/bucket.yaml",
+        &BUCKET.replace("$git: { repository: \"file://REPOSITORY\", ref: v1, path: modules/bucket }", "$folder: ./bucket"),
+    );
+    folder.write("platform/bucket/main.tf", MODULE);
+    folder.ok("platform apply platform");
+
+    // What exists, one after the other.
+    shop(&folder, "", "");
+    theirs(&folder, "plan shop -e prod --create-env production -o json", "shop-prod");
+    folder.ok("env create prod --type production --app shop");
+    let adopt = |line: &str| folder.ok(&format!("{line} --yes")).err;
+    assert!(adopt(of_readme("adopt k8s-namespace")).contains("Taking over apps/Deployment/shop-prod/web"));
+    shop(&folder, "HOST: \"${resources.db.host}\"", "db: { type: postgres }");
+    their_instance(&account, "shop-orders");
+    assert!(adopt(of_readme("adopt postgres")).contains("shop-orders"));
+    shop(&folder, "HOST: \"${resources.db.host}\", BUCKET: \"${resources.files.bucket}\"", "db: { type: postgres }, files: { type: s3 }");
+    their_state(&folder, ".");
+    assert!(!adopt(of_readme("adopt s3")).contains("Creating..."));
+    assert!(adopt(of_readme("adopt --all")).contains("Nothing of what the plan would make exists already"));
+
+    // New credentials, and a database that outlives its resource.
+    folder.ok("deploy shop -e development --create-env development --yes");
+    let rotated = folder.ok(of_readme("rotate"));
+    assert!(rotated.err.contains("New credentials for `postgres"), "{}", rotated.err);
+    let deletable = folder.run(of_readme("deletable"));
+    assert!(deletable.out.contains("database/shop_development_api_db"), "{}{}", deletable.out, deletable.err);
+    shop(&folder, "", "");
+    folder.ok("deploy shop -e development --yes");
+    folder.ok(of_readme("release"));
+    let marked =
+        "SELECT count(*) FROM pg_database d WHERE datname = 'shop_development_api_db' AND shobj_description(d.oid, 'pg_database') IS NULL";
+    assert_eq!(servers.psql("postgres", marked).unwrap(), "1", "it is there, and nobody's");
+    servers.script("postgres", "DROP DATABASE shop_development_api_db;\nDROP ROLE IF EXISTS shop_development_api_db_a, shop_development_api_db_b;\nDROP ROLE shop_development_api_db;\n").unwrap();
+    folder.ok("destroy -e development --yes");
+    let gone = folder.ok("destroy -e prod --yes --allow-destroy");
+    assert!(gone.out.contains("retain   db-instance/shop-orders (holds data)"), "{}{}", gone.out, gone.err);
+    let (client, runtime) = account.rds();
+    runtime.block_on(client.delete_db_instance().db_instance_identifier("shop-orders").skip_final_snapshot(true).send()).unwrap();
+    assert!(lines.is_empty(), "not run: {lines:?}");
 }

@@ -4,6 +4,7 @@
 use windlass_cluster::SharedServers;
 use windlass_suite::{
     binary::Folder,
+    cloud::{postgres_connection, postgres_definition},
     registry::{self, Guard, MODULE_PACKAGE, publish},
 };
 
@@ -270,6 +271,91 @@ output "secret" {
     assert!(folder.ok("deploy shop -e dev --yes --refresh").err.contains("nothing was written"));
     folder.ok("destroy -e dev --yes");
     assert!(!file.exists());
+}
+
+const SCHEMA: &str = r#"
+terraform {
+  required_providers {
+    postgresql = { source = "providers.test/hashicorp/postgresql" }
+  }
+}
+variable "host" { type = string }
+variable "port" { type = number }
+variable "database" { type = string }
+variable "username" { type = string }
+variable "password" {
+  type      = string
+  sensitive = true
+}
+provider "postgresql" {
+  host      = var.host
+  port      = var.port
+  database  = var.database
+  username  = var.username
+  password  = var.password
+  sslmode   = "require"
+  superuser = false
+}
+resource "postgresql_schema" "this" { name = "reports" }
+output "name" { value = postgresql_schema.this.name }
+"#;
+
+/// A schema in the database of another resource, by the credentials of that one.
+const REPORTS: &str = "
+apiVersion: windlass.dev/v1alpha1
+kind: ResourceType
+metadata: { name: schema }
+spec: { outputs: { type: object, properties: { name: { type: string } } } }
+---
+apiVersion: windlass.dev/v1alpha1
+kind: ResourceDefinition
+metadata: { name: schema }
+spec:
+  type: schema
+  driver: { builtin: terraform-module }
+  resources: { db: { type: postgres, id: main-db } }
+  inputs:
+    module: { $folder: ./schema }
+    variables:
+      host: \"${resources.db.host}\"
+      port: \"${resources.db.port}\"
+      database: \"${resources.db.name}\"
+      username: \"${resources.db.username}\"
+      password: \"${resources.db.password}\"
+    outputs: { name: { output: name } }
+  grants: [{ import: windlass:terraform/modules }]
+";
+
+#[test]
+fn a_provider_gets_the_credentials_of_another_resource_and_the_next_ones() {
+    let servers = SharedServers::find().unwrap();
+    let folder = scene(MODULE);
+    let application = format!("tf{}", std::process::id());
+    folder.write(
+        "shop/application.yaml",
+        &format!("apiVersion: windlass.dev/v1alpha1\nkind: Application\nmetadata: {{ name: {application} }}\nspec: {{}}\n"),
+    );
+    folder.write(
+        "shop/web.score.yaml",
+        "apiVersion: score.dev/v1b1\nmetadata: { name: web }\ncontainers: { main: { image: \"web:1\", variables: { SCHEMA: \"${resources.reports.name}\", PASSWORD: \"${resources.db.password}\" } } }\nresources: { db: { type: postgres, id: main-db }, reports: { type: schema } }\n",
+    );
+    folder.write("platform/schema.yaml", REPORTS);
+    folder.write("platform/schema/main.tf", SCHEMA);
+    folder.write("platform/postgres.yaml", &postgres_connection(&servers, servers.postgres_port()));
+    folder.write("platform/database.yaml", &postgres_definition(""));
+    folder.ok("platform apply platform");
+    folder.ok("deploy shop -e test --create-env development --yes");
+    let database = servers.psql("postgres", &format!("SELECT datname FROM pg_database WHERE datname LIKE '{application}\\_%'")).unwrap();
+    let schemas = || servers.psql(&database, "SELECT count(*) FROM information_schema.schemata WHERE schema_name = 'reports'").unwrap();
+    assert_eq!(schemas(), "1");
+    let rotated = folder.ok("rotate postgres#main-db -e test --yes");
+    assert!(rotated.out.contains("/variables/password"), "{}", rotated.out);
+    assert!(folder.ok("deploy shop -e test --yes").err.contains("nothing was written"));
+    assert_eq!(folder.run("drift -e test --detailed-exitcode").code, 0);
+    // The old credentials are ended: only with the new ones the schema can be taken away, before the database that holds it.
+    let gone = folder.ok("destroy -e test --yes");
+    assert!(gone.err.contains("postgresql_schema.this: Destruction complete"), "{}", gone.err);
+    assert!(servers.psql(&database, "SELECT 1").is_err(), "the database is gone");
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn run(words: &[&str]) -> Result<()> {
             if let Some(cluster) = &cluster {
                 command.env(windlass_cluster::SHARED, cluster.folder());
             }
-            let needs_servers = names.is_empty() || names.contains(&"cloud");
+            let needs_servers = names.is_empty() || names.contains(&"cloud") || names.contains(&"kills");
             let beside = if needs_servers { Some(beside(&place, &tools(&place)?, "bench-beside")?) } else { None };
             if let Some(beside) = &beside {
                 command.env(windlass_cluster::SERVERS, beside.folder());

