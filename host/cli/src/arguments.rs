@@ -471,7 +471,7 @@ pub(crate) enum Env {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Secret {
-    /// Store a value, read from standard input
+    /// Store a value: read from standard input, or asked for on a terminal and not shown
     Set {
         /// Its name: workloads read it as ${resources.env.NAME}
         name: String,

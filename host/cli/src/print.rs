@@ -57,7 +57,7 @@ pub(crate) fn progress(mark: Mark, word: &str, text: &str) {
     let (style, sign) = match mark {
         Mark::Done => (GREEN, "✓"),
         Mark::Wait => (YELLOW, "•"),
-        Mark::Gone => (RED, "✗"),
+        Mark::Gone => (RED, "-"),
         Mark::Failed => (RED, "!"),
     };
     anstream::eprintln!("  {style}{sign}{style:#} {word:<9} {text}");

@@ -341,9 +341,12 @@ fn identity_of(plan: &Plan, object: &str) -> String {
         .map_or_else(|| object.to_owned(), |action| action.identity.clone())
 }
 
-/// Returns who acts: the user of the operating system.
+/// Returns who acts: the user of the operating system; jobs in containers often have no variable that names one.
 pub(crate) fn actor() -> Actor {
-    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".to_owned());
+    let named = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok().filter(|name| !name.is_empty());
+    let uid = nix::unistd::getuid();
+    let of_system = || nix::unistd::User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
+    let user = named.unwrap_or_else(of_system);
     Actor { subject: format!("user:{user}") }
 }
 

@@ -193,6 +193,8 @@ fn requests(shared: &Shared, namespace: &str, folder: &std::path::Path) -> Resul
             .filter(|line| line.contains(namespace) && line.contains("configmaps") && !line.contains("kube-root-ca.crt"))
             .filter_map(|line| serde_json::from_str::<Value>(line).ok())
             .filter(|event| event.pointer("/objectRef/namespace").and_then(Value::as_str) == Some(namespace))
+            // kubectl names itself; we and the loop don't.
+            .filter(|event| event.get("userAgent").and_then(Value::as_str).is_none_or(str::is_empty))
             .filter(|event| event.get("verb").and_then(Value::as_str).is_some_and(|verb| verbs.contains(&verb)))
             .count())
     };

@@ -181,6 +181,33 @@ impl Folder {
         ran(child.wait_with_output().unwrap_or_else(|error| unreachable!("windlass: {error}")))
     }
 
+    /// Runs a command line on a terminal where somebody types; what the terminal shows is in `out`.
+    ///
+    /// # Panics
+    ///
+    /// If Debian's `script` is missing.
+    #[must_use]
+    pub fn on_terminal(&self, line: &str, typed: &str) -> Ran {
+        use std::io::Write as _;
+        let shown = format!("'{}' {line}", binary().display());
+        let mut child = Command::new("script")
+            .args(["--quiet", "--return", "--command", &shown, "/dev/null"])
+            .current_dir(self.path())
+            .env("NO_COLOR", "1")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| unreachable!("`script` can't be started: {error}"));
+        let mut stdin = child.stdin.take();
+        // Who types before the question throws it away: a terminal that stops showing forgets what came before.
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        if let Some(stdin) = &mut stdin {
+            stdin.write_all(typed.as_bytes()).unwrap_or_default();
+        }
+        ran(child.wait_with_output().unwrap_or_else(|error| unreachable!("script: {error}")))
+    }
+
     /// Lists files below a path, relative, with what they hold.
     #[must_use]
     pub fn files(&self, below: &str) -> std::collections::BTreeMap<String, String> {

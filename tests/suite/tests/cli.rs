@@ -170,6 +170,21 @@ fn plan_files() {
 }
 
 #[test]
+fn a_terminal_is_asked_and_shows_no_secret() {
+    let folder = application();
+    let stored = folder.on_terminal("secret set TOKEN -e dev --app shop", "typed-by-hand\n");
+    assert_eq!(stored.code, 0, "{}", stored.out);
+    assert!(stored.out.contains("Value of TOKEN (not shown):") && stored.out.contains("stored version 1"), "{}", stored.out);
+    assert!(!stored.out.contains("typed-by-hand"), "{}", stored.out);
+    assert_eq!(folder.on_terminal("secret set TOKEN -e dev --app shop", "\n").code, 65);
+    let refused = folder.on_terminal("deploy shop -e dev --image web=web:1", "n\n");
+    assert!(refused.code == 1 && refused.out.contains("Apply this plan? [y/N]"), "{}", refused.out);
+    assert!(folder.ok("history -e dev").out.lines().count() <= 1, "nothing was deployed");
+    let confirmed = folder.on_terminal("deploy shop -e dev --image web=web:1", "y\n");
+    assert_eq!(confirmed.code, 0, "{}", confirmed.out);
+}
+
+#[test]
 fn bad_input_and_usage() {
     let folder = application();
     folder.write("bad/score.yaml", "apiVersion: score.dev/v1b1\nmetadata:\n  name: Web\ncontainers:\n  main:\n    imgae: x\n    variables: { A: 1 }\n    before: { nobody: { ready: soon } }\nresources:\n  db: { type: postgres, clas: x }\n");

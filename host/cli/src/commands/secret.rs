@@ -1,6 +1,6 @@
 //! `secret set|list|rm`.
 
-use std::io::Read as _;
+use std::io::{IsTerminal as _, Read as _};
 
 use windlass_engine::session::{Secret as Value, given_name};
 
@@ -21,17 +21,9 @@ pub(crate) async fn run(global: &Global, command: &Secret) -> Result<Code, Failu
             check_name(name)?;
             let key = workspace.find(environment).await?;
             workspace.state(&key).await?;
-            let mut value = String::new();
-            let read = std::io::stdin()
-                .take(VALUE_BYTES_MAX + 1)
-                .read_to_string(&mut value)
-                .map_err(|error| Failure::new(Code::BadInput, format!("the value on standard input can't be read: {error}")))?;
-            if read as u64 > VALUE_BYTES_MAX {
-                return Err(Failure::new(Code::BadInput, format!("the value is longer than {VALUE_BYTES_MAX} bytes")));
-            }
-            let value = value.strip_suffix('\n').unwrap_or(&value).to_owned();
+            let value = read_value(name)?;
             if value.is_empty() {
-                return Err(Failure::new(Code::BadInput, "the value on standard input is empty")
+                return Err(Failure::new(Code::BadInput, format!("the value of `{name}` is empty"))
                     .hint(format!("for example `printf %s \"$VALUE\" | windlass secret set {name} -e {}`", key.environment)));
             }
             let version = workspace.secrets.write(&key, &given_name(name), &Value::new(value)).await?;
@@ -62,6 +54,23 @@ pub(crate) async fn run(global: &Global, command: &Secret) -> Result<Code, Failu
         }
     }
     Ok(Code::Done)
+}
+
+/// Reads a value from standard input; a terminal is asked, and shows nothing of it.
+fn read_value(name: &str) -> Result<String, Failure> {
+    let unreadable = |error: std::io::Error| Failure::new(Code::BadInput, format!("the value of `{name}` can't be read: {error}"));
+    if std::io::stdin().is_terminal() {
+        return rpassword::prompt_password(format!("Value of {name} (not shown): ")).map_err(unreadable);
+    }
+    let mut value = String::new();
+    let read = std::io::stdin().take(VALUE_BYTES_MAX + 1).read_to_string(&mut value).map_err(unreadable)?;
+    if read as u64 > VALUE_BYTES_MAX {
+        return Err(Failure::new(Code::BadInput, format!("the value is longer than {VALUE_BYTES_MAX} bytes")));
+    }
+    if value.ends_with('\n') {
+        value.pop();
+    }
+    Ok(value)
 }
 
 fn check_name(name: &str) -> Result<(), Failure> {
