@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use windlass_document::load_platform_sources;
 use windlass_model::{application::Provenance, platform::Platform};
 use windlass_source::Components;
@@ -23,7 +24,7 @@ pub(crate) fn load(components: &Components) -> Result<(Arc<Platform>, Provenance
     for (name, digest, bytes) in COMPONENTS {
         let digest = digest.parse().map_err(Failure::failed)?;
         let key = format!("builtin:{name}");
-        components.add_known(&key, digest, Arc::new(bytes.to_vec()));
+        components.add_known(&key, digest, Bytes::from_static(bytes));
         platform.components.insert(key, digest);
     }
     Ok((Arc::new(platform), loaded.provenance))

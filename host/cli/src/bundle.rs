@@ -1,8 +1,9 @@
 //! Plan files: everything that another machine needs to apply exactly this plan.
 
-use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use windlass_model::{
     Digest,
@@ -34,14 +35,8 @@ pub(crate) struct Bundle {
 }
 
 impl Bundle {
-    pub(crate) fn new(
-        plan: Plan,
-        model: Model,
-        layers: Layers,
-        provenance: Provenance,
-        components: &BTreeMap<Digest, Arc<Vec<u8>>>,
-    ) -> Self {
-        let components = components.iter().map(|(digest, bytes)| (*digest, STANDARD.encode(bytes.as_slice()))).collect();
+    pub(crate) fn new(plan: Plan, model: Model, layers: Layers, provenance: Provenance, components: &BTreeMap<Digest, Bytes>) -> Self {
+        let components = components.iter().map(|(digest, bytes)| (*digest, STANDARD.encode(bytes))).collect();
         Self { schema: SCHEMA.to_owned(), plan, model, layers, provenance, components }
     }
 
@@ -70,14 +65,14 @@ impl Bundle {
     }
 
     /// Returns the components.
-    pub(crate) fn components(&self) -> Result<BTreeMap<Digest, Arc<Vec<u8>>>, Failure> {
+    pub(crate) fn components(&self) -> Result<BTreeMap<Digest, Bytes>, Failure> {
         let mut out = BTreeMap::new();
         for (digest, text) in &self.components {
             let bytes = STANDARD.decode(text).map_err(|error| Failure::new(Code::BadInput, error.to_string()))?;
             if Digest::of_bytes(&bytes) != *digest {
                 return Err(Failure::new(Code::BadInput, format!("the component {digest} of the plan file was changed")));
             }
-            out.insert(*digest, Arc::new(bytes));
+            out.insert(*digest, Bytes::from(bytes));
         }
         Ok(out)
     }

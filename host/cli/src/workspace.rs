@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
+use bytes::Bytes;
 use windlass_capability_aws::{Accounts, AwsOptions, EksTokens, SecretsManagerExecutor, rds::RdsExecutor, route53::Route53Executor};
 use windlass_capability_directory::DirectoryExecutor;
 use windlass_capability_kubernetes::{ClusterOptions, KubernetesExecutor};
@@ -161,7 +162,7 @@ impl Workspace {
             if self.planning.components.bytes(digest).is_none()
                 && let Some(bytes) = self.store.document(digest).await?
             {
-                self.planning.components.add_known(name, *digest, Arc::new(bytes));
+                self.planning.components.add_known(name, *digest, Bytes::from(bytes));
             }
         }
         Ok(())
@@ -247,10 +248,10 @@ impl Workspace {
         rollback_to: Option<DeploymentNumber>,
     ) -> Result<Request, Failure> {
         use windlass_engine::driver::ComponentSource as _;
-        let mut documents: BTreeMap<Digest, Arc<Vec<u8>>> = BTreeMap::new();
+        let mut documents: BTreeMap<Digest, Bytes> = BTreeMap::new();
         let mut put = |bytes: Vec<u8>| {
             let digest = Digest::of_bytes(&bytes);
-            documents.insert(digest, Arc::new(bytes));
+            documents.insert(digest, Bytes::from(bytes));
             digest
         };
         put(canonical::to_vec(planned.input.model.as_ref()).map_err(Failure::failed)?);
@@ -357,7 +358,7 @@ pub(crate) fn key(application: &ApplicationName, environment: &EnvironmentName) 
 
 impl Planned {
     /// Returns the digests and bytes of components that are not built in.
-    pub(crate) fn foreign_components(&self, planning: &Planning) -> BTreeMap<Digest, Arc<Vec<u8>>> {
+    pub(crate) fn foreign_components(&self, planning: &Planning) -> BTreeMap<Digest, Bytes> {
         use windlass_engine::driver::ComponentSource as _;
         let built_in: Vec<&Digest> = planning.built_in.components.values().collect();
         self.plan

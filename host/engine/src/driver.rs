@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use windlass_model::{Diagnostic, Digest};
 
@@ -204,7 +205,7 @@ impl From<DriverFault> for Diagnostic {
 /// Finds components by digest.
 pub trait ComponentSource: Send + Sync {
     /// Returns a component's bytes; they are checked against the digest by whoever asks.
-    fn bytes(&self, component: &Digest) -> Option<Arc<Vec<u8>>>;
+    fn bytes(&self, component: &Digest) -> Option<Bytes>;
     /// Returns the name under which people know a component.
     fn name(&self, component: &Digest) -> Option<String>;
 }

@@ -1,8 +1,9 @@
 //! The port of the store: documents by digest, the log of each environment, leases.
 
-use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use windlass_model::{
     Digest,
@@ -99,7 +100,7 @@ pub struct NewDeployment {
     /// The deployment that it takes over from.
     pub supersedes: Option<DeploymentNumber>,
     /// Every document and component that it refers to.
-    pub documents: BTreeMap<Digest, Arc<Vec<u8>>>,
+    pub documents: BTreeMap<Digest, Bytes>,
 }
 
 /// Digests of the documents that a deployment was made of.
@@ -160,7 +161,7 @@ pub trait Store: Send + Sync {
     async fn events(&self, environment: &EnvironmentKey, deployment: DeploymentNumber, after: u64) -> Result<Vec<LoggedEvent>, StoreError>;
 
     /// Keeps documents by their digests.
-    async fn put_documents(&self, documents: &BTreeMap<Digest, Arc<Vec<u8>>>) -> Result<(), StoreError>;
+    async fn put_documents(&self, documents: &BTreeMap<Digest, Bytes>) -> Result<(), StoreError>;
     /// Returns a document.
     async fn document(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError>;
 

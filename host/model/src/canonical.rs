@@ -1,6 +1,6 @@
 //! Canonical JSON (RFC 8785): the bytes that digests are taken of.
 
-use std::io;
+use std::io::{self, BufWriter};
 
 use serde::Serialize;
 use serde_json::{
@@ -9,6 +9,9 @@ use serde_json::{
 };
 
 use crate::{limits, pointer::Pointer};
+
+/// How much is collected before it is hashed.
+const HASHED_BYTES: usize = 16 * 1024;
 
 /// Says why a value has no canonical form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,15 +42,37 @@ pub enum CanonicalError {
 /// What is in canonical order already is written straight through, which is most of what is hashed: maps are sorted, and
 /// types that are hashed often declare their fields in that order. Everything else goes through the library.
 pub fn to_vec<T: Serialize>(value: &T) -> Result<Vec<u8>, CanonicalError> {
-    let mut out = Vec::new();
-    match value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, Straight::default())) {
+    to_vec_of(value, 0)
+}
+
+/// Writes a value canonically that has about so many bytes.
+pub(crate) fn to_vec_of<T: Serialize>(value: &T, about: usize) -> Result<Vec<u8>, CanonicalError> {
+    let mut out = Vec::with_capacity(about);
+    match straight(value, &mut out) {
         Ok(()) => Ok(out),
-        Err(_) => {
-            // As a tree first: the library does not know texts that are JSON already.
-            let tree = serde_json::to_value(value).map_err(|error| CanonicalError::Serialize(error.to_string()))?;
-            serde_json_canonicalizer::to_vec(&tree).map_err(|error| CanonicalError::Serialize(error.to_string()))
-        }
+        Err(_) => by_library(value),
     }
+}
+
+/// Hands the canonical form to a hash as it comes: a plan of ten thousand objects is a hundred megabytes.
+pub(crate) fn hash<T: Serialize, H: Default + io::Write>(value: &T) -> Result<H, CanonicalError> {
+    let mut hash = BufWriter::with_capacity(HASHED_BYTES, H::default());
+    if straight(value, &mut hash).is_ok() {
+        return hash.into_inner().map_err(|error| CanonicalError::Serialize(error.to_string()));
+    }
+    let mut hash = H::default();
+    hash.write_all(&by_library(value)?).map_err(|error| CanonicalError::Serialize(error.to_string()))?;
+    Ok(hash)
+}
+
+fn straight<T: Serialize>(value: &T, out: &mut impl io::Write) -> Result<(), serde_json::Error> {
+    value.serialize(&mut serde_json::Serializer::with_formatter(out, Straight::default()))
+}
+
+fn by_library<T: Serialize>(value: &T) -> Result<Vec<u8>, CanonicalError> {
+    // As a tree first: the library does not know texts that are JSON already.
+    let tree = serde_json::to_value(value).map_err(|error| CanonicalError::Serialize(error.to_string()))?;
+    serde_json_canonicalizer::to_vec(&tree).map_err(|error| CanonicalError::Serialize(error.to_string()))
 }
 
 /// Writes compact JSON and stops where that would not be canonical: an unsorted key, or a number that is no integer.

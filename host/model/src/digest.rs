@@ -27,7 +27,7 @@ impl Digest {
 
     /// Hashes the canonical JSON of a value.
     pub fn of<T: Serialize>(value: &T) -> Result<Self, CanonicalError> {
-        Ok(Self::of_bytes(&canonical::to_vec(value)?))
+        Ok(Self(canonical::hash::<_, Sha256>(value)?.finalize().into()))
     }
 
     /// Returns the 32 bytes.

@@ -6,6 +6,7 @@ use std::{
     thread,
 };
 
+use bytes::Bytes;
 use wasmtime::{
     Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
     component::{Component, InstancePre, Linker},
@@ -90,7 +91,7 @@ impl WasmHost {
         DriverFault { driver: self.source.name(component).unwrap_or_else(|| "unknown".to_owned()), component: *component, fault }
     }
 
-    fn bytes(&self, component: &Digest) -> Result<Arc<Vec<u8>>, Fault> {
+    fn bytes(&self, component: &Digest) -> Result<Bytes, Fault> {
         let bytes = self.source.bytes(component).ok_or_else(|| Fault::Missing("no source has it".to_owned()))?;
         if Digest::of_bytes(&bytes) != *component {
             return Err(Fault::Load("its bytes don't have its digest".to_owned()));
@@ -105,7 +106,7 @@ impl WasmHost {
         let kept = self.cache.as_ref().and_then(|cache| cache.load_facts::<Facts>(component));
         let (info, description) = match kept {
             Some(Facts { info, description }) => (info, Some(description)),
-            None => (inspect::inspect(self.bytes(component)?.as_slice())?, None),
+            None => (inspect::inspect(&self.bytes(component)?)?, None),
         };
         if let Some(description) = description {
             lock(&self.descriptions).insert(*component, Arc::new(description));

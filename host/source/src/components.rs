@@ -4,16 +4,17 @@ use std::{
     collections::HashMap,
     fs, io,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
 };
 
+use bytes::Bytes;
 use windlass_engine::driver::ComponentSource;
 use windlass_model::{Digest, limits};
 
 /// Components in memory, by digest.
 #[derive(Debug, Default)]
 pub struct Components {
-    known: Mutex<HashMap<Digest, (String, Arc<Vec<u8>>)>>,
+    known: Mutex<HashMap<Digest, (String, Bytes)>>,
 }
 
 /// Why a component file can't be used.
@@ -39,14 +40,14 @@ pub enum SourceError {
 
 impl Components {
     /// Adds bytes under the name by which people know them.
-    pub fn add(&self, name: &str, bytes: Arc<Vec<u8>>) -> Digest {
+    pub fn add(&self, name: &str, bytes: Bytes) -> Digest {
         let digest = Digest::of_bytes(&bytes);
         self.add_known(name, digest, bytes);
         digest
     }
 
     /// Adds bytes whose digest is known already: embedded components are hashed when they are built.
-    pub fn add_known(&self, name: &str, digest: Digest, bytes: Arc<Vec<u8>>) {
+    pub fn add_known(&self, name: &str, digest: Digest, bytes: Bytes) {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).entry(digest).or_insert_with(|| (name.to_owned(), bytes));
     }
 
@@ -58,13 +59,13 @@ impl Components {
         if metadata.len() > limits::COMPONENT_BYTES_MAX as u64 {
             return Err(SourceError::TooLarge { path: shown, bytes: metadata.len() });
         }
-        Ok(self.add(name, Arc::new(fs::read(path).map_err(read)?)))
+        Ok(self.add(name, Bytes::from(fs::read(path).map_err(read)?)))
     }
 }
 
 impl ComponentSource for Components {
-    fn bytes(&self, component: &Digest) -> Option<Arc<Vec<u8>>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(component).map(|(_, bytes)| Arc::clone(bytes))
+    fn bytes(&self, component: &Digest) -> Option<Bytes> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(component).map(|(_, bytes)| bytes.clone())
     }
 
     fn name(&self, component: &Digest) -> Option<String> {

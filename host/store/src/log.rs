@@ -1,7 +1,8 @@
 //! The log of environments and what is folded from it, in the same commit.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use sqlx::{Sqlite, Transaction};
 use windlass_engine::{plan::claim_of, store::StoreError};
 use windlass_model::{
@@ -19,12 +20,12 @@ use crate::{
 
 pub(crate) async fn put_documents(
     transaction: &mut Transaction<'_, Sqlite>,
-    documents: &BTreeMap<Digest, Arc<Vec<u8>>>,
+    documents: &BTreeMap<Digest, Bytes>,
 ) -> Result<(), StoreError> {
     for (digest, content) in documents {
         sqlx::query("INSERT INTO documents (digest, content) VALUES (?, ?) ON CONFLICT DO NOTHING")
             .bind(digest.to_string())
-            .bind(content.as_slice())
+            .bind(content.as_ref())
             .execute(&mut **transaction)
             .await
             .map_err(failed("keeping a document"))?;

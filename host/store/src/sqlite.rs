@@ -4,11 +4,11 @@ use std::{
     collections::BTreeMap,
     num::NonZeroU32,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use sqlx::{
     Row, SqlSafeStr, Sqlite, SqlitePool, Transaction,
     migrate::{Migration, MigrationType, Migrator},
@@ -308,7 +308,7 @@ impl Store for SqliteStore {
         found.iter().map(rows::event).collect()
     }
 
-    async fn put_documents(&self, documents: &BTreeMap<Digest, Arc<Vec<u8>>>) -> Result<(), StoreError> {
+    async fn put_documents(&self, documents: &BTreeMap<Digest, Bytes>) -> Result<(), StoreError> {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed("beginning a commit"))?;
         put_documents(&mut transaction, documents).await?;
         transaction.commit().await.map_err(failed("keeping documents"))

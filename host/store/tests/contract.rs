@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests: a failure here is the test's")]
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use windlass_engine::store::{Fence, NewDeployment, Store, StoreError};
 use windlass_model::{
     ActionId, Digest,
@@ -40,7 +41,7 @@ fn action(name: &str, status: Status) -> RecordedAction {
 }
 
 fn deployment() -> NewDeployment {
-    let document = Arc::new(b"{}".to_vec());
+    let document = Bytes::from_static(b"{}");
     let digest = Digest::of_bytes(&document);
     NewDeployment {
         plan: digest,
@@ -129,10 +130,10 @@ async fn one_owner_for_each_thing() {
 async fn documents_and_secrets() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
-    let document = Arc::new(b"content".to_vec());
+    let document = Bytes::from_static(b"content");
     let digest = Digest::of_bytes(&document);
     assert_eq!(store.document(&digest).await.unwrap(), None);
-    store.put_documents(&BTreeMap::from([(digest, Arc::clone(&document))])).await.unwrap();
+    store.put_documents(&BTreeMap::from([(digest, document.clone())])).await.unwrap();
     assert_eq!(store.document(&digest).await.unwrap(), Some(document.to_vec()));
     assert!(store.put_secret(&key("dev"), "a", 1, "one").await.unwrap());
     assert!(!store.put_secret(&key("dev"), "a", 1, "other").await.unwrap(), "a version is written once");
@@ -155,11 +156,11 @@ async fn only_so_much_history_is_kept_and_what_it_refers_to() {
         .await
         .unwrap();
     let lease = store.lock(&environment).await.unwrap();
-    let shared = Arc::new(b"shared".to_vec());
-    let documents: Vec<Arc<Vec<u8>>> = (0..5).map(|number| Arc::new(format!("plan {number}").into_bytes())).collect();
+    let shared = Bytes::from_static(b"shared");
+    let documents: Vec<Bytes> = (0..5).map(|number| Bytes::from(format!("plan {number}"))).collect();
     for (index, own) in documents.iter().enumerate() {
         let plan = Digest::of_bytes(own);
-        let both = BTreeMap::from([(plan, Arc::clone(own)), (Digest::of_bytes(&shared), Arc::clone(&shared))]);
+        let both = BTreeMap::from([(plan, own.clone()), (Digest::of_bytes(&shared), shared.clone())]);
         let new = NewDeployment { plan, documents: both, ..deployment() };
         let number = store.begin(&environment, lease.fence(), &new, &Event::Started { intended: Vec::new() }).await.unwrap();
         // The second succeeded, the later ones did not.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
+use bytes::Bytes;
 use windlass_capability_directory::ObjectsPlanner;
 use windlass_capability_secrets::GeneratedPlanner;
 use windlass_document::{ApplicationInput, Nowhere, load_application, load_platform};
@@ -67,7 +68,7 @@ impl World {
 
     /// Adds a component under a name.
     pub fn add(&mut self, name: &str, bytes: Vec<u8>) {
-        let digest = self.components.add(name, Arc::new(bytes));
+        let digest = self.components.add(name, Bytes::from(bytes));
         self.digests.insert(name.to_owned(), digest);
     }
 

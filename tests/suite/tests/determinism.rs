@@ -55,7 +55,7 @@ fn one_plan_however_it_is_made() {
         .digests
         .iter()
         .filter(|(name, _)| name.starts_with("builtin:"))
-        .map(|(name, digest)| (name, STANDARD.encode(world.components.bytes(digest).unwrap().as_slice())))
+        .map(|(name, digest)| (name, STANDARD.encode(world.components.bytes(digest).unwrap())))
         .collect();
     let request = serde_json::to_vec(&serde_json::json!({ "input": input, "components": components })).unwrap();
     let empty = Folder::new();

@@ -1,7 +1,8 @@
 //! `driver inspect`.
 
-use std::{fmt::Write as _, path::Path, sync::Arc};
+use std::{fmt::Write as _, path::Path};
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 use windlass_engine::driver::DriverHost as _;
 
@@ -19,7 +20,7 @@ pub(crate) fn inspect(file: &Path, format: Format) -> Result<Code, Failure> {
         _ => {
             let bytes =
                 std::fs::read(file).map_err(|error| Failure::new(Code::BadInput, format!("{} can't be read: {error}", file.display())))?;
-            planning.components.add(&file.display().to_string(), Arc::new(bytes))
+            planning.components.add(&file.display().to_string(), Bytes::from(bytes))
         }
     };
     let bad = |fault: windlass_engine::driver::DriverFault| Failure::new(Code::BadInput, fault.to_string());

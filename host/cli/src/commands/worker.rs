@@ -30,7 +30,7 @@ pub(crate) fn run() -> Result<Code, Failure> {
     let request: Request = serde_json::from_slice(&bytes).map_err(|error| Failure::new(Code::BadInput, error.to_string()))?;
     let components = Arc::new(Components::default());
     for (name, text) in &request.components {
-        components.add(name, Arc::new(STANDARD.decode(text).map_err(|error| Failure::new(Code::BadInput, error.to_string()))?));
+        components.add(name, STANDARD.decode(text).map_err(|error| Failure::new(Code::BadInput, error.to_string()))?.into());
     }
     let planners = planners();
     let host = WasmHost::new(&HostSettings { cache: None, parallelism: 2 }, &planners, components)?;

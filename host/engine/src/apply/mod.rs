@@ -21,6 +21,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use windlass_model::{
     ActionId, Digest,
     event::{Actor, Cause, DeploymentNumber, DeploymentStatus, Event, Verb},
@@ -87,7 +88,7 @@ pub struct Request {
     /// Digest of the provenance.
     pub provenance: Digest,
     /// Every document and component that the deployment refers to.
-    pub documents: BTreeMap<Digest, Arc<Vec<u8>>>,
+    pub documents: BTreeMap<Digest, Bytes>,
     /// Made with `--platform DIR`.
     pub given_platform: bool,
     /// The deployment that is brought back.
@@ -323,9 +324,9 @@ fn check_guarded(request: &Request) -> Result<(), ApplyError> {
 }
 
 /// Writes a plan as it is kept.
-fn stored(plan: &Plan) -> Result<(Digest, Arc<Vec<u8>>), ApplyError> {
+fn stored(plan: &Plan) -> Result<(Digest, Bytes), ApplyError> {
     let bytes = plan.to_canonical().map_err(|error| ApplyError::Document { what: "the plan".into(), reason: error.to_string() })?;
-    Ok((Digest::of_bytes(&bytes), Arc::new(bytes)))
+    Ok((Digest::of_bytes(&bytes), Bytes::from(bytes)))
 }
 
 /// A plan whose basis is no longer the recorded state is stale.
