@@ -54,7 +54,7 @@ pub(crate) fn to_vec_of<T: Serialize>(value: &T, about: usize) -> Result<Vec<u8>
     }
 }
 
-/// Hands the canonical form to a hash as it comes: a plan of ten thousand objects is a hundred megabytes.
+/// Hands the canonical form to a hash as it comes: a plan of ten thousand objects is ten megabytes.
 pub(crate) fn hash<T: Serialize, H: Default + io::Write>(value: &T) -> Result<H, CanonicalError> {
     let mut hash = BufWriter::with_capacity(HASHED_BYTES, H::default());
     if straight(value, &mut hash).is_ok() {
