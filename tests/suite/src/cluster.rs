@@ -21,6 +21,11 @@ fn application_document(name: &str) -> String {
     format!("apiVersion: windlass.dev/v1alpha1\nkind: Application\nmetadata: {{ name: {name} }}\nspec: {{}}\n")
 }
 
+/// How long the server's log is by now.
+fn length(shared: &Shared) -> u64 {
+    std::fs::metadata(shared.audit_log()).map_or(0, |metadata| metadata.len())
+}
+
 /// An application with a connection to the cluster.
 #[derive(Debug)]
 pub struct Scene {
@@ -64,7 +69,7 @@ impl Scene {
             &format!("apiVersion: windlass.dev/v1alpha1\nkind: Connection\nmetadata: {{ name: cluster }}\nspec:\n  capability: kubernetes\n  kubernetes: {{ {settings} }}\n"),
         );
         folder.ok("platform apply platform");
-        let log_from = std::fs::metadata(shared.audit_log()).map_or(0, |metadata| metadata.len());
+        let log_from = length(&shared);
         Self { namespace: format!("{application}-dev"), folder, application, shared, log_from }
     }
 
@@ -90,7 +95,8 @@ impl Scene {
         let folder = Folder::new();
         folder.copy_from(self.folder.path());
         folder.write("app/application.yaml", &application_document(&application));
-        Self { namespace: format!("{application}-dev"), folder, application, shared: self.shared.clone(), log_from: self.log_from }
+        let log_from = length(&self.shared);
+        Self { namespace: format!("{application}-dev"), folder, application, shared: self.shared.clone(), log_from }
     }
 
     /// Looks into another environment of the application.

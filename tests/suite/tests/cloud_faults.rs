@@ -175,6 +175,16 @@ fn deployed() -> Scene {
     scene
 }
 
+/// Deployed with its manifests in a folder: a namespace takes seconds to go, and kills of that have a test of their own.
+fn deployed_in_a_folder() -> Scene {
+    let scene = fresh();
+    let folder = &scene.cluster.folder;
+    std::fs::remove_file(folder.path().join("platform/connection.yaml")).unwrap();
+    folder.ok("platform apply platform");
+    folder.ok(DEPLOY);
+    scene
+}
+
 const KILLS: Kills<'_> = Kills { name: "first deployment", line: DEPLOY, then: DEPLOY, waits: true, side_by_side: 3 };
 
 #[test]
@@ -186,7 +196,7 @@ fn killed_in_the_first_deployment() {
 fn killed_while_everything_is_taken_away() {
     let kills = Kills { name: "destroy", line: "destroy -e dev --yes", then: "destroy -e dev --yes", ..KILLS };
     let nothing = |scene: &Scene, at: &str| assert_eq!(scene.inventory(&account()), Vec::<String>::new(), "{at}");
-    kills.everywhere(deployed, |scene| &scene.cluster.folder, |scene| scene.inventory(&account()), nothing);
+    kills.everywhere(deployed_in_a_folder, |scene| &scene.cluster.folder, |scene| scene.inventory(&account()), nothing);
 }
 
 #[test]
