@@ -8,10 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use windlass_cluster::SharedServers;
 use windlass_suite::{
     aws::{Account, AwsProxy, Verdict, aws_connection},
+    binary::application_document,
     cloud::{postgres_connection, postgres_definition, terraform_connection},
 };
 
@@ -27,7 +28,7 @@ const LOOKED_RECORDS: usize = 100;
 const LOOKED_INSTANCES: usize = 20;
 /// How long instances are watched while they are being made.
 const WATCHED: Duration = Duration::from_secs(65);
-const DEPLOY: [&str; 6] = ["deploy", "app", "-e", "dev", "--create-env", "development"];
+pub(crate) const DEPLOY: [&str; 6] = ["deploy", "app", "-e", "dev", "--create-env", "development"];
 
 pub(crate) fn run() -> Result<()> {
     let servers = SharedServers::find()?;
@@ -44,10 +45,7 @@ pub(crate) fn application(name: &str, resources: &str, platform: &[(&str, String
     let path = folder.path();
     fs::create_dir_all(path.join("app"))?;
     fs::create_dir_all(path.join("platform/module"))?;
-    fs::write(
-        path.join("app/application.yaml"),
-        format!("apiVersion: windlass.dev/v1alpha1\nkind: Application\nmetadata: {{ name: {name} }}\nspec: {{}}\n"),
-    )?;
+    fs::write(path.join("app/application.yaml"), application_document(name))?;
     fs::write(
         path.join("app/web.score.yaml"),
         format!(
@@ -104,6 +102,13 @@ fn databases(servers: &SharedServers) -> Result<()> {
     Ok(())
 }
 
+/// Terraform or OpenTofu as somebody runs it in a folder.
+pub(crate) fn by_hand(servers: &SharedServers, folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(servers.terraform());
+    command.args(arguments).current_dir(folder).env("CHECKPOINT_DISABLE", "1").env("TF_CLI_CONFIG_FILE", servers.cli_config());
+    command
+}
+
 const MODULE: &str = r#"
 terraform {
   required_providers {
@@ -146,11 +151,7 @@ fn modules(servers: &SharedServers) -> Result<()> {
         fs::write(hand.path().join("main.tf"), MODULE)?;
         let started = Instant::now();
         for arguments in [&["init", "-input=false"][..], &["apply", "-input=false", "-auto-approve", "-var=name=one"]] {
-            let status = Command::new(&program)
-                .args(arguments)
-                .current_dir(hand.path())
-                .env("CHECKPOINT_DISABLE", "1")
-                .env("TF_CLI_CONFIG_FILE", &cli_config)
+            let status = by_hand(servers, hand.path(), arguments)
                 .env("TF_PLUGIN_CACHE_DIR", folder.path().join(".windlass/terraform/plugins"))
                 .stdout(Stdio::null())
                 .status()?;
@@ -243,9 +244,13 @@ fn instances(servers: &SharedServers) -> Result<()> {
         ("aws.yaml", aws_connection(&proxy.endpoint())),
     ];
     let folder = application(&format!("instances-{}", std::process::id()), &resources, &platform)?;
-    let binary = std::env::var_os("WINDLASS_BIN").context("WINDLASS_BIN is not set")?;
-    let mut child =
-        Command::new(binary).args(DEPLOY).arg("--yes").current_dir(folder.path()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let mut child = Command::new(process::binary()?)
+        .args(DEPLOY)
+        .arg("--yes")
+        .current_dir(folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
     // Only what comes when all of them are asked for is waiting.
     let until = Instant::now() + Duration::from_secs(120);
     while proxy.calls().iter().filter(|call| *call == "CreateDBInstance").count() < INSTANCES && Instant::now() < until {

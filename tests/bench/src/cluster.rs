@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use futures_util::{StreamExt as _, stream};
 use http::Request;
 use kube::client::Body;
@@ -17,6 +17,7 @@ use windlass_model::{
     limits,
     platform::{KubernetesSettings, Reference},
 };
+use windlass_suite::binary::application_document;
 
 use crate::{
     process::{self, Usage},
@@ -62,8 +63,8 @@ pub(crate) fn run() -> Result<()> {
         if round == 0 {
             requests(&shared, "bench-0-dev", folder.path())?;
         }
-        for namespace in ["bench-{round}-dev", "bench-loop-{round}", "bench-same-{round}", "bench-kubectl-{round}"] {
-            let namespace = namespace.replace("{round}", &round.to_string());
+        let peers = ["loop", "same", "kubectl"].map(|peer| format!("bench-{peer}-{round}"));
+        for namespace in peers.into_iter().chain([format!("bench-{round}-dev")]) {
             shared.kubectl(&["delete", "namespace", &namespace, "--wait=false"], None)?;
         }
     }
@@ -220,16 +221,12 @@ fn ready_to_done(shared: &Shared) -> Result<()> {
         fs::remove_file(folder.path().join("platform/1.json"))?;
         fs::remove_file(folder.path().join("platform/2.json"))?;
         process::run(folder.path(), &["platform", "apply", "platform"])?;
-        fs::write(
-            folder.path().join("app/application.yaml"),
-            format!("apiVersion: windlass.dev/v1alpha1\nkind: Application\nmetadata: {{ name: ready-{round} }}\nspec: {{}}\n"),
-        )?;
+        fs::write(folder.path().join("app/application.yaml"), application_document(&format!("ready-{round}")))?;
         fs::write(
             folder.path().join("app/web.score.yaml"),
             "apiVersion: score.dev/v1b1\nmetadata: { name: web, annotations: { windlass.test/scene: slow-ready } }\ncontainers: { main: { image: \"web:1\" } }\n",
         )?;
-        let binary = std::env::var_os("WINDLASS_BIN").context("WINDLASS_BIN is not set")?;
-        let mut child = Command::new(binary)
+        let mut child = Command::new(process::binary()?)
             .args(["deploy", "app", "-e", "dev", "--create-env", "development", "--yes"])
             .current_dir(folder.path())
             .stdin(Stdio::null())

@@ -3,7 +3,6 @@
 use std::{
     fs,
     os::unix::process::CommandExt as _,
-    path::Path,
     process::{Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
@@ -12,7 +11,10 @@ use anyhow::{Context as _, Result};
 use windlass_cluster::SharedServers;
 use windlass_suite::cloud::{postgres_connection, postgres_definition};
 
-use crate::cloud::application;
+use crate::{
+    cloud::{DEPLOY, application, by_hand},
+    process,
+};
 
 /// Kills of each tool, spread evenly over what it takes undisturbed.
 const KILLS: u32 = 30;
@@ -64,7 +66,7 @@ struct Scene {
 trait Tool {
     const NAME: &'static str;
     fn scene(&self, number: u32) -> Result<Scene>;
-    fn make(&self, scene: &Scene) -> Command;
+    fn make(&self, scene: &Scene) -> Result<Command>;
     fn known(&self, scene: &Scene) -> Result<usize>;
 }
 
@@ -81,14 +83,14 @@ impl Tool for Ours<'_> {
         Ok(Scene { folder: application(&name, &resources, &platform)?, prefix: name.replace('-', "_") })
     }
 
-    fn make(&self, scene: &Scene) -> Command {
-        let mut command = Command::new(std::env::var_os("WINDLASS_BIN").unwrap_or_default());
-        command.args(["deploy", "app", "-e", "dev", "--create-env", "development", "--yes"]).current_dir(scene.folder.path());
-        command
+    fn make(&self, scene: &Scene) -> Result<Command> {
+        let mut command = Command::new(process::binary()?);
+        command.args(DEPLOY).arg("--yes").current_dir(scene.folder.path());
+        Ok(command)
     }
 
     fn known(&self, scene: &Scene) -> Result<usize> {
-        let shown = crate::process::output(scene.folder.path(), &["env", "show", "-e", "dev", "-o", "json"])?;
+        let shown = process::output(scene.folder.path(), &["env", "show", "-e", "dev", "-o", "json"])?;
         let state: serde_json::Value = serde_json::from_str(&shown)?;
         let actions = state.get("actions").and_then(serde_json::Value::as_array).context("no actions")?;
         Ok(actions.iter().filter(|action| action["connection"] == "postgres" && action["status"] == "live").count())
@@ -96,14 +98,6 @@ impl Tool for Ours<'_> {
 }
 
 struct Plain<'a>(&'a SharedServers);
-
-impl Plain<'_> {
-    fn command(&self, folder: &Path, arguments: &[&str]) -> Command {
-        let mut command = Command::new(self.0.terraform());
-        command.args(arguments).current_dir(folder).env("CHECKPOINT_DISABLE", "1").env("TF_CLI_CONFIG_FILE", self.0.cli_config());
-        command
-    }
-}
 
 impl Tool for Plain<'_> {
     const NAME: &'static str = "plain `apply`";
@@ -114,17 +108,17 @@ impl Tool for Plain<'_> {
         let variables = serde_json::json!({ "prefix": prefix, "port": self.0.postgres_port(), "password": password.trim() });
         fs::write(folder.path().join("main.tf"), MODULE)?;
         fs::write(folder.path().join("terraform.tfvars.json"), variables.to_string())?;
-        let ready = self.command(folder.path(), &["init", "-input=false"]).stdout(Stdio::null()).status()?;
+        let ready = by_hand(self.0, folder.path(), &["init", "-input=false"]).stdout(Stdio::null()).status()?;
         anyhow::ensure!(ready.success(), "`init`: {ready}");
         Ok(Scene { folder, prefix })
     }
 
-    fn make(&self, scene: &Scene) -> Command {
-        self.command(scene.folder.path(), &["apply", "-input=false", "-auto-approve"])
+    fn make(&self, scene: &Scene) -> Result<Command> {
+        Ok(by_hand(self.0, scene.folder.path(), &["apply", "-input=false", "-auto-approve"]))
     }
 
     fn known(&self, scene: &Scene) -> Result<usize> {
-        let listed = self.command(scene.folder.path(), &["state", "list"]).output()?;
+        let listed = by_hand(self.0, scene.folder.path(), &["state", "list"]).output()?;
         Ok(String::from_utf8_lossy(&listed.stdout).lines().count())
     }
 }
@@ -139,7 +133,7 @@ pub(crate) fn run() -> Result<()> {
 fn under_kills<T: Tool>(servers: &SharedServers, tool: &T) -> Result<()> {
     let undisturbed = tool.scene(KILLS)?;
     let started = Instant::now();
-    let status = silent(&mut tool.make(&undisturbed)).status()?;
+    let status = silent(&mut tool.make(&undisturbed)?).status()?;
     anyhow::ensure!(status.success(), "{}: {status}", T::NAME);
     let takes = started.elapsed();
     let (made, recorded) = (standing(servers, &undisturbed)?, tool.known(&undisturbed)?);
@@ -148,8 +142,8 @@ fn under_kills<T: Tool>(servers: &SharedServers, tool: &T) -> Result<()> {
     for number in 0..KILLS {
         let scene = tool.scene(number)?;
         let after = takes * (2 * number + 1) / (2 * KILLS);
-        killed += u32::from(!kill_after(&mut tool.make(&scene), after)?.success());
-        stuck += u32::from(!silent(&mut tool.make(&scene)).status()?.success());
+        killed += u32::from(!kill_after(&mut tool.make(&scene)?, after)?.success());
+        stuck += u32::from(!silent(&mut tool.make(&scene)?).status()?.success());
         unknown += standing(servers, &scene)?.abs_diff(tool.known(&scene)?);
     }
     println!("| {} of 15 things in PostgreSQL, killed anywhere | {killed} kills in {} ms | | | |", T::NAME, takes.as_millis());

@@ -16,7 +16,7 @@ pub(crate) struct Usage {
     pub cpu_ms: f64,
 }
 
-fn binary() -> Result<PathBuf> {
+pub(crate) fn binary() -> Result<PathBuf> {
     Ok(std::env::var_os("WINDLASS_BIN").context("WINDLASS_BIN is not set: run `cargo xtask bench`")?.into())
 }
 
@@ -63,8 +63,7 @@ pub(crate) fn run_tool(folder: &Path, tool: &Path, arguments: &[&str]) -> Result
 
 /// Reads the high-water mark of a process's memory while it runs.
 pub(crate) fn peak_mib(folder: &Path, arguments: &[&str]) -> Result<f64> {
-    let binary = std::env::var_os("WINDLASS_BIN").context("WINDLASS_BIN is not set")?;
-    let mut child = Command::new(binary)
+    let mut child = Command::new(binary()?)
         .args(arguments)
         .current_dir(folder)
         .stdin(Stdio::null())
@@ -96,8 +95,7 @@ pub(crate) fn cpu_ms() -> Result<f64> {
 
 /// Returns what a command prints.
 pub(crate) fn output(folder: &Path, arguments: &[&str]) -> Result<String> {
-    let binary = std::env::var_os("WINDLASS_BIN").context("WINDLASS_BIN is not set")?;
-    Ok(String::from_utf8(Command::new(binary).args(arguments).current_dir(folder).output()?.stdout)?)
+    Ok(String::from_utf8(Command::new(binary()?).args(arguments).current_dir(folder).output()?.stdout)?)
 }
 
 /// Counts how often a command that must succeed waits for a disk: in all, and for the log of the store: once a commit, twice in a checkpoint.
@@ -122,8 +120,7 @@ pub(crate) fn syncs(folder: &Path, arguments: &[&str]) -> Result<(usize, usize)>
 
 /// Counts the driver calls of a plan.
 pub(crate) fn driver_calls(folder: &Path, arguments: &[&str]) -> Result<u64> {
-    let binary = std::env::var_os("WINDLASS_BIN").context("WINDLASS_BIN is not set")?;
-    let output = Command::new(binary).args(arguments).current_dir(folder).env("WINDLASS_COUNT_CALLS", "1").output()?;
+    let output = Command::new(binary()?).args(arguments).current_dir(folder).env("WINDLASS_COUNT_CALLS", "1").output()?;
     let text = String::from_utf8(output.stderr)?;
     text.lines()
         .find_map(|line| line.strip_prefix("driver calls: "))

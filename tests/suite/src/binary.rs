@@ -3,9 +3,19 @@
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
+    time::Duration,
 };
 
 use tempfile::TempDir;
+
+/// Who types before the question throws it away: a terminal that stops showing forgets what came before.
+const ASKED_WITHIN: Duration = Duration::from_secs(2);
+
+/// The document of an application that says nothing but its name.
+#[must_use]
+pub fn application_document(name: &str) -> String {
+    format!("apiVersion: windlass.dev/v1alpha1\nkind: Application\nmetadata: {{ name: {name} }}\nspec: {{}}\n")
+}
 
 /// A folder in which `windlass` runs.
 #[derive(Debug)]
@@ -129,13 +139,8 @@ impl Folder {
         let mut limited = Command::new("bash");
         // Without the signal that would end it, writing fails.
         limited.args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\""]).arg(kib.to_string());
-        limited.arg(command.get_program()).args(command.get_args()).current_dir(self.path()).stdin(std::process::Stdio::null());
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => limited.env(name, value),
-                None => limited.env_remove(name),
-            };
-        }
+        limited.arg(command.get_program()).args(command.get_args()).stdin(std::process::Stdio::null());
+        surround(&mut limited, &command);
         ran(limited.output().unwrap_or_else(|error| unreachable!("bash can't be started: {error}")))
     }
 
@@ -166,19 +171,7 @@ impl Folder {
 
     /// Runs a command line with standard input.
     pub fn pipe(&self, line: &str, input: &str) -> Ran {
-        use std::io::Write as _;
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let mut child = self
-            .command(&words)
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| unreachable!("windlass can't be started: {error}"));
-        if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(input.as_bytes()).unwrap_or_default();
-        }
-        ran(child.wait_with_output().unwrap_or_else(|error| unreachable!("windlass: {error}")))
+        typed_into(&mut self.command(&line.split_whitespace().collect::<Vec<_>>()), input, Duration::ZERO)
     }
 
     /// Runs a command line on a terminal where somebody types; what the terminal shows is in `out`.
@@ -187,25 +180,13 @@ impl Folder {
     ///
     /// If Debian's `script` is missing.
     #[must_use]
-    pub fn on_terminal(&self, line: &str, typed: &str) -> Ran {
-        use std::io::Write as _;
-        let shown = format!("'{}' {line}", binary().display());
-        let mut child = Command::new("script")
-            .args(["--quiet", "--return", "--command", &shown, "/dev/null"])
-            .current_dir(self.path())
-            .env("NO_COLOR", "1")
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| unreachable!("`script` can't be started: {error}"));
-        let mut stdin = child.stdin.take();
-        // Who types before the question throws it away: a terminal that stops showing forgets what came before.
-        std::thread::sleep(std::time::Duration::from_secs(2));
-        if let Some(stdin) = &mut stdin {
-            stdin.write_all(typed.as_bytes()).unwrap_or_default();
-        }
-        ran(child.wait_with_output().unwrap_or_else(|error| unreachable!("script: {error}")))
+    pub fn on_terminal(&self, line: &str, input: &str) -> Ran {
+        let command = self.command(&[]);
+        let mut terminal = Command::new("script");
+        let shown = format!("'{}' {line}", command.get_program().display());
+        terminal.args(["--quiet", "--return", "--command", &shown, "/dev/null"]);
+        surround(&mut terminal, &command);
+        typed_into(&mut terminal, input, ASKED_WITHIN)
     }
 
     /// Lists files below a path, relative, with what they hold.
@@ -226,6 +207,30 @@ impl Folder {
         walk(&root, &root, &mut out);
         out
     }
+}
+
+/// Gives a program the folder and the environment of the command that it runs.
+fn surround(outer: &mut Command, command: &Command) {
+    outer.current_dir(command.get_current_dir().unwrap_or(Path::new(".")));
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => outer.env(name, value),
+            None => outer.env_remove(name),
+        };
+    }
+}
+
+/// Runs a command and types into it after a while.
+fn typed_into(command: &mut Command, input: &str, after: Duration) -> Ran {
+    use std::io::Write as _;
+    let piped = std::process::Stdio::piped;
+    let spawned = command.stdin(piped()).stdout(piped()).stderr(piped()).spawn();
+    let mut child = spawned.unwrap_or_else(|error| unreachable!("{command:?} can't be started: {error}"));
+    std::thread::sleep(after);
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input.as_bytes()).unwrap_or_default();
+    }
+    ran(child.wait_with_output().unwrap_or_else(|error| unreachable!("{command:?}: {error}")))
 }
 
 fn ran(output: Output) -> Ran {

@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 use windlass_cluster::Shared;
 
-use crate::binary::Folder;
+use crate::binary::{Folder, application_document};
 
 /// How long something may take that happens by itself.
 const SOON: Duration = Duration::from_secs(30);
@@ -17,8 +17,18 @@ fn application_name(name: &str) -> String {
     format!("t{}-{name}", std::process::id())
 }
 
-fn application_document(name: &str) -> String {
-    format!("apiVersion: windlass.dev/v1alpha1\nkind: Application\nmetadata: {{ name: {name} }}\nspec: {{}}\n")
+/// The connection to a cluster with these settings.
+#[must_use]
+pub fn cluster_connection(settings: &str) -> String {
+    format!(
+        "apiVersion: windlass.dev/v1alpha1\nkind: Connection\nmetadata: {{ name: cluster }}\nspec:\n  capability: kubernetes\n  kubernetes: {{ {settings} }}\n"
+    )
+}
+
+/// Says how a connection gets into the cluster of the test run.
+#[must_use]
+pub fn by_kubeconfig(shared: &Shared) -> String {
+    format!("kubeconfig: {{ file: {} }}", shared.kubeconfig().display())
 }
 
 /// How long the server's log is by now.
@@ -48,9 +58,8 @@ impl Scene {
     /// Outside of `cargo xtask test`.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        let kubeconfig = |shared: &Shared| shared.kubeconfig().display().to_string();
         let shared = Shared::find().unwrap_or_else(|error| unreachable!("{error}"));
-        Self::with_connection(name, &format!("kubeconfig: {{ file: {} }}", kubeconfig(&shared)))
+        Self::with_connection(name, &by_kubeconfig(&shared))
     }
 
     /// Makes an application whose connection has these settings.
@@ -64,10 +73,7 @@ impl Scene {
         let application = application_name(name);
         let folder = Folder::new();
         folder.write("app/application.yaml", &application_document(&application));
-        folder.write(
-            "platform/connection.yaml",
-            &format!("apiVersion: windlass.dev/v1alpha1\nkind: Connection\nmetadata: {{ name: cluster }}\nspec:\n  capability: kubernetes\n  kubernetes: {{ {settings} }}\n"),
-        );
+        folder.write("platform/connection.yaml", &cluster_connection(settings));
         folder.ok("platform apply platform");
         let log_from = length(&shared);
         Self { namespace: format!("{application}-dev"), folder, application, shared, log_from }
@@ -80,7 +86,7 @@ impl Scene {
     /// Outside of `cargo xtask test`.
     #[must_use]
     pub fn on(name: &str, shared: Shared) -> Self {
-        let settings = format!("kubeconfig: {{ file: {} }}", shared.kubeconfig().display());
+        let settings = by_kubeconfig(&shared);
         Self { shared, log_from: 0, ..Self::with_connection(name, &settings) }
     }
 

@@ -6,9 +6,9 @@ use std::process::Command;
 use windlass_cluster::{Shared, SharedServers};
 use windlass_suite::{
     aws::{Account, AwsProxy, Verdict, aws_connection},
-    binary::{Folder, root},
+    binary::{Folder, application_document, root},
     cloud::{postgres_connection, postgres_definition, terraform_connection},
-    cluster::Scene,
+    cluster::{Scene, by_kubeconfig, cluster_connection},
 };
 
 const WEB: &str = "
@@ -138,10 +138,7 @@ fn an_instance_is_taken_over_and_not_made_again() {
     let account = Account::open(&endpoint);
     let folder = Folder::new();
     let application = format!("adopt{}", std::process::id());
-    folder.write(
-        "app/application.yaml",
-        &format!("apiVersion: windlass.dev/v1alpha1\nkind: Application\nmetadata: {{ name: {application} }}\nspec: {{}}\n"),
-    );
+    folder.write("app/application.yaml", &application_document(&application));
     folder.write("app/web.score.yaml", STORED);
     folder.write("platform/aws.yaml", &aws_connection(&proxy.endpoint()));
     let identifier = format!("theirs-{}", std::process::id());
@@ -263,8 +260,7 @@ fn the_commands_of_the_readme() {
     let servers = SharedServers::find().unwrap();
     let account = Account::open(&servers.aws_endpoint());
     let folder = Folder::new();
-    let kubeconfig = Shared::find().unwrap().kubeconfig().display().to_string();
-    folder.write("platform/cluster.yaml", &format!("apiVersion: windlass.dev/v1alpha1\nkind: Connection\nmetadata: {{ name: cluster }}\nspec:\n  capability: kubernetes\n  kubernetes: {{ kubeconfig: {{ file: {kubeconfig} }} }}\n"));
+    folder.write("platform/cluster.yaml", &cluster_connection(&by_kubeconfig(&Shared::find().unwrap())));
     folder.write("platform/aws.yaml", &aws_connection(&servers.aws_endpoint()));
     folder.write("platform/postgres.yaml", &postgres_connection(&servers, servers.postgres_port()));
     folder.write("platform/terraform.yaml", &terraform_connection(&servers.terraform()));

@@ -9,7 +9,7 @@ use std::{
 use windlass_cluster::SharedServers;
 use windlass_suite::{
     aws::{Account, AwsProxy, Verdict, aws_connection},
-    binary::Folder,
+    binary::{Folder, application_document},
     cloud::secret,
     cluster::Scene,
 };
@@ -217,10 +217,7 @@ fn a_cluster_is_found_by_its_name() {
 /// A folder of manifests and an account: what is asked for here has nothing to do with a cluster.
 fn folder(endpoint: &str, settings: &str, score: &str, definition: &str, application: &str) -> Folder {
     let folder = Folder::new();
-    folder.write(
-        "app/application.yaml",
-        &format!("apiVersion: windlass.dev/v1alpha1\nkind: Application\nmetadata: {{ name: {application} }}\nspec: {{}}\n"),
-    );
+    folder.write("app/application.yaml", &application_document(application));
     folder.write("app/web.score.yaml", score);
     let connection = aws_connection(endpoint);
     let (before, after) = connection.split_once("endpoint:").unwrap();

@@ -208,7 +208,11 @@ fn killed_in_a_rotation_nobody_is_locked_out_and_one_form_is_left() {
         let login = format!("SELECT count(*) FROM pg_roles WHERE rolname LIKE '{name}\\_%' AND rolcanlogin");
         scene.servers.psql("postgres", &login).unwrap()
     };
-    kills.everywhere(deployed, |scene| &scene.cluster.folder, forms, Scene::settled);
+    let one_is_left = |scene: &Scene, at: &str| {
+        assert_eq!(forms(scene), "1", "{at}: one form is left");
+        scene.settled(at);
+    };
+    kills.everywhere(deployed, |scene| &scene.cluster.folder, forms, one_is_left);
 }
 
 #[test]

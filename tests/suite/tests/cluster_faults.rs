@@ -89,7 +89,7 @@ fn kill_everywhere(name: &str, prepare: impl Fn() -> Scene + Sync, line: &str, t
         Scene::objects,
         |scene, at| {
             settled(scene, at);
-            let _ = scene.kubectl(&["delete", "namespace", &scene.namespace, "--wait=false"]);
+            scene.kubectl(&["delete", "namespace", &scene.namespace, "--wait=false", "--ignore-not-found"]).unwrap();
         },
     );
 }

@@ -146,7 +146,7 @@ fn what_the_world_yields_is_never_taken_for_a_token() {
 
 #[test]
 fn killed_at_every_point_of_both_stages() {
-    let total = points(&zoned(), FIRST).len();
+    let total = points(&zoned(), FIRST);
     // Two beginnings, two effects, one commit between them and one at the end: two points each.
     assert!(total >= 12, "{total} points");
     for at in 1..=total {

@@ -3,7 +3,7 @@
 
 use windlass_cluster::SharedServers;
 use windlass_suite::{
-    binary::Folder,
+    binary::{Folder, application_document},
     cloud::{postgres_connection, postgres_definition},
     registry::{self, Guard, MODULE_PACKAGE, publish},
 };
@@ -331,10 +331,7 @@ fn a_provider_gets_the_credentials_of_another_resource_and_the_next_ones() {
     let servers = SharedServers::find().unwrap();
     let folder = scene(MODULE);
     let application = format!("tf{}", std::process::id());
-    folder.write(
-        "shop/application.yaml",
-        &format!("apiVersion: windlass.dev/v1alpha1\nkind: Application\nmetadata: {{ name: {application} }}\nspec: {{}}\n"),
-    );
+    folder.write("shop/application.yaml", &application_document(&application));
     folder.write(
         "shop/web.score.yaml",
         "apiVersion: score.dev/v1b1\nmetadata: { name: web }\ncontainers: { main: { image: \"web:1\", variables: { SCHEMA: \"${resources.reports.name}\", PASSWORD: \"${resources.db.password}\" } } }\nresources: { db: { type: postgres, id: main-db }, reports: { type: schema } }\n",
