@@ -8,7 +8,10 @@ use windlass_engine::session::{
     ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Executor, Observation, Observed, OpenConnection, Owner,
     Ownership, Phase, Preflight, ResolvedAction, Secret, SecretStore, Session, Step, generated_name,
 };
-use windlass_model::state::{EnvironmentKey, RecordedAction};
+use windlass_model::{
+    ActionId,
+    state::{EnvironmentKey, RecordedAction},
+};
 
 use crate::{keyring::random, planner::Policy};
 
@@ -70,15 +73,19 @@ pub fn generate(spec: &Value) -> Result<Secret, CapabilityError> {
 }
 
 impl GeneratedSession {
+    async fn draw_one(&self, id: &ActionId, spec: &Value) -> Result<Option<Secret>, CapabilityError> {
+        match self.secrets.read(&self.environment, &generated_name(id), None).await? {
+            Some(_) => Ok(None),
+            None => generate(spec).map(Some),
+        }
+    }
+
     async fn ensure_one(&self, action: &ResolvedAction) -> Result<Step, CapabilityError> {
         let name = generated_name(&action.id);
         let known = self.secrets.read(&self.environment, &name, None).await?;
         let (version, changed) = match known {
             Some((version, _)) => (version, false),
-            None => {
-                let policy = Policy::parse(&action.spec).map_err(|problem| CapabilityError::new(Kind::Invalid, problem.message))?;
-                (self.secrets.write_first(&self.environment, &name, &draw(&policy)?).await?, true)
-            }
+            None => (self.secrets.write_first(&self.environment, &name, &generate(&action.spec)?).await?, true),
         };
         Ok(Step::Done(Observed { handle: json!({ "version": version }), changed, ..Observed::default() }))
     }
@@ -107,6 +114,14 @@ impl Session for GeneratedSession {
             Policy::parse(&action.spec).map(drop).map_err(|problem| CapabilityError::new(Kind::Invalid, problem.message))
         };
         actions.iter().map(check).collect()
+    }
+
+    async fn draw(&self, actions: &[(&ActionId, Value)]) -> Vec<Result<Option<Secret>, CapabilityError>> {
+        let mut drawn = Vec::with_capacity(actions.len());
+        for (id, spec) in actions {
+            drawn.push(self.draw_one(id, spec).await);
+        }
+        drawn
     }
 
     async fn ensure(&self, _: &EffectCx<'_>, actions: &[ResolvedAction]) -> Vec<Result<Step, CapabilityError>> {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 use windlass_engine::{
     session::{CapabilityError, CapabilityErrorKind as Kind, Secret, SecretStore},
-    store::{Store, StoreError},
+    store::{NewSecret, Store, StoreError},
 };
 use windlass_model::state::EnvironmentKey;
 
@@ -32,8 +32,7 @@ impl EmbeddedSecrets {
     }
 
     async fn put(&self, environment: &EnvironmentKey, name: &str, version: u64, value: &Secret) -> Result<bool, CapabilityError> {
-        let ciphertext = self.keyring.seal(&Self::purpose(environment, name, version), value.expose().as_bytes()).map_err(failed)?;
-        self.store.put_secret(environment, name, version, &ciphertext).await.map_err(unavailable)
+        self.store.put_secret(environment, &self.draft(environment, name, version, value)?).await.map_err(unavailable)
     }
 }
 
@@ -74,6 +73,11 @@ impl SecretStore for EmbeddedSecrets {
         }
         self.put(environment, name, 1, value).await?;
         Ok(1)
+    }
+
+    fn draft(&self, environment: &EnvironmentKey, name: &str, version: u64, value: &Secret) -> Result<NewSecret, CapabilityError> {
+        let ciphertext = self.keyring.seal(&Self::purpose(environment, name, version), value.expose().as_bytes()).map_err(failed)?;
+        Ok(NewSecret { name: name.to_owned(), version, ciphertext })
     }
 
     async fn list(&self, environment: &EnvironmentKey) -> Result<BTreeMap<String, u64>, CapabilityError> {

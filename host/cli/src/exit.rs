@@ -81,6 +81,7 @@ impl From<StoreError> for Failure {
         let failure = Self::failed(&error);
         match error {
             StoreError::Locked { .. } => failure.hint("wait until it ends, or stop it"),
+            StoreError::Taken { .. } => failure.hint("the same command again goes on with what is there"),
             StoreError::Corrupt { .. } => failure.hint("restore the data folder from a backup"),
             StoreError::StaleFence { .. } | StoreError::Missing(_) | StoreError::Failed { .. } => failure,
         }
@@ -114,7 +115,7 @@ impl From<ApplyError> for Failure {
             }
             ApplyError::Stale(_) => Self::failed(message).hint("plan again"),
             ApplyError::Held { .. } => Self::failed(message).hint("find out why the process died; a new `deploy` takes over"),
-            ApplyError::Connection { ref error, .. } => match &error.hint {
+            ApplyError::Connection { ref error, .. } | ApplyError::Secrets(ref error) => match &error.hint {
                 Some(hint) => Self::failed(&message).hint(hint.clone()),
                 None => Self::failed(message),
             },

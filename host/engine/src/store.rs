@@ -36,6 +36,14 @@ pub enum StoreError {
         /// The number that is no longer good.
         fence: Fence,
     },
+    /// Somebody else wrote a secret meanwhile.
+    #[error("the secret `{secret}` was written by someone else meanwhile (version {version}); nothing was written")]
+    Taken {
+        /// Its name.
+        secret: String,
+        /// The version that was to be written.
+        version: u64,
+    },
     /// A document that should be there is not.
     #[error("the store does not hold {0}")]
     Missing(String),
@@ -76,6 +84,17 @@ pub struct EnvironmentState {
     pub last_succeeded: Option<Deployment>,
 }
 
+/// A version of a secret that is to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewSecret {
+    /// Its name.
+    pub name: String,
+    /// Its version, which must not be taken.
+    pub version: u64,
+    /// What it says, encrypted.
+    pub ciphertext: String,
+}
+
 /// A deployment that begins.
 #[derive(Clone, Debug)]
 pub struct NewDeployment {
@@ -101,6 +120,8 @@ pub struct NewDeployment {
     pub supersedes: Option<DeploymentNumber>,
     /// Every document and component that it refers to.
     pub documents: BTreeMap<Digest, Bytes>,
+    /// Secrets that were drawn for it.
+    pub secrets: Vec<NewSecret>,
 }
 
 /// Digests of the documents that a deployment was made of.
@@ -133,7 +154,7 @@ pub trait Store: Send + Sync {
 
     /// Takes the environment's lease; a dead holder is taken over at once.
     async fn lock(&self, environment: &EnvironmentKey) -> Result<Box<dyn Lease>, StoreError>;
-    /// Begins a deployment: documents, record and first event in one commit.
+    /// Begins a deployment: documents, secrets, record and first event in one commit.
     async fn begin(
         &self,
         environment: &EnvironmentKey,
@@ -141,13 +162,14 @@ pub trait Store: Send + Sync {
         deployment: &NewDeployment,
         started: &Event,
     ) -> Result<DeploymentNumber, StoreError>;
-    /// Appends events and folds them into the recorded state, in one commit.
+    /// Appends events and folds them into the recorded state, and writes the secrets that they speak of, in one commit.
     async fn append(
         &self,
         environment: &EnvironmentKey,
         fence: Fence,
         deployment: DeploymentNumber,
         events: &[Event],
+        secrets: &[NewSecret],
     ) -> Result<u64, StoreError>;
 
     /// Forgets all but the newest deployments and what only they refer to; never the last one that succeeded. Returns how many.
@@ -173,7 +195,7 @@ pub trait Store: Send + Sync {
     /// Reads a ciphertext; the newest if no version is said.
     async fn secret(&self, environment: &EnvironmentKey, name: &str, version: Option<u64>) -> Result<Option<(u64, String)>, StoreError>;
     /// Writes a ciphertext under a version that is not taken; false if it is.
-    async fn put_secret(&self, environment: &EnvironmentKey, name: &str, version: u64, ciphertext: &str) -> Result<bool, StoreError>;
+    async fn put_secret(&self, environment: &EnvironmentKey, secret: &NewSecret) -> Result<bool, StoreError>;
     /// Lists names and newest versions.
     async fn secrets(&self, environment: &EnvironmentKey) -> Result<BTreeMap<String, u64>, StoreError>;
     /// Forgets all versions.

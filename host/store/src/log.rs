@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use sqlx::{Sqlite, Transaction};
-use windlass_engine::{plan::claim_of, store::StoreError};
+use sqlx::{Executor, Sqlite, Transaction};
+use windlass_engine::{
+    plan::claim_of,
+    store::{NewSecret, StoreError},
+};
 use windlass_model::{
     ActionId, Digest, Spec,
     event::{DeploymentNumber, DeploymentStatus, Event},
@@ -29,6 +32,40 @@ pub(crate) async fn put_documents(
             .execute(&mut **transaction)
             .await
             .map_err(failed("keeping a document"))?;
+    }
+    Ok(())
+}
+
+/// Writes a version of a secret; false if it is taken.
+pub(crate) async fn put_secret(
+    executor: impl Executor<'_, Database = Sqlite>,
+    environment: &EnvironmentKey,
+    secret: &NewSecret,
+) -> Result<bool, StoreError> {
+    let result = sqlx::query(
+        "INSERT INTO secrets (application, environment, name, version, ciphertext) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    )
+    .bind(environment.application.as_str())
+    .bind(environment.environment.as_str())
+    .bind(&secret.name)
+    .bind(integer(secret.version))
+    .bind(&secret.ciphertext)
+    .execute(executor)
+    .await
+    .map_err(failed("storing a secret"))?;
+    Ok(result.rows_affected() > 0)
+}
+
+/// Writes secrets that intents of the same commit were made with: one whose version is taken would be another than they say.
+pub(crate) async fn put_secrets(
+    transaction: &mut Transaction<'_, Sqlite>,
+    environment: &EnvironmentKey,
+    secrets: &[NewSecret],
+) -> Result<(), StoreError> {
+    for secret in secrets {
+        if !put_secret(&mut **transaction, environment, secret).await? {
+            return Err(StoreError::Taken { secret: secret.name.clone(), version: secret.version });
+        }
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use sqlx::{
     migrate::{Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use windlass_engine::store::{DeploymentDocuments, EnvironmentState, Fence, Lease, NewDeployment, Store, StoreError};
+use windlass_engine::store::{DeploymentDocuments, EnvironmentState, Fence, Lease, NewDeployment, NewSecret, Store, StoreError};
 use windlass_model::{
     Digest,
     application::Provenance,
@@ -26,7 +26,7 @@ use windlass_model::{
 
 use crate::{
     lease::{self, FileLease, LockFailure},
-    log::{put_documents, put_event},
+    log::{put_documents, put_event, put_secret, put_secrets},
     retention,
     rows::{self, corrupt, decode, encode, failed, integer},
 };
@@ -210,6 +210,7 @@ impl Store for SqliteStore {
     ) -> Result<DeploymentNumber, StoreError> {
         let mut transaction = self.fenced(environment, fence).await?;
         put_documents(&mut transaction, &deployment.documents).await?;
+        put_secrets(&mut transaction, environment, &deployment.secrets).await?;
         let row = sqlx::query("SELECT COALESCE(MAX(number), 0) + 1 AS number FROM deployments WHERE application = ? AND environment = ?")
             .bind(environment.application.as_str())
             .bind(environment.environment.as_str())
@@ -252,8 +253,10 @@ impl Store for SqliteStore {
         fence: Fence,
         deployment: DeploymentNumber,
         events: &[Event],
+        secrets: &[NewSecret],
     ) -> Result<u64, StoreError> {
         let mut transaction = self.fenced(environment, fence).await?;
+        put_secrets(&mut transaction, environment, secrets).await?;
         let mut sequence = 0;
         for event in events {
             sequence = put_event(&mut transaction, environment, deployment, event).await?;
@@ -362,19 +365,8 @@ impl Store for SqliteStore {
         row.map(|row| Ok((rows::number(&row, "version")?, rows::text(&row, "ciphertext")?))).transpose()
     }
 
-    async fn put_secret(&self, environment: &EnvironmentKey, name: &str, version: u64, ciphertext: &str) -> Result<bool, StoreError> {
-        let result = sqlx::query(
-            "INSERT INTO secrets (application, environment, name, version, ciphertext) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        )
-        .bind(environment.application.as_str())
-        .bind(environment.environment.as_str())
-        .bind(name)
-        .bind(integer(version))
-        .bind(ciphertext)
-        .execute(&self.pool)
-        .await
-        .map_err(failed("storing a secret"))?;
-        Ok(result.rows_affected() > 0)
+    async fn put_secret(&self, environment: &EnvironmentKey, secret: &NewSecret) -> Result<bool, StoreError> {
+        put_secret(&self.pool, environment, secret).await
     }
 
     async fn secrets(&self, environment: &EnvironmentKey) -> Result<BTreeMap<String, u64>, StoreError> {

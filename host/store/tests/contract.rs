@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use windlass_engine::store::{Fence, NewDeployment, Store, StoreError};
+use windlass_engine::store::{Fence, NewDeployment, NewSecret, Store, StoreError};
 use windlass_model::{
     ActionId, Digest,
     event::{Actor, Cause, DeploymentStatus, Event, Verb},
@@ -40,6 +40,10 @@ fn action(name: &str, status: Status) -> RecordedAction {
     }
 }
 
+fn secret(name: &str, version: u64, ciphertext: &str) -> NewSecret {
+    NewSecret { name: name.into(), version, ciphertext: ciphertext.into() }
+}
+
 fn deployment() -> NewDeployment {
     let document = Bytes::from_static(b"{}");
     let digest = Digest::of_bytes(&document);
@@ -55,6 +59,7 @@ fn deployment() -> NewDeployment {
         rollback_to: None,
         supersedes: None,
         documents: BTreeMap::from([(digest, document)]),
+        secrets: Vec::new(),
     }
 }
 
@@ -76,7 +81,7 @@ async fn a_log_is_folded_and_survives_a_restart() {
     let number = store.begin(&key("dev"), lease.fence(), &deployment(), &started).await.unwrap();
     let done = Event::Done { actions: vec![action("a", Status::Live)] };
     let removed = Event::Removed { ids: vec![action("b", Status::Live).id], act: OnRemove::Delete };
-    store.append(&key("dev"), lease.fence(), number, &[done, removed]).await.unwrap();
+    store.append(&key("dev"), lease.fence(), number, &[done, removed], &[]).await.unwrap();
     drop(lease);
     let installation = store.installation().to_owned();
     drop(store);
@@ -105,12 +110,12 @@ async fn one_holder_and_no_late_writer() {
     // The holder is dead: taken over at once, with a higher number.
     let second = store.lock(&key("dev")).await.unwrap();
     assert!(second.fence() > old);
-    let late = store.append(&key("dev"), old, number, &[Event::Done { actions: vec![action("late", Status::Live)] }]).await;
+    let late = store.append(&key("dev"), old, number, &[Event::Done { actions: vec![action("late", Status::Live)] }], &[]).await;
     assert!(matches!(late, Err(StoreError::StaleFence { fence, .. }) if fence == old));
     assert!(store.load(&key("dev")).await.unwrap().unwrap().recorded.is_empty(), "nothing of the late writer stays");
     // Other environments are not held up.
     store.lock(&key("test")).await.unwrap();
-    assert!(matches!(store.append(&key("dev"), Fence(99), number, &[]).await, Err(StoreError::StaleFence { .. })));
+    assert!(matches!(store.append(&key("dev"), Fence(99), number, &[], &[]).await, Err(StoreError::StaleFence { .. })));
 }
 
 #[tokio::test]
@@ -135,15 +140,34 @@ async fn documents_and_secrets() {
     assert_eq!(store.document(&digest).await.unwrap(), None);
     store.put_documents(&BTreeMap::from([(digest, document.clone())])).await.unwrap();
     assert_eq!(store.document(&digest).await.unwrap(), Some(document.to_vec()));
-    assert!(store.put_secret(&key("dev"), "a", 1, "one").await.unwrap());
-    assert!(!store.put_secret(&key("dev"), "a", 1, "other").await.unwrap(), "a version is written once");
-    assert!(store.put_secret(&key("dev"), "a", 2, "two").await.unwrap());
+    assert!(store.put_secret(&key("dev"), &secret("a", 1, "one")).await.unwrap());
+    assert!(!store.put_secret(&key("dev"), &secret("a", 1, "other")).await.unwrap(), "a version is written once");
+    assert!(store.put_secret(&key("dev"), &secret("a", 2, "two")).await.unwrap());
     assert_eq!(store.secret(&key("dev"), "a", None).await.unwrap(), Some((2, "two".into())));
     assert_eq!(store.secret(&key("dev"), "a", Some(1)).await.unwrap(), Some((1, "one".into())));
     assert_eq!(store.secret(&key("test"), "a", None).await.unwrap(), None);
     assert_eq!(store.secrets(&key("dev")).await.unwrap(), BTreeMap::from([("a".into(), 2)]));
     assert!(store.remove_secret(&key("dev"), "a").await.unwrap());
     assert!(!store.remove_secret(&key("dev"), "a").await.unwrap());
+}
+
+#[tokio::test]
+async fn secrets_come_with_the_events_that_speak_of_them_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let lease = store.lock(&key("dev")).await.unwrap();
+    let new = NewDeployment { secrets: vec![secret("a", 1, "one")], ..deployment() };
+    let started = Event::Started { intended: vec![action("a", Status::Intended)] };
+    let number = store.begin(&key("dev"), lease.fence(), &new, &started).await.unwrap();
+    let done = |name| Event::Done { actions: vec![action(name, Status::Live)] };
+    store.append(&key("dev"), lease.fence(), number, &[done("a")], &[secret("b", 1, "first")]).await.unwrap();
+    let known = BTreeMap::from([("a".into(), 1), ("b".into(), 1)]);
+    assert_eq!(store.secrets(&key("dev")).await.unwrap(), known);
+    // A version that is taken says that what was made with this one would be something else.
+    let taken = store.append(&key("dev"), lease.fence(), number, &[done("late")], &[secret("c", 1, "new"), secret("b", 1, "other")]).await;
+    insta::assert_snapshot!(taken.unwrap_err(), @"the secret `b` was written by someone else meanwhile (version 1); nothing was written");
+    assert_eq!(store.secrets(&key("dev")).await.unwrap(), known);
+    assert_eq!(store.load(&key("dev")).await.unwrap().unwrap().recorded.actions.len(), 1, "nothing of it stays");
 }
 
 #[tokio::test]
@@ -165,7 +189,7 @@ async fn only_so_much_history_is_kept_and_what_it_refers_to() {
         let number = store.begin(&environment, lease.fence(), &new, &Event::Started { intended: Vec::new() }).await.unwrap();
         // The second succeeded, the later ones did not.
         let status = if index == 1 { DeploymentStatus::Succeeded } else { DeploymentStatus::Cancelled };
-        store.append(&environment, lease.fence(), number, &[Event::Ended { status }]).await.unwrap();
+        store.append(&environment, lease.fence(), number, &[Event::Ended { status }], &[]).await.unwrap();
     }
     assert_eq!(store.forget(&environment, 2.try_into().unwrap()).await.unwrap(), 2);
     let kept: Vec<u64> = store.deployments(&environment).await.unwrap().iter().map(|deployment| deployment.number.0).collect();

@@ -15,7 +15,11 @@ use windlass_model::{
     state::{RecordedAction, Status},
 };
 
-use super::{ApplyError, Engine, Request, make::grouped, values::Values};
+use super::{
+    ApplyError, Engine, Request,
+    make::grouped,
+    values::{Fresh, Values},
+};
 use crate::{
     authorize::Target,
     session::{ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, Observation, Owner, Ownership, Phase, Secret, Session},
@@ -108,8 +112,8 @@ impl Engine {
         let environment = request.plan.environment_key();
         self.authorize.authorize(&request.actor, Verb::Read, &Target::new(&environment, &request.plan.environment_type))?;
         let recorded = self.store.load(&environment).await?.map(|state| state.recorded.actions).unwrap_or_default();
-        let kept = BTreeMap::new();
-        let values = Values { environment: &environment, secrets: self.secrets.as_ref(), recorded: &recorded, kept: &kept };
+        let (kept, fresh) = (BTreeMap::new(), Fresh::new());
+        let values = Values { environment: &environment, secrets: self.secrets.as_ref(), recorded: &recorded, kept: &kept, fresh: &fresh };
         let groups = grouped(request.plan.actions().filter(|action| is_asked(action, recorded.get(&action.id))));
         let mut asked = Vec::with_capacity(groups.len());
         for ((interface, connection), actions) in groups {

@@ -18,10 +18,10 @@ use windlass_model::{
 use super::{
     order,
     run::{Notes, Run, Stop},
-    values,
+    values::{self, FIRST_VERSION},
 };
 use crate::plan::kept;
-use crate::session::{Cancel, CapabilityError, Depth, Insistence, Observed, Phase, Preflight, ResolvedAction, Step, Ticket, WantedOutput};
+use crate::session::{Cancel, CapabilityError, Depth, Insistence, Phase, Preflight, ResolvedAction, Secret, Step, Ticket, WantedOutput};
 
 /// What is still to be made.
 pub(crate) struct Pending {
@@ -165,7 +165,7 @@ impl Run<'_> {
         for WantedOutput { name, secret } in self.wanted.get(&action.id).into_iter().flatten() {
             let known = if *secret {
                 let stored = values::output_name(&action.id, name);
-                self.engine.secrets.read(&self.environment, &stored, None).await.map_err(|error| failed(action, &error))?.is_some()
+                self.values().read(&stored, None).await.map_err(|error| failed(action, &error))?.is_some()
             } else {
                 record.outputs.contains_key(name)
             };
@@ -312,7 +312,7 @@ impl Run<'_> {
         for (record, step) in records.into_iter().zip(steps) {
             match step {
                 Ok(Step::Done(observed)) => {
-                    self.keep_secret_outputs(&record.id, &observed).await?;
+                    self.keep_secret_outputs(&record.id, observed.secret_outputs).await?;
                     pending.ranks.remove(&record.id);
                     self.waiting.remove(&record.id);
                     done.push(RecordedAction {
@@ -342,14 +342,20 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn keep_secret_outputs(&self, id: &ActionId, observed: &Observed) -> Result<(), Stop> {
+    /// Takes note of secrets that an effect yielded; they are written with what came of it.
+    async fn keep_secret_outputs(&mut self, id: &ActionId, outputs: BTreeMap<String, Secret>) -> Result<(), Stop> {
         let fail = |error: CapabilityError| Stop::Failed { reason: error.message, hint: error.hint };
-        for (output, secret) in &observed.secret_outputs {
-            let name = values::output_name(id, output);
+        for (output, secret) in outputs {
+            let name = values::output_name(id, &output);
             // The same value is no new version: whatever counts versions would change.
-            let known = self.engine.secrets.read(&self.environment, &name, None).await.map_err(fail)?;
-            if known.is_none_or(|(_, known)| known != *secret) {
-                self.engine.secrets.write(&self.environment, &name, secret).await.map_err(fail)?;
+            let known = self.values().read(&name, None).await.map_err(fail)?;
+            if known.as_ref().is_none_or(|(_, known)| *known != secret) {
+                // One that is not on disk yet is no version either.
+                let version = match self.fresh.get(&name) {
+                    Some((version, _)) => *version,
+                    None => known.map_or(FIRST_VERSION, |(version, _)| version + 1),
+                };
+                self.fresh.insert(name, (version, secret));
             }
         }
         Ok(())

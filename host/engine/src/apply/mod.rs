@@ -150,6 +150,9 @@ pub enum ApplyError {
         /// Why.
         reason: String,
     },
+    /// Our own secrets can't be sealed.
+    #[error("secrets can't be sealed: {0}")]
+    Secrets(CapabilityError),
     /// There is nothing to go on with.
     #[error("nothing is under way in `{0}`")]
     NothingUnderWay(EnvironmentKey),
@@ -195,6 +198,8 @@ impl Engine {
         let state = self.state(&environment).await?;
         check_basis(plan, &state)?;
         let supersedes = state.last.as_ref().filter(|last| last.status == DeploymentStatus::Running).map(|last| last.number);
+        let mut run = Run::new(self, environment.clone(), request, state);
+        let started = Event::Started { intended: run.intended().await? };
         let mut documents = request.documents.clone();
         let (digest, bytes) = stored(plan)?;
         documents.insert(digest, bytes);
@@ -210,14 +215,13 @@ impl Engine {
             rollback_to: request.rollback_to,
             supersedes,
             documents,
+            secrets: run.drafts()?,
         };
-        let mut run = Run::new(self, environment.clone(), request, state);
-        let started = Event::Started { intended: run.intended().await? };
         self.observer.point("before begin");
         let number = self.store.begin(&environment, lease.fence(), &deployment, &started).await?;
         self.observer.event(&started);
         self.observer.point("after begin");
-        run.adopt(&started);
+        run.began(&started);
         run.go(lease.fence(), number, cancel).await
     }
 
@@ -237,14 +241,13 @@ impl Engine {
         let deaths = u32::try_from(deaths).unwrap_or(u32::MAX) + 1;
         if deaths > windlass_model::limits::DEPLOYMENT_DEATHS_MAX {
             let reason = format!("the process died {} times without getting on", deaths - 1);
-            self.store
-                .append(&environment, lease.fence(), number, &[Event::Ended { status: DeploymentStatus::Held { reason: reason.clone() } }])
-                .await?;
+            let ended = Event::Ended { status: DeploymentStatus::Held { reason: reason.clone() } };
+            self.store.append(&environment, lease.fence(), number, &[ended], &[]).await?;
             return Err(ApplyError::Held { number, reason });
         }
         let resumed = Event::Resumed { deaths };
         self.observer.point("before resume");
-        self.store.append(&environment, lease.fence(), number, std::slice::from_ref(&resumed)).await?;
+        self.store.append(&environment, lease.fence(), number, std::slice::from_ref(&resumed), &[]).await?;
         self.observer.event(&resumed);
         let mut run = Run::new(self, environment, request, state);
         run.tickets_of(&events);
@@ -268,10 +271,10 @@ impl Engine {
         let mut run = Run::new(self, environment.clone(), request, state);
         let planned = Event::Planned { plan: digest, intended: run.intended().await? };
         self.observer.point("before next stage");
-        self.store.append(&environment, lease.fence(), number, std::slice::from_ref(&planned)).await?;
+        self.store.append(&environment, lease.fence(), number, std::slice::from_ref(&planned), &run.drafts()?).await?;
         self.observer.event(&planned);
         self.observer.point("after next stage");
-        run.adopt(&planned);
+        run.began(&planned);
         run.go(lease.fence(), number, cancel).await
     }
 
@@ -282,7 +285,7 @@ impl Engine {
         self.authorize.authorize(&request.actor, request.verb, &Target::new(&environment, &plan.environment_type))?;
         let lease = self.store.lock(&environment).await?;
         let ended = Event::Ended { status: DeploymentStatus::Failed { reason: reason.to_owned() } };
-        self.store.append(&environment, lease.fence(), number, std::slice::from_ref(&ended)).await?;
+        self.store.append(&environment, lease.fence(), number, std::slice::from_ref(&ended), &[]).await?;
         self.observer.event(&ended);
         Ok(())
     }

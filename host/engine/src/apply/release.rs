@@ -61,7 +61,7 @@ impl Engine {
             }
             if !gone.is_empty() {
                 let event = Event::Released { ids: gone.iter().map(|record| record.id.clone()).collect() };
-                self.store.append(environment, lease.fence(), last.number, std::slice::from_ref(&event)).await?;
+                self.store.append(environment, lease.fence(), last.number, std::slice::from_ref(&event), &[]).await?;
                 self.observer.event(&event);
                 released.extend(gone);
             }

@@ -12,22 +12,28 @@ use windlass_model::{
     ActionId,
     event::{DeploymentNumber, DeploymentStatus, Event, LoggedEvent},
     name::DocumentName,
-    plan::{Change, PlannedAction},
+    plan::{Change, Plan, PlannedAction},
     platform::ConnectionSettings,
     state::{EnvironmentKey, RecordedAction, Status},
 };
 
 use super::{
-    ApplyError, Engine, Outcome, Request, order,
-    values::{self, Values},
+    ApplyError, Engine, Outcome, Request,
+    make::grouped,
+    order,
+    values::{self, FIRST_VERSION, Fresh, Values},
 };
 use crate::{
     plan::Kept,
     session::{
         Cancel, CapabilityError, CapabilityErrorKind as Kind, Checkpoint, EffectCx, Owner, Progress, Secret, Session, Ticket, WantedOutput,
+        generated_name,
     },
-    store::{EnvironmentState, Fence},
+    store::{EnvironmentState, Fence, NewSecret},
 };
+
+/// The interface of values that the store itself makes.
+const GENERATED: &str = "windlass:secrets/generated";
 
 /// How long what came of effects may wait to be written: what a killed process did is done again, if only looked at.
 const UNWRITTEN_MAX: Duration = Duration::from_secs(5);
@@ -45,6 +51,8 @@ pub(crate) struct Run<'a> {
     pub waiting: BTreeMap<ActionId, Ticket>,
     /// What other systems keep and this run needs.
     pub kept: BTreeMap<Kept, Secret>,
+    /// Secrets that the next commit writes: see [`Run::write`].
+    pub fresh: Fresh,
     /// Specs whose values were known when the deployment began.
     pub resolved: BTreeMap<ActionId, Value>,
     /// What happened and is not on disk yet, and since when: see [`Run::defer`].
@@ -116,7 +124,7 @@ impl Checkpoint for Journal<'_> {
         let event = Event::Waiting { id: ticket.id.clone(), ticket: ticket.state.clone(), note: "checkpoint".to_owned() };
         self.engine
             .store
-            .append(self.environment, self.fence, self.number, &[event])
+            .append(self.environment, self.fence, self.number, &[event], &[])
             .await
             .map(drop)
             .map_err(|error| CapabilityError::new(Kind::Unavailable, error.to_string()))
@@ -136,6 +144,7 @@ impl<'a> Run<'a> {
             sessions: BTreeMap::new(),
             waiting: BTreeMap::new(),
             kept: BTreeMap::new(),
+            fresh: Fresh::new(),
             resolved: BTreeMap::new(),
             unwritten: Vec::new(),
             unwritten_since: None,
@@ -148,6 +157,7 @@ impl<'a> Run<'a> {
     /// record until it is gone.
     pub(crate) async fn intended(&mut self) -> Result<Vec<RecordedAction>, ApplyError> {
         let plan = Arc::clone(&self.request.plan);
+        self.draw(&plan).await?;
         let mut intended = Vec::new();
         // What is pending is no intent yet: it may turn out that there is nothing to do.
         for action in plan.actions().filter(|action| matches!(action.change, Change::Create | Change::Update)) {
@@ -168,11 +178,44 @@ impl<'a> Run<'a> {
         Ok(intended)
     }
 
+    /// Draws the values that the plan generates, so that what needs them is known before the first effect.
+    async fn draw(&mut self, plan: &Plan) -> Result<(), ApplyError> {
+        // What was made once and is gone is a loss, told elsewhere.
+        let new = plan.actions().filter(|action| action.capability == GENERATED && action.change == Change::Create);
+        for ((interface, connection), actions) in grouped(new) {
+            let settings = self.settings(&connection);
+            let session = self.session(&interface, &connection, &settings).await?;
+            let asked: Vec<(&ActionId, Value)> = actions.iter().map(|action| (&action.id, action.spec.to_value())).collect();
+            for ((id, _), drawn) in asked.iter().zip(session.draw(&asked).await) {
+                if let Some(secret) = drawn.map_err(|error| ApplyError::of(&connection, error))? {
+                    self.fresh.insert(generated_name(id), (FIRST_VERSION, secret));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Seals the secrets that are not on disk yet, for the next commit.
+    pub(crate) fn drafts(&self) -> Result<Vec<NewSecret>, ApplyError> {
+        let draft =
+            |(name, (version, secret)): (&String, &(u64, Secret))| self.engine.secrets.draft(&self.environment, name, *version, secret);
+        self.fresh.iter().map(draft).collect::<Result<_, _>>().map_err(ApplyError::Secrets)
+    }
+
+    /// Returns what values are made of.
+    pub(crate) fn values(&self) -> Values<'_> {
+        Values {
+            environment: &self.environment,
+            secrets: self.engine.secrets.as_ref(),
+            recorded: &self.recorded,
+            kept: &self.kept,
+            fresh: &self.fresh,
+        }
+    }
+
     /// Puts values in the place of an action's sealed ones, as far as they are known.
     pub(crate) async fn resolve(&self, action: &PlannedAction) -> Result<Resolved, CapabilityError> {
-        let values =
-            Values { environment: &self.environment, secrets: self.engine.secrets.as_ref(), recorded: &self.recorded, kept: &self.kept };
-        let spec = values.resolve(&action.spec).await?;
+        let spec = self.values().resolve(&action.spec).await?;
         let bytes = windlass_model::canonical::to_vec(&spec).map_err(|error| CapabilityError::new(Kind::Invalid, error.to_string()))?;
         Ok(Resolved { mac: self.engine.secrets.mac(&bytes), spec, bytes })
     }
@@ -181,6 +224,12 @@ impl<'a> Run<'a> {
     pub(crate) fn complete(&self, record: RecordedAction, resolved: &Resolved) -> Result<RecordedAction, CapabilityError> {
         let sealed = self.engine.secrets.seal(&values::sent_purpose(&self.environment, &record.id), &resolved.bytes)?;
         Ok(RecordedAction { resolved: Some(sealed), mac: Some(resolved.mac.clone()), ..record })
+    }
+
+    /// Takes the event into account that begins a deployment or a stage, and is on disk with every secret that was drawn.
+    pub(crate) fn began(&mut self, event: &Event) {
+        self.fresh.clear();
+        self.adopt(event);
     }
 
     /// Takes the records of an event into account.
@@ -303,10 +352,12 @@ impl<'a> Run<'a> {
 
     /// Commits everything that is not on disk yet, and returns it.
     async fn write(&mut self) -> Result<Vec<Event>, Stop> {
+        let secrets = self.drafts()?;
         let events = std::mem::take(&mut self.unwritten);
         self.unwritten_since = None;
         self.engine.observer.point("before event");
-        self.engine.store.append(&self.environment, self.fence, self.number, &events).await?;
+        self.engine.store.append(&self.environment, self.fence, self.number, &events, &secrets).await?;
+        self.fresh.clear();
         self.engine.observer.point("after event");
         Ok(events)
     }

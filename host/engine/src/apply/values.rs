@@ -23,7 +23,15 @@ pub(crate) struct Values<'a> {
     pub recorded: &'a BTreeMap<ActionId, RecordedAction>,
     /// What other systems keep, as it was read.
     pub kept: &'a BTreeMap<Kept, Secret>,
+    /// Secrets of ours that are not on disk yet.
+    pub fresh: &'a Fresh,
 }
+
+/// The version of a secret that is new.
+pub(crate) const FIRST_VERSION: u64 = 1;
+
+/// Secrets that the next commit writes, by name; each is the newest of its name.
+pub(crate) type Fresh = BTreeMap<String, (u64, Secret)>;
 
 /// Ties the resolved spec of a record to its action.
 pub(crate) fn sent_purpose(environment: &EnvironmentKey, id: &ActionId) -> String {
@@ -146,8 +154,16 @@ impl Values<'_> {
         }
     }
 
+    /// Reads a secret of ours; the newest if no version is said.
+    pub(crate) async fn read(&self, name: &str, version: Option<u64>) -> Result<Option<(u64, Secret)>, CapabilityError> {
+        match self.fresh.get(name) {
+            Some(fresh) if version.is_none_or(|version| version == fresh.0) => Ok(Some(fresh.clone())),
+            Some(_) | None => self.secrets.read(self.environment, name, version).await,
+        }
+    }
+
     async fn secret(&self, name: &str, version: Option<u64>, origin: &Origin) -> Result<Value, CapabilityError> {
-        match self.secrets.read(self.environment, name, version).await? {
+        match self.read(name, version).await? {
             Some((_, secret)) => Ok(Value::String(secret.expose().to_owned())),
             None => Err(CapabilityError::new(
                 Kind::Invalid,
@@ -195,7 +211,7 @@ impl Values<'_> {
             });
         }
         for name in names {
-            versions.extend(self.secrets.read(self.environment, &name, None).await?.map(|(version, _)| Value::from(version)));
+            versions.extend(self.read(&name, None).await?.map(|(version, _)| Value::from(version)));
         }
         Ok(versions)
     }

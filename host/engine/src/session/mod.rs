@@ -1,5 +1,13 @@
 //! The ports of capabilities: executors open sessions, sessions act in batches. The engine owns all waiting.
 
+mod error;
+mod observation;
+mod secret;
+
+pub use error::{CapabilityError, CapabilityErrorKind};
+pub use observation::{ActionRef, Depth, Observation, Owner, Ownership, Phase};
+pub use secret::{Fields, Secret, SecretStore, generated_name, given_name};
+
 use std::{
     collections::BTreeMap,
     fmt,
@@ -15,35 +23,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use windlass_model::{
     ActionId,
-    event::DriftedField,
     name::DocumentName,
     platform::{ConnectionSettings, EksSettings},
     state::{EnvironmentKey, RecordedAction},
 };
-
-/// A value that is never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a value.
-    #[must_use]
-    pub fn new(value: String) -> Self {
-        Self(value)
-    }
-
-    /// Hands the value out; adapters alone have a reason to.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
 
 /// Opens sessions on connections of one kind, for one interface.
 #[async_trait]
@@ -82,6 +65,11 @@ pub trait Session: Send + Sync {
     }
     /// Takes things away that are ours; what is gone already is fine.
     async fn delete(&self, cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<Step, CapabilityError>>;
+    /// Draws the values that actions make and that are not there yet: the store writes them in the commit that begins a deployment,
+    /// under [`generated_name`], and what needs them is known before the first effect.
+    async fn draw(&self, actions: &[(&ActionId, Value)]) -> Vec<Result<Option<Secret>, CapabilityError>> {
+        actions.iter().map(|_| Ok(None)).collect()
+    }
     /// Ends what had to stay until everything else was ready; asked of what was observed as `unsettled`.
     async fn settle(&self, _cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<Observed, CapabilityError>> {
         let known = |action: &RecordedAction| {
@@ -107,156 +95,6 @@ pub trait Session: Send + Sync {
     }
     /// Lists everything with our mark.
     async fn list_ours(&self, owner: &Owner) -> Result<Vec<Observation>, CapabilityError>;
-}
-
-/// What a secret of another system holds: fields with their text.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fields(BTreeMap<String, String>);
-
-impl Fields {
-    /// Takes fields; what is no text stands as JSON.
-    #[must_use]
-    pub fn new(fields: impl IntoIterator<Item = (String, Value)>) -> Self {
-        let text = |value: Value| if let Value::String(text) = value { text } else { value.to_string() };
-        Self(fields.into_iter().map(|(name, value)| (name, text(value))).collect())
-    }
-
-    /// Tells whether they are exactly these.
-    #[must_use]
-    pub fn are(&self, wanted: &BTreeMap<String, String>) -> bool {
-        self.0 == *wanted
-    }
-
-    /// Finds a field; `path` says where it was looked for.
-    pub fn get(&self, path: &str, field: &str) -> Result<Secret, CapabilityError> {
-        let Some(text) = self.0.get(field) else {
-            let known = self.0.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-            let error = CapabilityError::new(CapabilityErrorKind::Invalid, format!("`{path}` has no field `{field}`"));
-            return Err(error.hint(format!("it has {known}")));
-        };
-        Ok(Secret::new(text.clone()))
-    }
-
-    /// Reads `PATH#FIELD` references, each path once.
-    pub async fn read<R>(references: &[&str], read: impl Fn(String) -> R + Send + Sync) -> Vec<Result<Secret, CapabilityError>>
-    where
-        R: Future<Output = Result<Self, CapabilityError>> + Send,
-    {
-        let mut known: BTreeMap<&str, Result<Self, CapabilityError>> = BTreeMap::new();
-        let mut out = Vec::with_capacity(references.len());
-        for reference in references {
-            let (path, field) = reference.split_once('#').unwrap_or((reference, ""));
-            if !known.contains_key(path) {
-                known.insert(path, read(path.to_owned()).await);
-            }
-            let found = known.get(path).ok_or_else(|| CapabilityError::new(CapabilityErrorKind::Failed, "nothing was read"));
-            out.push(found.and_then(|fields| fields.as_ref().map_err(Clone::clone)).and_then(|fields| fields.get(path, field)));
-        }
-        out
-    }
-}
-
-/// The mark of an environment: `INSTALLATION/APPLICATION/ENVIRONMENT`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner {
-    /// The installation's uuid.
-    pub installation: String,
-    /// The environment.
-    pub environment: EnvironmentKey,
-}
-
-impl Owner {
-    /// Reads whose something is by the mark on it.
-    #[must_use]
-    pub fn judge(&self, mark: Option<&str>) -> Ownership {
-        match mark {
-            Some(mark) if mark == self.to_string() => Ownership::Ours,
-            Some(mark) => Ownership::Other(mark.to_owned()),
-            None => Ownership::None,
-        }
-    }
-}
-
-impl fmt::Display for Owner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.installation, self.environment)
-    }
-}
-
-/// An action to look at.
-#[derive(Clone, Copy, Debug)]
-pub struct ActionRef<'a> {
-    /// Its id.
-    pub id: &'a ActionId,
-    /// What the system calls it.
-    pub identity: &'a str,
-    /// What the capability kept to find it again.
-    pub handle: &'a Value,
-    /// What was sent, where a full comparison needs it; else what is recorded.
-    pub spec: &'a Value,
-}
-
-/// How closely to look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Depth {
-    /// Is it there, is it ours, is it as we left it?
-    Presence,
-    /// Also: which fields differ.
-    Full,
-}
-
-/// What was seen.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Observation {
-    /// What the system calls it.
-    pub identity: String,
-    /// Whose it is.
-    pub owner: Ownership,
-    /// Whether it is as we left it.
-    pub intact: bool,
-    /// How far it is.
-    pub phase: Phase,
-    /// What it yields.
-    pub outputs: Map<String, Value>,
-    /// Which fields differ from what was recorded.
-    pub drift: Vec<DriftedField>,
-}
-
-impl Observation {
-    /// Makes one of something that yields nothing: it is as it was left if it exists and nothing differs.
-    #[must_use]
-    pub fn new(identity: impl Into<String>, owner: Ownership, phase: Phase, drift: Vec<DriftedField>) -> Self {
-        let intact = phase == Phase::Present && drift.is_empty();
-        Self { identity: identity.into(), owner, intact, phase, outputs: Map::new(), drift }
-    }
-
-    /// Makes one of something that carries our mark: what lists hold.
-    #[must_use]
-    pub fn ours(identity: impl Into<String>) -> Self {
-        Self::new(identity, Ownership::Ours, Phase::Present, Vec::new())
-    }
-}
-
-/// Whose something is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ownership {
-    /// This environment's.
-    Ours,
-    /// Another's, with its mark or a description.
-    Other(String),
-    /// Nobody's mark is on it, or it does not exist.
-    None,
-}
-
-/// How far something is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// It does not exist.
-    Absent,
-    /// It exists.
-    Present,
-    /// It is going away.
-    Deleting,
 }
 
 /// An action whose values are all known.
@@ -413,93 +251,6 @@ impl Cancel {
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
-}
-
-/// What went wrong in a system.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct CapabilityError {
-    /// What kind of failure.
-    pub kind: CapabilityErrorKind,
-    /// What the system said.
-    pub message: String,
-    /// How to mend it.
-    pub hint: Option<String>,
-}
-
-/// Kinds of failures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CapabilityErrorKind {
-    /// The spec is wrong.
-    Invalid,
-    /// We may not.
-    Denied,
-    /// It is someone else's.
-    Conflict,
-    /// It ran out.
-    Quota,
-    /// It can't be reached now.
-    Unavailable,
-    /// The answer was lost: it may have happened.
-    Uncertain,
-    /// It did not become ready.
-    Failed,
-}
-
-impl CapabilityError {
-    /// Makes an error.
-    #[must_use]
-    pub fn new(kind: CapabilityErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None }
-    }
-
-    /// Says the same of every action of a batch.
-    #[must_use]
-    pub fn of_each<T>(&self, count: usize) -> Vec<Result<T, Self>> {
-        (0..count).map(|_| Err(self.clone())).collect()
-    }
-
-    /// Says how to mend it.
-    #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
-    }
-}
-
-/// The secrets of environments, and what only the holder of the key can do.
-#[async_trait]
-pub trait SecretStore: Send + Sync {
-    /// Reads a value; the newest if no version is said.
-    async fn read(&self, environment: &EnvironmentKey, name: &str, version: Option<u64>) -> Result<Option<(u64, Secret)>, CapabilityError>;
-    /// Writes a new version and returns its number.
-    async fn write(&self, environment: &EnvironmentKey, name: &str, value: &Secret) -> Result<u64, CapabilityError>;
-    /// Writes the first version, or leaves what is there; returns the version that is there.
-    async fn write_first(&self, environment: &EnvironmentKey, name: &str, value: &Secret) -> Result<u64, CapabilityError>;
-    /// Lists names and newest versions.
-    async fn list(&self, environment: &EnvironmentKey) -> Result<BTreeMap<String, u64>, CapabilityError>;
-    /// Forgets all versions; tells whether there was one.
-    async fn remove(&self, environment: &EnvironmentKey, name: &str) -> Result<bool, CapabilityError>;
-    /// Hashes bytes under the key, in hexadecimal.
-    fn mac(&self, bytes: &[u8]) -> String;
-    /// Encrypts bytes; they can be read only with the same purpose.
-    fn seal(&self, purpose: &str, bytes: &[u8]) -> Result<String, CapabilityError>;
-    /// Decrypts.
-    fn open(&self, purpose: &str, text: &str) -> Result<Vec<u8>, CapabilityError>;
-    /// Derives a value: `bcrypt:COST`, `scram-sha256`, `fingerprint`; the salt follows from the label.
-    fn derive(&self, op: &str, label: &str, values: &[Secret]) -> Result<Secret, CapabilityError>;
-}
-
-/// The name under which a generated value is stored.
-#[must_use]
-pub fn generated_name(action: &ActionId) -> String {
-    format!("action/{action}")
-}
-
-/// The name under which a given value is stored.
-#[must_use]
-pub fn given_name(name: &str) -> String {
-    format!("env/{name}")
 }
 
 /// A cluster that a cloud account knows by name.

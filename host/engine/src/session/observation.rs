@@ -1,0 +1,109 @@
+//! What sessions see: whose something is, how far it is, what differs.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+use windlass_model::{ActionId, event::DriftedField, state::EnvironmentKey};
+
+/// The mark of an environment: `INSTALLATION/APPLICATION/ENVIRONMENT`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The installation's uuid.
+    pub installation: String,
+    /// The environment.
+    pub environment: EnvironmentKey,
+}
+
+impl Owner {
+    /// Reads whose something is by the mark on it.
+    #[must_use]
+    pub fn judge(&self, mark: Option<&str>) -> Ownership {
+        match mark {
+            Some(mark) if mark == self.to_string() => Ownership::Ours,
+            Some(mark) => Ownership::Other(mark.to_owned()),
+            None => Ownership::None,
+        }
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.installation, self.environment)
+    }
+}
+
+/// An action to look at.
+#[derive(Clone, Copy, Debug)]
+pub struct ActionRef<'a> {
+    /// Its id.
+    pub id: &'a ActionId,
+    /// What the system calls it.
+    pub identity: &'a str,
+    /// What the capability kept to find it again.
+    pub handle: &'a Value,
+    /// What was sent, where a full comparison needs it; else what is recorded.
+    pub spec: &'a Value,
+}
+
+/// How closely to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Is it there, is it ours, is it as we left it?
+    Presence,
+    /// Also: which fields differ.
+    Full,
+}
+
+/// What was seen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observation {
+    /// What the system calls it.
+    pub identity: String,
+    /// Whose it is.
+    pub owner: Ownership,
+    /// Whether it is as we left it.
+    pub intact: bool,
+    /// How far it is.
+    pub phase: Phase,
+    /// What it yields.
+    pub outputs: Map<String, Value>,
+    /// Which fields differ from what was recorded.
+    pub drift: Vec<DriftedField>,
+}
+
+impl Observation {
+    /// Makes one of something that yields nothing: it is as it was left if it exists and nothing differs.
+    #[must_use]
+    pub fn new(identity: impl Into<String>, owner: Ownership, phase: Phase, drift: Vec<DriftedField>) -> Self {
+        let intact = phase == Phase::Present && drift.is_empty();
+        Self { identity: identity.into(), owner, intact, phase, outputs: Map::new(), drift }
+    }
+
+    /// Makes one of something that carries our mark: what lists hold.
+    #[must_use]
+    pub fn ours(identity: impl Into<String>) -> Self {
+        Self::new(identity, Ownership::Ours, Phase::Present, Vec::new())
+    }
+}
+
+/// Whose something is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ownership {
+    /// This environment's.
+    Ours,
+    /// Another's, with its mark or a description.
+    Other(String),
+    /// Nobody's mark is on it, or it does not exist.
+    None,
+}
+
+/// How far something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It does not exist.
+    Absent,
+    /// It exists.
+    Present,
+    /// It is going away.
+    Deleting,
+}
