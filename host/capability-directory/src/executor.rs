@@ -212,7 +212,9 @@ impl DirectorySession {
             let removed = if stranger || action.handle.get("omitted").is_some() {
                 Ok(())
             } else {
-                self.check_file(&inventory, &path, false).and_then(|_| self.folder.remove(&path).map_err(failed))
+                let ours =
+                    self.check_file(&inventory, &path, false).map_err(|error| error.hint("put it back as it was, or remove the file"));
+                ours.and_then(|_| self.folder.remove(&path).map_err(failed))
             };
             results.push(removed.map(|()| {
                 inventory.files.remove(&path);

@@ -1,6 +1,11 @@
 //! Tells a person why something does not become ready: pods, containers, exit codes, last lines, events.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, HashMap, hash_map::RandomState},
+    hash::BuildHasher as _,
+    sync::Arc,
+    time::Instant,
+};
 
 use serde_json::Value;
 use windlass_manifest::{PodTrouble, pod_trouble};
@@ -13,23 +18,57 @@ const PODS_MAX: usize = 3;
 const LOG_LINES: usize = 5;
 /// Events that are told.
 const EVENTS_MAX: usize = 3;
+/// Events that are read; the server orders them by name.
+const EVENTS_READ_MAX: usize = 5_000;
 
 /// Tells whether pods stand behind an object of this kind.
 pub(crate) fn has_pods(live: &Value) -> bool {
     matches!(live.get("kind").and_then(Value::as_str), Some("Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job"))
 }
 
-/// Chooses the pods of an object that its newest form made: older ones may be what is being mended.
-pub(crate) fn pods_of<'p>(live: &Value, pods: &'p [Arc<Value>]) -> Vec<&'p Arc<Value>> {
-    let Some(labels) = live.pointer("/spec/selector/matchLabels").and_then(Value::as_object) else { return Vec::new() };
-    let since = live.get("metadata").and_then(fields::changed_at).unwrap_or_default();
-    let fits = |pod: &&Arc<Value>| {
-        let created = || pod.pointer("/metadata/creationTimestamp").and_then(Value::as_str).unwrap_or_default();
-        labels.iter().all(|(key, value)| pod.pointer("/metadata/labels").and_then(|labels| labels.get(key)) == Some(value))
-            && of_newest(live, pod).unwrap_or_else(|| created() >= since)
-    };
-    pods.iter().filter(fits).collect()
+/// The pods of a namespace, found by their labels: hundreds of objects may wait for thousands of pods.
+#[derive(Default)]
+pub(crate) struct Pods {
+    pods: Vec<Arc<Value>>,
+    /// Places by the hash of a label and its value.
+    by_label: HashMap<u64, Vec<usize>>,
+    hasher: RandomState,
 }
+
+impl Pods {
+    pub(crate) fn new(pods: Vec<Arc<Value>>) -> Self {
+        let (mut by_label, hasher): (HashMap<u64, Vec<usize>>, _) = Default::default();
+        for (index, pod) in pods.iter().enumerate() {
+            for label in pod.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten() {
+                by_label.entry(hash(&hasher, label)).or_default().push(index);
+            }
+        }
+        Self { pods, by_label, hasher }
+    }
+
+    /// Chooses the pods of an object that its newest form made: older ones may be what is being mended.
+    fn of<'p>(&'p self, live: &'p Value) -> impl Iterator<Item = &'p Value> {
+        let labels = live.pointer("/spec/selector/matchLabels").and_then(Value::as_object);
+        // The label that fewest pods have narrows most.
+        let found = |label| self.by_label.get(&hash(&self.hasher, label)).map_or(&[][..], Vec::as_slice);
+        let fewest = labels.and_then(|labels| labels.iter().map(found).min_by_key(|found| found.len())).unwrap_or_default();
+        let since = live.get("metadata").and_then(fields::changed_at).unwrap_or_default();
+        let fits = move |pod: &&Value| {
+            let created = || pod.pointer("/metadata/creationTimestamp").and_then(Value::as_str).unwrap_or_default();
+            let is = |(key, value)| pod.pointer("/metadata/labels").and_then(|labels| labels.get(key)) == Some(value);
+            labels.into_iter().flatten().all(is) && of_newest(live, pod).unwrap_or_else(|| created() >= since)
+        };
+        fewest.iter().filter_map(|index| self.pods.get(*index)).map(AsRef::as_ref).filter(fits)
+    }
+}
+
+fn hash(hasher: &RandomState, label: (&String, &Value)) -> u64 {
+    hasher.hash_one((label.0, label.1.as_str()))
+}
+
+/// What a cluster warned about, read once for all objects of a namespace that fail together.
+#[derive(Default)]
+pub(crate) struct Warnings(BTreeMap<String, Value>);
 
 /// Tells whether a pod was made from an object's newest template, where the object says which one that is. Times alone have the
 /// resolution of a second: what is mended within one has old pods as young as new ones.
@@ -59,20 +98,20 @@ fn is_observed(live: &Value) -> bool {
     number("/status/observedGeneration").is_none_or(|observed| number("/metadata/generation").is_none_or(|newest| observed >= newest))
 }
 
-/// Finds a trouble that only a change mends.
-pub(crate) fn final_trouble(live: &Value, pods: &[Arc<Value>]) -> Option<PodTrouble> {
+/// Finds what keeps an object's pods from running: first of all what only a change mends.
+pub(crate) fn of_pods(live: &Value, pods: &Pods) -> Option<PodTrouble> {
     if !is_observed(live) {
         return None;
     }
-    pods_of(live, pods).into_iter().filter_map(|pod| pod_trouble(pod)).find(|trouble| trouble.is_final)
+    pods.of(live).filter_map(pod_trouble).max_by_key(|trouble| trouble.is_final)
 }
 
 /// Collects what keeps an object from being ready, in lines.
-pub(crate) async fn explain(api: &Api, live: &Value, pods: &[Arc<Value>], until: Instant) -> Vec<String> {
+pub(crate) async fn explain(api: &Api, live: &Value, pods: &Pods, warnings: &mut Warnings, until: Instant) -> Vec<String> {
     let mut lines = Vec::new();
     let namespace = live.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
     let mut names = vec![live.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned()];
-    for pod in pods_of(live, pods) {
+    for pod in pods.of(live) {
         let name = pod.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
         names.push(name.to_owned());
         let Some(trouble) = pod_trouble(pod).filter(|_| lines.len() < PODS_MAX) else { continue };
@@ -81,7 +120,7 @@ pub(crate) async fn explain(api: &Api, live: &Value, pods: &[Arc<Value>], until:
             lines.extend(log(api, namespace, name, &container).await);
         }
     }
-    lines.extend(events(api, namespace, &names, until).await);
+    lines.extend(warnings.about(api, namespace, &names, until).await);
     lines.dedup();
     lines
 }
@@ -97,21 +136,27 @@ async fn log(api: &Api, namespace: &str, pod: &str, container: &str) -> Vec<Stri
     text.unwrap_or_default().lines().map(printable).collect()
 }
 
-/// What the cluster warned about.
-async fn events(api: &Api, namespace: &str, names: &[String], until: Instant) -> Vec<String> {
-    let path = format!("/api/v1/namespaces/{namespace}/events?fieldSelector=type%3DWarning&limit=500");
-    let Ok(list) = api.get(&path, JSON, until).await else { return Vec::new() };
-    let text = |event: &Value, pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let mut found: Vec<(String, String)> = items(&list)
-        .filter(|event| {
+impl Warnings {
+    /// Lists the newest warnings about objects of a namespace.
+    async fn about(&mut self, api: &Api, namespace: &str, names: &[String], until: Instant) -> Vec<String> {
+        if !self.0.contains_key(namespace) {
+            let path = format!("/api/v1/namespaces/{namespace}/events?fieldSelector=type%3DWarning&limit={EVENTS_READ_MAX}");
+            let list = api.get(&path, JSON, until).await.unwrap_or_default();
+            self.0.insert(namespace.to_owned(), list);
+        }
+        let text = |event: &Value, pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let is_about = |event: &&Value| {
             let about = text(event, "/involvedObject/name");
             names.iter().any(|name| about == *name || about.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with('-')))
-        })
-        .map(|event| (text(event, "/lastTimestamp"), format!("event {}: {}", text(event, "/reason"), text(event, "/message"))))
-        .collect();
-    found.sort();
-    found.dedup_by(|a, b| a.1 == b.1);
-    found.into_iter().rev().take(EVENTS_MAX).map(|(_, line)| line).collect()
+        };
+        let events = self.0.get(namespace).into_iter().flat_map(items).filter(is_about);
+        let mut found: Vec<(String, String)> = events
+            .map(|event| (text(event, "/lastTimestamp"), format!("event {}: {}", text(event, "/reason"), text(event, "/message"))))
+            .collect();
+        found.sort();
+        found.dedup_by(|a, b| a.1 == b.1);
+        found.into_iter().rev().take(EVENTS_MAX).map(|(_, line)| line).collect()
+    }
 }
 
 #[cfg(test)]
@@ -148,11 +193,12 @@ mod tests {
 
     #[test]
     fn only_pods_of_the_newest_template_count_however_young_the_others_are() {
-        let pods = [crashing("web-old")];
-        assert!(final_trouble(&deployment(1, 1, "web-old"), &pods).is_some());
-        assert!(final_trouble(&deployment(2, 1, "web-old"), &pods).is_none(), "the controller has not seen the change yet");
-        assert!(final_trouble(&deployment(2, 2, "web-new"), &pods).is_none(), "they are on their way out");
-        let both = [crashing("web-old"), crashing("web-new")];
-        assert_eq!(pods_of(&deployment(2, 2, "web-new"), &both).len(), 1);
+        let pods = Pods::new(vec![crashing("web-old")]);
+        assert!(of_pods(&deployment(1, 1, "web-old"), &pods).is_some_and(|trouble| trouble.is_final));
+        assert!(of_pods(&deployment(2, 1, "web-old"), &pods).is_none(), "the controller has not seen the change yet");
+        assert!(of_pods(&deployment(2, 2, "web-new"), &pods).is_none(), "they are on their way out");
+        let both = Pods::new(vec![crashing("web-old"), crashing("web-new")]);
+        assert_eq!(both.of(&deployment(2, 2, "web-new")).count(), 1);
+        assert_eq!(both.of(&json!({ "kind": "Deployment" })).count(), 0, "without a selector it has none");
     }
 }

@@ -164,9 +164,9 @@ impl Folder {
         spawned.unwrap_or_else(|error| unreachable!("windlass can't be started: {error}"))
     }
 
-    /// Does what Ctrl-C does.
-    pub fn interrupt(child: &std::process::Child) {
-        let _ = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    /// Sends a signal: `INT` is what Ctrl-C does.
+    pub fn signal(child: &std::process::Child, name: &str) {
+        let _ = Command::new("kill").args(["-s", name, &child.id().to_string()]).status();
     }
 
     /// Runs a command line with standard input.

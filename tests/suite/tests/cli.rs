@@ -353,3 +353,31 @@ fn only_whose_question_changed_is_asked_again() {
     fresh.write("shop/web.score.yaml", &folder.read("shop/web.score.yaml").replace("image: .", "image: web:1"));
     assert_eq!(plan(&fresh), reused);
 }
+
+#[test]
+fn what_cannot_be_deleted_stays_with_what_it_needs_and_the_rest_goes() {
+    let folder = Folder::new();
+    for name in ["api", "web", "worker"] {
+        let service = if name == "worker" { "" } else { "service: { ports: { http: { port: 80 } } }\n" };
+        let score = format!("apiVersion: score.dev/v1b1\nmetadata: {{ name: {name} }}\n{service}containers: {{ main: {{ image: x }} }}\n");
+        folder.write(&format!("app/{name}.yaml"), &score);
+    }
+    folder.ok("deploy app -e dev --create-env development --yes");
+    let below = ".windlass/manifests/app/dev";
+    let edited = ["service-api.yaml", "service-web.yaml"].map(|name| format!("{below}/app-dev/{name}"));
+    let written = edited.clone().map(|path| folder.read(&path));
+    for (path, text) in edited.iter().zip(&written) {
+        folder.write(path, &format!("{text}# by hand\n"));
+    }
+    let refused = folder.run("destroy -e dev --yes");
+    assert_eq!(refused.code, 1);
+    insta::assert_snapshot!("not_deleted", stable(&refused));
+    let left: Vec<String> = folder.files(below).into_keys().filter(|path| !path.starts_with('.')).collect();
+    assert_eq!(left, ["_cluster/namespace-app-dev.yaml", "app-dev/service-api.yaml", "app-dev/service-web.yaml"]);
+    assert!(edited.iter().all(|path| folder.read(path).ends_with("# by hand\n")), "nothing of it is lost");
+    for (path, text) in edited.iter().zip(&written) {
+        folder.write(path, text);
+    }
+    folder.ok("destroy -e dev --yes");
+    assert!(folder.files(below).into_keys().all(|path| path.starts_with('.')));
+}

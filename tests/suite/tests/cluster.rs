@@ -208,6 +208,8 @@ fn what_takes_long_goes_on_after_the_time_is_up() {
     scene.folder.write("app/web.score.yaml", &with_scene("never-ready"));
     let out_of_time = scene.folder.run("deploy app -e dev --create-env development --yes --timeout 2s");
     assert_eq!(out_of_time.code, 4, "{}", out_of_time.err);
+    let awaited = format!("still under way\n  `apps/Deployment/{}/web`: 0 of 1 pods ready\n", scene.namespace);
+    assert!(out_of_time.err.contains(&awaited), "what it waits for is named: {}", out_of_time.err);
     assert!(scene.folder.ok("status -e dev").out.contains("interrupted, or under way"));
     scene.folder.write("app/web.score.yaml", &with_scene("slow-ready"));
     let done = scene.folder.ok("deploy app -e dev --yes");
@@ -357,20 +359,25 @@ fn a_deferred_address_reaches_the_container() {
 fn ctrl_c_stops_between_actions_and_the_next_deploy_goes_on() {
     let scene = Scene::new("ctrlc");
     scene.folder.write("app/web.score.yaml", &with_scene("never-ready"));
-    let mut child = scene.folder.spawn("deploy app -e dev --create-env development --yes");
-    scene.wait_for(&["get", "deployment/web"]);
-    Folder::interrupt(&child);
-    let status = child.wait().unwrap();
-    assert_eq!(status.code(), Some(130), "once: stopped between two actions");
-    assert!(scene.folder.ok("history -e dev").out.contains("cancelled"));
+    // What a terminal sends, and what CI sends to a job that it ends.
+    for signal in ["INT", "TERM"] {
+        let mut child = scene.folder.spawn("deploy app -e dev --create-env development --yes");
+        scene.wait_for(&["get", "deployment/web"]);
+        while !scene.folder.ok("status -e dev").out.contains("under way") {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        Folder::signal(&child, signal);
+        assert_eq!(child.wait().unwrap().code(), Some(130), "once: stopped between two actions");
+    }
+    assert_eq!(scene.folder.ok("history -e dev").out.matches("cancelled").count(), 2);
     let mut child = scene.folder.spawn("deploy app -e dev --yes");
     std::thread::sleep(std::time::Duration::from_millis(1500));
     // A second deployment of the same environment says who is at it.
     let second = scene.folder.run("deploy app -e dev --yes");
     assert_eq!(second.code, 1);
     assert!(second.err.contains("is being changed by another process"), "{}", second.err);
-    Folder::interrupt(&child);
-    Folder::interrupt(&child);
+    Folder::signal(&child, "INT");
+    Folder::signal(&child, "INT");
     assert_eq!(child.wait().unwrap().code(), Some(130));
     scene.folder.write("app/web.score.yaml", &alone());
     scene.folder.ok("deploy app -e dev --yes");

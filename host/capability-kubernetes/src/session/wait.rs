@@ -1,6 +1,7 @@
 //! Waits until objects are as their specs want them: watched, never asked for one by one.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -19,7 +20,7 @@ use super::{
 use crate::{
     marks,
     resource::{JSON, Place, Resource},
-    trouble,
+    trouble::{self, Pods, Warnings},
     watch::Watch,
 };
 
@@ -77,7 +78,7 @@ impl ClusterSession {
         let waits: Vec<Result<Waited, CapabilityError>> = tickets
             .iter()
             .map(|ticket| {
-                serde_json::from_value(ticket.state.clone())
+                Waited::deserialize(&ticket.state)
                     .map_err(|error| CapabilityError::new(Kind::Invalid, format!("the ticket can't be read: {error}")))
             })
             .collect();
@@ -94,6 +95,7 @@ impl ClusterSession {
             }
         }
         let mut steps = Vec::with_capacity(looks.len());
+        let mut warnings = Warnings::default();
         for ((ticket, waited), look) in tickets.iter().zip(&waits).zip(looks) {
             steps.push(match (look, waited) {
                 (Ok(Look::Done(observed)), _) => Ok(Step::Done(observed)),
@@ -101,7 +103,7 @@ impl ClusterSession {
                     self.tell(cx, ticket, &note);
                     waited.step(note)
                 }
-                (Ok(Look::Failed(live, why)), Ok(waited)) => Err(self.failure(cx, &waited.place, live, why).await),
+                (Ok(Look::Failed(live, why)), Ok(waited)) => Err(self.failure(cx, &waited.place, live, why, &mut warnings).await),
                 (Err(error), _) => Err(error),
                 (Ok(_), Err(error)) => Err(error.clone()),
             });
@@ -120,16 +122,18 @@ impl ClusterSession {
 
     async fn look_all(&self, cx: &EffectCx<'_>, waits: &[Result<Waited, CapabilityError>]) -> Vec<Result<Look, CapabilityError>> {
         let mut looks = Vec::with_capacity(waits.len());
+        let mut pods = BTreeMap::new();
         for waited in waits {
             looks.push(match waited {
-                Ok(waited) => self.look(cx, waited).await,
+                Ok(waited) => self.look(cx, waited, &mut pods).await,
                 Err(error) => Err(error.clone()),
             });
         }
         looks
     }
 
-    async fn look(&self, cx: &EffectCx<'_>, waited: &Waited) -> Result<Look, CapabilityError> {
+    /// Looks at one wait; `pods` keeps those of each namespace for the others.
+    async fn look(&self, cx: &EffectCx<'_>, waited: &Waited, pods: &mut BTreeMap<String, Pods>) -> Result<Look, CapabilityError> {
         let watch = self.watch(&waited.place.resource, &waited.place.namespace, marks::selector(cx.owner));
         let age_ms = u128::from(now_ms().saturating_sub(waited.since_ms));
         let live = match watch.object(&waited.place.name) {
@@ -161,11 +165,16 @@ impl ClusterSession {
             (Readiness::Terminating, _) => return Ok(Look::Failed(None, "somebody is deleting it".to_owned())),
             (Readiness::InProgress(why), _) => why,
         };
-        if trouble::has_pods(&live)
-            && let Some(found) = trouble::final_trouble(&live, &self.pods(&waited.place.namespace).objects())
-        {
-            return Ok(Look::Failed(Some(live), found.text));
-        }
+        let namespace = &waited.place.namespace;
+        let trouble = match trouble::has_pods(&live) {
+            true => trouble::of_pods(&live, pods.entry(namespace.clone()).or_insert_with(|| self.pods(namespace))),
+            false => None,
+        };
+        let why = match trouble {
+            Some(found) if found.is_final => return Ok(Look::Failed(Some(live), found.text)),
+            Some(found) => format!("{why}; {}", found.text),
+            None => why,
+        };
         if age_ms > limits::READY_TIME_MAX.as_millis() {
             return Ok(Look::Failed(Some(live), format!("not ready within {} min: {why}", limits::READY_TIME_MAX.as_secs() / 60)));
         }
@@ -179,17 +188,24 @@ impl ClusterSession {
         Arc::clone(entry.or_insert_with(start))
     }
 
-    fn pods(&self, namespace: &str) -> Arc<Watch> {
-        self.watch(&Resource::core("Pod", "pods", true), namespace, String::new())
+    fn pods(&self, namespace: &str) -> Pods {
+        Pods::new(self.watch(&Resource::core("Pod", "pods", true), namespace, String::new()).objects())
     }
 
     /// Says why something will not be ready, with everything that helps.
-    async fn failure(&self, cx: &EffectCx<'_>, place: &Place, live: Option<Arc<Value>>, why: String) -> CapabilityError {
+    async fn failure(
+        &self,
+        cx: &EffectCx<'_>,
+        place: &Place,
+        live: Option<Arc<Value>>,
+        why: String,
+        warnings: &mut Warnings,
+    ) -> CapabilityError {
         let mut message = why;
         if let Some(live) = live {
-            let pods = if trouble::has_pods(&live) { self.pods(&place.namespace).objects() } else { Vec::new() };
+            let pods = if trouble::has_pods(&live) { self.pods(&place.namespace) } else { Pods::default() };
             let until = cx.deadline.min(Instant::now() + Duration::from_secs(10));
-            for line in trouble::explain(&self.api, &live, &pods, until).await {
+            for line in trouble::explain(&self.api, &live, &pods, warnings, until).await {
                 // What is said already needs only its place.
                 let line = match line.split_once(": ") {
                     Some((pod, trouble)) if message.contains(trouble) => format!("in {pod}"),

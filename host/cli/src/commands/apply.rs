@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use tokio::signal::unix::{SignalKind, signal};
 use windlass_engine::{
     apply::{Engine, Outcome, Request},
     session::Cancel,
@@ -90,7 +91,7 @@ pub(crate) async fn resume(global: &Global, environment: &Environment, applying:
     };
     let planned = deployed(&workspace, &key, last.number).await?;
     let request = workspace.request(&planned, last.verb, &Applying { allow_destroy: true, ..applying.clone() }, last.rollback_to)?;
-    let cancel = cancel_on_interrupt();
+    let cancel = cancel_on_signals()?;
     let engine = workspace.engine();
     let deploying = Deploying { workspace: &workspace, engine: &engine, applying, cancel: &cancel, format: Format::Text };
     let outcome = engine.resume(&request, last.number, &cancel).await?;
@@ -241,7 +242,7 @@ pub(crate) async fn go(
     let key = plan.environment_key();
     workspace.store.create_environment(&EnvironmentRecord { key: key.clone(), environment_type: plan.environment_type.clone() }).await?;
     let engine: Engine = workspace.engine();
-    let cancel = cancel_on_interrupt();
+    let cancel = cancel_on_signals()?;
     let deploying = Deploying { workspace, engine: &engine, applying, cancel: &cancel, format };
     let outcome = engine.apply(&request, &cancel).await?;
     let (outcome, plan) = deploying.to_the_end(planned, request, outcome).await?;
@@ -289,23 +290,29 @@ fn finish_outcome(outcome: &Outcome, plan: &Plan) -> Result<Code, Failure> {
             Err(Failure::new(Code::Interrupted, format!("deployment {number} of {target} was stopped between two actions"))
                 .hint("`deploy` again goes on from here"))
         }
-        Outcome::TimedOut(number) => Err(Failure::new(Code::TimedOut, format!("deployment {number} of {target} is still under way"))
-            .hint(format!("`windlass resume -e {}` waits for it", plan.environment))),
+        Outcome::TimedOut { number, awaited } => {
+            let awaited: String = awaited.iter().map(|line| format!("\n  {line}")).collect();
+            Err(Failure::new(Code::TimedOut, format!("deployment {number} of {target} is still under way{awaited}"))
+                .hint(format!("`windlass resume -e {}` waits for it", plan.environment)))
+        }
     }
 }
 
-/// Ctrl-C once stops between actions, twice at once.
-fn cancel_on_interrupt() -> Cancel {
+/// Ctrl-C, or what CI sends to a job that it ends: once stops between actions, twice at once.
+fn cancel_on_signals() -> Result<Cancel, Failure> {
     let cancel = Cancel::default();
-    let seen = cancel.clone();
-    tokio::spawn(async move {
-        while tokio::signal::ctrl_c().await.is_ok() {
-            if seen.is_cancelled() {
-                std::process::exit(Code::Interrupted as i32);
+    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+        let mut signals = signal(kind)?;
+        let seen = cancel.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                if seen.is_cancelled() {
+                    std::process::exit(Code::Interrupted as i32);
+                }
+                print::note("Stopping between two actions; Ctrl-C again stops at once.");
+                seen.cancel();
             }
-            print::note("Stopping between two actions; Ctrl-C again stops at once.");
-            seen.cancel();
-        }
-    });
-    cancel
+        });
+    }
+    Ok(cancel)
 }

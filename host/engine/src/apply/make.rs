@@ -17,7 +17,7 @@ use windlass_model::{
 
 use super::{
     order,
-    run::{Notes, Run, Stop},
+    run::{Notes, Run, Stop, first},
     values::{self, FIRST_VERSION},
 };
 use crate::plan::kept;
@@ -44,11 +44,11 @@ impl Pending {
 
     /// Says what failed and what was not made because of it.
     fn into_stop(self) -> Result<(), Stop> {
-        let Some((_, first)) = self.failed.values().next() else { return Ok(()) };
-        let hint = first.hint.clone();
-        let mut lines: Vec<String> = self.failed.values().map(|(identity, error)| format!("`{identity}`: {}", error.message)).collect();
+        let Some((_, error)) = self.failed.values().next() else { return Ok(()) };
+        let hint = error.hint.clone();
+        let mut lines = first(self.failed.values().map(|(identity, error)| format!("`{identity}`: {}", error.message)).collect());
         if !self.ranks.is_empty() {
-            let left: Vec<String> = self.ranks.keys().map(|id| format!("`{id}`")).collect();
+            let left = first(self.ranks.keys().map(|id| format!("`{id}`")).collect());
             lines.push(format!("not made, because they need what failed: {}; everything else is done", left.join(", ")));
         }
         Err(Stop::Failed { reason: lines.join("\n"), hint })
@@ -239,8 +239,13 @@ impl Run<'_> {
         let session = self.session(interface, connection, &settings).await?;
         let replaced = self.replaced(batch);
         if !replaced.is_empty() {
-            self.remove(replaced, deadline, cancel).await?;
+            for (record, error) in self.remove(replaced, deadline, cancel).await? {
+                pending.ranks.remove(&record.id);
+                let error = CapabilityError { message: format!("can't be deleted, which its change needs: {}", error.message), ..error };
+                pending.failed.insert(record.id, (record.identity, error));
+            }
         }
+        let batch: Vec<&PlannedAction> = batch.iter().copied().filter(|action| !pending.failed.contains_key(&action.id)).collect();
         let mut resolved = Vec::with_capacity(batch.len());
         let mut sending = Vec::with_capacity(batch.len());
         let mut is_on_disk = true;
@@ -325,6 +330,7 @@ impl Run<'_> {
                 }
                 Ok(Step::Waiting { ticket, note, .. }) => {
                     self.waiting.insert(record.id.clone(), Ticket { id: record.id.clone(), state: ticket.clone() });
+                    self.notes.insert(record.id.clone(), note.clone());
                     events.push(Event::Waiting { id: record.id, ticket, note });
                 }
                 Err(error) => {

@@ -116,7 +116,12 @@ pub enum Outcome {
     /// A stage is ready; what it yielded decides the next one, which has to be planned.
     Staged(DeploymentNumber),
     /// The time was up; the deployment goes on with `resume`.
-    TimedOut(DeploymentNumber),
+    TimedOut {
+        /// Which deployment.
+        number: DeploymentNumber,
+        /// What it waits for, and how far that is, a line each.
+        awaited: Vec<String>,
+    },
 }
 
 /// Why applying did not begin.

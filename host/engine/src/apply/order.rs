@@ -79,22 +79,58 @@ pub(crate) fn by_connection(records: impl IntoIterator<Item = RecordedAction>) -
     groups.into_values()
 }
 
-/// Chooses what may be taken away next: what nothing left depends on, the highest rank first.
-pub(crate) fn removable(left: &BTreeMap<ActionId, RecordedAction>) -> Vec<ActionId> {
-    let needed: BTreeSet<&ActionId> = left.values().flat_map(|action| action.depends_on.iter().filter(|id| **id != action.id)).collect();
+/// Chooses what may be taken away next: what nothing left depends on and nothing that stayed, the highest rank first.
+pub(crate) fn removable(left: &BTreeMap<ActionId, RecordedAction>, stayed: &[RecordedAction]) -> Vec<ActionId> {
+    let all = left.values().chain(stayed);
+    let needed: BTreeSet<&ActionId> = all.flat_map(|action| action.depends_on.iter().filter(|id| **id != action.id)).collect();
     let free: Vec<&RecordedAction> = left.values().filter(|action| !needed.contains(&action.id)).collect();
     // Recorded edges can't form a cycle, but a corrupted record must not hang a removal.
-    let free = if free.is_empty() { left.values().collect() } else { free };
+    let free = if free.is_empty() && stayed.is_empty() { left.values().collect() } else { free };
     let highest = free.iter().map(|action| action.rank).max();
     free.into_iter().filter(|action| Some(action.rank) == highest).map(|action| action.id.clone()).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use windlass_model::{platform::OnRemove, state::Status};
+
     use super::*;
 
     fn id(name: &str) -> ActionId {
         ActionId::new(&"workload/web".parse().unwrap(), name)
+    }
+
+    #[test]
+    fn what_stayed_keeps_what_it_needs_and_nothing_else() {
+        let record = |name: &str, rank: u16, depends_on: &[&str]| RecordedAction {
+            id: id(name),
+            interface: "windlass:kubernetes/objects".into(),
+            connection: "cluster".parse().unwrap(),
+            settings: ConnectionSettings::Secrets {},
+            identity: name.into(),
+            spec: windlass_model::Spec::null(),
+            versions: BTreeMap::new(),
+            resolved: None,
+            mac: None,
+            handle: serde_json::Value::Null,
+            outputs: serde_json::Map::new(),
+            unsettled: false,
+            status: Status::Live,
+            depends_on: depends_on.iter().map(|name| id(name)).collect(),
+            rank,
+            on_remove: OnRemove::Delete,
+            holds_data: false,
+        };
+        let all = [record("ns", 0, &[]), record("db", 20, &["ns"]), record("web", 40, &["db"]), record("alone", 10, &[])];
+        let left = |names: &[&str]| -> BTreeMap<ActionId, RecordedAction> {
+            let named = all.iter().filter(|record| names.iter().any(|name| record.id == id(name)));
+            named.map(|record| (record.id.clone(), record.clone())).collect()
+        };
+        assert_eq!(removable(&left(&["ns", "db", "web", "alone"]), &[]), [id("web")]);
+        assert_eq!(removable(&left(&["ns", "db", "alone"]), &[]), [id("db")]);
+        let [_, db, web, _] = all.clone();
+        assert_eq!(removable(&left(&["ns", "db", "alone"]), &[web]), [id("alone")], "the database is still in use");
+        assert_eq!(removable(&left(&["ns"]), &[db]), []);
     }
 
     #[test]

@@ -2,23 +2,25 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use windlass_model::{
     ActionId,
     event::Event,
-    name::DocumentName,
-    platform::{ConnectionSettings, OnRemove},
+    platform::OnRemove,
     state::{RecordedAction, Status},
 };
 
 use super::{
     is_late,
     order::{self, Group},
-    run::{Notes, Run, Stop},
+    run::{Notes, Run, Stop, first},
 };
-use crate::session::{Cancel, CapabilityErrorKind as Kind, Step};
+use crate::session::{Cancel, CapabilityError, CapabilityErrorKind as Kind, Step};
+
+/// Longest pause between two looks at what is going away.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 impl Run<'_> {
     /// Takes away what the plan says, in the reverse of the order in which it was made.
@@ -32,7 +34,7 @@ impl Run<'_> {
             .filter(|id| self.recorded.get(id).is_some_and(|record| record.status != Status::Retained))
             .collect();
         let deleted: Vec<RecordedAction> = ids(OnRemove::Delete).iter().filter_map(|id| self.recorded.get(id)).cloned().collect();
-        self.remove(deleted, deadline, cancel).await?;
+        let stayed = self.remove(deleted, deadline, cancel).await?;
         if !retained.is_empty() {
             self.append(Event::Removed { ids: retained.clone(), act: OnRemove::Retain }).await?;
             for id in retained {
@@ -41,38 +43,54 @@ impl Run<'_> {
                 }
             }
         }
-        Ok(())
+        let Some((_, error)) = stayed.first() else { return Ok(()) };
+        let hint = error.hint.clone();
+        let line =
+            |(record, error): &(RecordedAction, CapabilityError)| format!("`{}` can't be deleted: {}", record.identity, error.message);
+        Err(Stop::Failed { reason: first(stayed.iter().map(line).collect()).join("\n"), hint })
     }
 
-    /// Deletes recorded actions through the connections that they were made with.
-    pub(crate) async fn remove(&mut self, records: Vec<RecordedAction>, deadline: Instant, cancel: &Cancel) -> Result<(), Stop> {
-        let mut left: BTreeMap<ActionId, RecordedAction> = records.into_iter().map(|record| (record.id.clone(), record)).collect();
-        while !left.is_empty() {
-            if cancel.is_cancelled() {
-                return Err(Stop::Cancelled);
-            }
-            let batch: Vec<RecordedAction> = order::removable(&left).iter().filter_map(|id| left.remove(id)).collect();
-            for Group { interface, connection, settings, records } in order::by_connection(batch) {
-                self.remove_batch(&interface, &connection, &settings, records, deadline, cancel).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn remove_batch(
+    /// Deletes recorded actions through the connections that they were made with. What can't be deleted is returned with the reason:
+    /// it stays with everything that it needs, and the rest goes.
+    pub(crate) async fn remove(
         &mut self,
-        interface: &str,
-        connection: &DocumentName,
-        settings: &ConnectionSettings,
         records: Vec<RecordedAction>,
         deadline: Instant,
         cancel: &Cancel,
-    ) -> Result<(), Stop> {
-        let session = self.session(interface, connection, settings).await?;
-        let ids: Vec<ActionId> = records.iter().map(|record| record.id.clone()).collect();
+    ) -> Result<Vec<(RecordedAction, CapabilityError)>, Stop> {
+        let mut left: BTreeMap<ActionId, RecordedAction> = records.into_iter().map(|record| (record.id.clone(), record)).collect();
+        let (mut stayed, mut errors) = (Vec::new(), Vec::new());
+        loop {
+            let batch: Vec<RecordedAction> = order::removable(&left, &stayed).iter().filter_map(|id| left.remove(id)).collect();
+            if batch.is_empty() {
+                break;
+            }
+            if cancel.is_cancelled() {
+                return Err(Stop::Cancelled);
+            }
+            for group in order::by_connection(batch) {
+                for (record, error) in self.remove_group(group, deadline, cancel).await? {
+                    self.defer(Event::ActionFailed { id: record.id.clone(), message: error.message.clone() });
+                    stayed.push(record);
+                    errors.push(error);
+                }
+            }
+        }
+        Ok(stayed.into_iter().zip(errors).collect())
+    }
+
+    async fn remove_group(
+        &mut self,
+        group: Group,
+        deadline: Instant,
+        cancel: &Cancel,
+    ) -> Result<Vec<(RecordedAction, CapabilityError)>, Stop> {
+        let Group { interface, connection, settings, records: mut todo } = group;
+        let session = self.session(&interface, &connection, &settings).await?;
+        let ids: Vec<ActionId> = todo.iter().map(|record| record.id.clone()).collect();
         self.append(Event::Removing { ids }).await?;
-        let mut todo = records;
-        while !todo.is_empty() {
+        let mut failed = Vec::new();
+        loop {
             let steps = {
                 let (notes, journal) = (Notes(self.engine), self.journal());
                 let cx = self.effect_cx(deadline, cancel, &journal, &notes);
@@ -83,18 +101,16 @@ impl Run<'_> {
             };
             let mut gone = Vec::new();
             let mut waiting = Vec::new();
-            let mut failure = None;
-            let mut pause = std::time::Duration::from_secs(5);
+            let mut pause = PAUSE_MAX;
             for (record, step) in todo.into_iter().zip(steps) {
                 match step {
                     Ok(Step::Done(_)) => gone.push(record.id),
-                    Ok(Step::Waiting { retry_after_ms, .. }) => {
-                        pause = pause.min(std::time::Duration::from_millis(retry_after_ms));
+                    Ok(Step::Waiting { retry_after_ms, note, .. }) => {
+                        pause = pause.min(Duration::from_millis(retry_after_ms));
+                        self.notes.insert(record.id.clone(), note);
                         waiting.push(record);
                     }
-                    Err(error) => {
-                        failure.get_or_insert((record, error));
-                    }
+                    Err(error) => failed.push((record, changed_by_hand(error))),
                 }
             }
             if !gone.is_empty() {
@@ -103,23 +119,29 @@ impl Run<'_> {
                 });
                 self.defer(Event::Removed { ids: gone, act: OnRemove::Delete });
             }
-            if let Some((record, error)) = failure {
-                self.append(Event::ActionFailed { id: record.id.clone(), message: error.message.clone() }).await?;
-                let hint = error.hint.or_else(|| {
-                    (error.kind == Kind::Conflict)
-                        .then(|| "what was changed by hand is not deleted: put it back, or delete it by hand".to_owned())
-                });
-                return Err(Stop::Failed { reason: format!("`{}` can't be deleted: {}", record.identity, error.message), hint });
-            }
             todo = waiting;
-            if !todo.is_empty() {
-                if Instant::now() >= deadline {
-                    return Err(Stop::TimedOut);
-                }
-                self.flush().await?;
-                tokio::time::sleep(pause).await;
+            if todo.is_empty() {
+                return Ok(failed);
             }
+            if cancel.is_cancelled() {
+                return Err(Stop::Cancelled);
+            }
+            if Instant::now() >= deadline {
+                let note = |id| self.notes.get(id).map_or("being deleted", String::as_str);
+                return Err(Stop::TimedOut(first(
+                    todo.iter().map(|record| format!("`{}`: {}", record.identity, note(&record.id))).collect(),
+                )));
+            }
+            self.flush().await?;
+            tokio::time::sleep(pause).await;
         }
-        Ok(())
     }
+}
+
+/// Says what to do about what is no longer as we left it.
+fn changed_by_hand(error: CapabilityError) -> CapabilityError {
+    if error.hint.is_none() && error.kind == Kind::Conflict {
+        return error.hint("what was changed by hand is not deleted: put it back, or delete it by hand");
+    }
+    error
 }

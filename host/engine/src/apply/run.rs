@@ -49,6 +49,8 @@ pub(crate) struct Run<'a> {
     pub needs: BTreeMap<ActionId, BTreeSet<ActionId>>,
     pub wanted: BTreeMap<ActionId, BTreeSet<WantedOutput>>,
     pub waiting: BTreeMap<ActionId, Ticket>,
+    /// How far that is, in words.
+    pub notes: BTreeMap<ActionId, String>,
     /// What other systems keep and this run needs.
     pub kept: BTreeMap<Kept, Secret>,
     /// Secrets that the next commit writes: see [`Run::write`].
@@ -71,9 +73,13 @@ pub(crate) struct Resolved {
 
 /// Why a run stops before its end.
 pub(crate) enum Stop {
-    Failed { reason: String, hint: Option<String> },
+    Failed {
+        reason: String,
+        hint: Option<String>,
+    },
     Cancelled,
-    TimedOut,
+    /// With what is waited for, a line each.
+    TimedOut(Vec<String>),
     Error(ApplyError),
 }
 
@@ -87,6 +93,19 @@ impl From<crate::store::StoreError> for Stop {
     fn from(error: crate::store::StoreError) -> Self {
         Self::Error(error.into())
     }
+}
+
+/// How many failures, or things that are waited for, are told at its end; the log has them all.
+const TOLD_MAX: usize = 10;
+
+/// Cuts a list short that a person reads.
+pub(crate) fn first(mut lines: Vec<String>) -> Vec<String> {
+    let more = lines.len().saturating_sub(TOLD_MAX);
+    if more > 0 {
+        lines.truncate(TOLD_MAX);
+        lines.push(format!("… and {more} more"));
+    }
+    lines
 }
 
 /// How far a run has come.
@@ -143,6 +162,7 @@ impl<'a> Run<'a> {
             recorded: state.recorded.actions,
             sessions: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            notes: BTreeMap::new(),
             kept: BTreeMap::new(),
             fresh: Fresh::new(),
             resolved: BTreeMap::new(),
@@ -403,7 +423,7 @@ impl<'a> Run<'a> {
         (self.fence, self.number) = (fence, number);
         let deadline = Instant::now() + self.request.timeout;
         let mut result = self.steps(deadline, cancel).await;
-        if matches!(result, Ok(Stage::Ready) | Err(Stop::TimedOut | Stop::Error(_))) {
+        if matches!(result, Ok(Stage::Ready) | Err(Stop::TimedOut(_) | Stop::Error(_))) {
             // No end is written behind it. What stopped the run is told before what a flush says.
             let flushed = self.flush().await;
             result = result.and_then(|stage| flushed.map(|()| stage));
@@ -415,13 +435,13 @@ impl<'a> Run<'a> {
             Err(Stop::Failed { reason, hint }) => {
                 (DeploymentStatus::Failed { reason: reason.clone() }, Outcome::Failed { number, reason, hint })
             }
-            Err(Stop::TimedOut) => return Ok(Outcome::TimedOut(number)),
+            Err(Stop::TimedOut(awaited)) => return Ok(Outcome::TimedOut { number, awaited }),
             Err(Stop::Error(error)) => return Err(error),
         };
         match self.append(Event::Ended { status }).await {
             Ok(()) => Ok(outcome),
             Err(Stop::Error(error)) => Err(error),
-            Err(Stop::Cancelled | Stop::TimedOut | Stop::Failed { .. }) => Ok(outcome),
+            Err(Stop::Cancelled | Stop::TimedOut(_) | Stop::Failed { .. }) => Ok(outcome),
         }
     }
 }

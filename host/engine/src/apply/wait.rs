@@ -5,11 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use windlass_model::{name::DocumentName, state::RecordedAction};
+use windlass_model::{ActionId, name::DocumentName};
 
 use super::{
     make::Pending,
-    run::{Notes, Run, Stop},
+    run::{Notes, Run, Stop, first},
 };
 use crate::session::{Cancel, Step, Ticket};
 
@@ -25,36 +25,36 @@ impl Run<'_> {
             return Err(Stop::Failed { reason: "the plan's actions wait for each other".to_owned(), hint: None });
         }
         if Instant::now() >= deadline {
-            return Err(Stop::TimedOut);
+            return Err(Stop::TimedOut(self.awaited()));
         }
         self.flush().await?;
-        let mut groups: BTreeMap<(String, DocumentName), Vec<(RecordedAction, Ticket)>> = BTreeMap::new();
+        let mut groups: BTreeMap<(String, DocumentName), Vec<Ticket>> = BTreeMap::new();
         for (id, ticket) in &self.waiting {
             if let Some(record) = self.recorded.get(id) {
-                groups.entry((record.interface.clone(), record.connection.clone())).or_default().push((record.clone(), ticket.clone()));
+                groups.entry((record.interface.clone(), record.connection.clone())).or_default().push(ticket.clone());
             }
         }
         let mut pause = POLL_MAX;
         let mut progressed = false;
-        for ((interface, connection), entries) in groups {
+        for ((interface, connection), tickets) in groups {
             let settings = self.settings(&connection);
             let session = self.session(&interface, &connection, &settings).await?;
-            let tickets: Vec<Ticket> = entries.iter().map(|(_, ticket)| ticket.clone()).collect();
             let steps = {
                 let (notes, journal) = (Notes(self.engine), self.journal());
                 self.engine.observer.point("before poll");
                 session.poll(&self.effect_cx(deadline, cancel, &journal, &notes), &tickets).await
             };
             let mut moved = (Vec::new(), Vec::new());
-            for ((record, ticket), step) in entries.into_iter().zip(steps) {
+            for (ticket, step) in tickets.into_iter().zip(steps) {
                 match step {
                     // The same ticket again is no news.
-                    Ok(Step::Waiting { ticket: same, retry_after_ms, .. }) if same == ticket.state => {
+                    Ok(Step::Waiting { ticket: same, retry_after_ms, note }) if same == ticket.state => {
                         pause = pause.min(Duration::from_millis(retry_after_ms));
+                        self.notes.insert(ticket.id, note);
                     }
                     step => {
                         progressed = true;
-                        moved.0.push(record);
+                        moved.0.extend(self.recorded.get(&ticket.id).cloned());
                         moved.1.push(step);
                     }
                 }
@@ -67,5 +67,14 @@ impl Run<'_> {
             tokio::time::sleep(pause.max(POLL_MIN).min(deadline.saturating_duration_since(Instant::now()))).await;
         }
         Ok(())
+    }
+
+    /// Says what is waited for.
+    fn awaited(&self) -> Vec<String> {
+        let line = |id: &ActionId| {
+            let identity = self.recorded.get(id).map_or(id.as_str(), |record| record.identity.as_str());
+            format!("`{identity}`: {}", self.notes.get(id).map_or("sent", String::as_str))
+        };
+        first(self.waiting.keys().map(line).collect())
     }
 }
