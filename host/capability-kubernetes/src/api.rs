@@ -11,7 +11,7 @@ use kube::client::Body;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind};
-use windlass_model::limits;
+use windlass_model::{diagnostic::chain, limits};
 
 /// The name under which fields are ours.
 pub(crate) const MANAGER: &str = "windlass";
@@ -195,20 +195,6 @@ pub(crate) struct ApplyOptions {
     pub force: bool,
     /// Nothing is kept.
     pub dry_run: bool,
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut out = error.to_string();
-    let mut inner = error.source();
-    while let Some(error) = inner {
-        let text = error.to_string();
-        if !out.contains(&text) {
-            out.push_str(": ");
-            out.push_str(&text);
-        }
-        inner = error.source();
-    }
-    out
 }
 
 fn refusal(code: u16, bytes: &[u8]) -> Refusal {

@@ -12,7 +12,10 @@ use windlass_engine::{
     credential,
     session::{CapabilityError, CapabilityErrorKind as Kind, Executor, OpenConnection, Session},
 };
-use windlass_model::platform::{ConnectionSettings, Reference, VaultAuth, VaultSettings};
+use windlass_model::{
+    diagnostic::chain,
+    platform::{ConnectionSettings, Reference, VaultAuth, VaultSettings},
+};
 
 use crate::session::VaultSession;
 
@@ -130,14 +133,6 @@ pub(crate) fn failed(what: &str, error: &ClientError) -> CapabilityError {
             let error = CapabilityError::new(kind, format!("{what}: {said}"));
             hint.map_or(error.clone(), |hint| error.hint(hint))
         }
-        other => {
-            let mut why = other.to_string();
-            let mut source = std::error::Error::source(other);
-            while let Some(inner) = source {
-                why = format!("{why}: {inner}");
-                source = inner.source();
-            }
-            CapabilityError::new(Kind::Unavailable, format!("{what}: {why}"))
-        }
+        other => CapabilityError::new(Kind::Unavailable, format!("{what}: {}", chain(other))),
     }
 }

@@ -9,7 +9,10 @@ use layout::{
 use serde::Serialize;
 use windlass_model::{NodeKey, plan::Plan};
 
-use crate::exit::Failure;
+use crate::{exit::Failure, print};
+
+/// From so many nodes on a picture takes more than some seconds: the layout's time grows faster than they do.
+const SLOW_NODES: usize = 300;
 
 /// A graph as data.
 #[derive(Debug, Serialize)]
@@ -99,6 +102,12 @@ impl Graph {
 
     /// Draws a picture.
     pub(crate) fn svg(&self) -> Result<String, Failure> {
+        if self.nodes.len() > SLOW_NODES {
+            print::note(&format!(
+                "Laying {} nodes out, which may take minutes; `--format dot` is for Graphviz, at once.",
+                self.nodes.len()
+            ));
+        }
         let dot = self.dot();
         let parsed = DotParser::new(&dot).process().map_err(|error| Failure::failed(format!("the graph can't be drawn: {error}")))?;
         let mut builder = GraphBuilder::new();

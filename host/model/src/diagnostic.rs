@@ -116,3 +116,19 @@ impl fmt::Display for Diagnostic {
         Ok(())
     }
 }
+
+/// An error with its causes in one line: what failed for a person is mostly the last of them.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut out = error.to_string();
+    let mut inner = error.source();
+    while let Some(error) = inner {
+        let text = error.to_string();
+        if !out.contains(&text) {
+            out.push_str(": ");
+            out.push_str(&text);
+        }
+        inner = error.source();
+    }
+    out
+}

@@ -17,6 +17,7 @@ use oci_client::{
     secrets::RegistryAuth,
 };
 use windlass_document::{Fetched, OciSource};
+use windlass_model::diagnostic::chain;
 
 const PACKAGE: &str = "application/vnd.opentofu.modulepkg";
 const ARCHIVE: &str = "archive/zip";
@@ -83,7 +84,7 @@ fn refused(error: &OciDistributionError, registry: &str) -> String {
         OciDistributionError::UnauthorizedError { .. } | OciDistributionError::AuthenticationFailure(_) => {
             format!("`{registry}` does not let you read it: `docker login {registry}` keeps the credentials that are used")
         }
-        other => other.to_string(),
+        other => chain(other),
     }
 }
 

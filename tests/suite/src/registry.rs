@@ -5,10 +5,15 @@ use std::{
     net::{TcpListener, TcpStream},
     path::Path,
     process::Command,
+    sync::Arc,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer},
+};
 use windlass_model::Digest;
 
 /// What OpenTofu calls a package of modules.
@@ -100,6 +105,47 @@ pub fn guarded(registry: &str, guard: Guard) -> String {
             // A client that goes away is its own business.
             std::thread::spawn(move || admit(stream, &registry, &at, guard).ok());
         }
+    });
+    address
+}
+
+/// Puts TLS before a registry, on an address that counts as another machine's; the certificate is nobody's but `authority`'s, which
+/// is written there. Returns host and port; it stands until the tests end.
+///
+/// # Panics
+///
+/// If nothing can listen.
+#[must_use]
+pub fn over_tls(registry: &str, authority: &Path) -> String {
+    const ELSEWHERE: &str = "127.0.0.2";
+    let made = rcgen::generate_simple_self_signed([ELSEWHERE.to_owned()]).unwrap_or_else(|error| unreachable!("a certificate: {error}"));
+    std::fs::write(authority, made.cert.pem()).unwrap_or_else(|error| unreachable!("{}: {error}", authority.display()));
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key))
+        .unwrap_or_else(|error| unreachable!("TLS: {error}"));
+    let (registry, tls) = (registry.to_owned(), TlsAcceptor::from(Arc::new(config)));
+    let listener = TcpListener::bind((ELSEWHERE, 0)).unwrap_or_else(|error| unreachable!("a free port: {error}"));
+    let address = listener.local_addr().unwrap_or_else(|error| unreachable!("its address: {error}")).to_string();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            listener.set_nonblocking(true)?;
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            loop {
+                let (stream, _) = listener.accept().await?;
+                let (registry, tls) = (registry.clone(), tls.clone());
+                // A client that goes away, or trusts nobody, is its own business.
+                tokio::spawn(async move {
+                    let mut front = tls.accept(stream).await?;
+                    let mut behind = tokio::net::TcpStream::connect(&registry).await?;
+                    tokio::io::copy_bidirectional(&mut front, &mut behind).await
+                });
+            }
+            #[expect(unreachable_code, reason = "says what the block would return")]
+            Ok::<(), std::io::Error>(())
+        })
     });
     address
 }

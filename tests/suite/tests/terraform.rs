@@ -137,6 +137,24 @@ fn a_module_is_applied_once_changed_and_removed() {
 }
 
 #[test]
+fn a_registry_of_ones_own_is_trusted_by_its_authority() {
+    let registry = SharedServers::find().unwrap().registry();
+    publish(&registry, "modules/own", "1.0", MODULE_PACKAGE, &[("main.tf", MODULE)]);
+    let folder = scene(MODULE);
+    let authority = folder.path().join("authority.pem");
+    let own = registry::over_tls(&registry, &authority);
+    let source = format!("{{ $oci: {{ artifact: \"{own}/modules/own:1.0\" }} }}");
+    folder.write("platform/definition.yaml", &DEFINITION.replace("{ $folder: ./bucket }", &source));
+    let refused = folder.run("platform apply platform");
+    assert_eq!(refused.code, 65);
+    assert!(refused.err.contains("UnknownIssuer"), "the cause is named: {}", refused.err);
+    let trusted = folder.run_with("platform apply platform", &[("SSL_CERT_FILE", authority.to_str().unwrap())]);
+    assert_eq!(trusted.code, 0, "{}", trusted.err);
+    folder.ok("deploy shop -e dev --yes");
+    folder.ok("destroy -e dev --yes");
+}
+
+#[test]
 fn a_registry_that_is_not_public_gets_what_docker_login_keeps() {
     let registry = SharedServers::find().unwrap().registry();
     publish(&registry, "modules/private", "1.0", MODULE_PACKAGE, &[("main.tf", MODULE)]);

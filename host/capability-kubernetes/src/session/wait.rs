@@ -29,6 +29,15 @@ const NEWS_TIME_MAX: Duration = Duration::from_millis(1_000);
 /// A watch that has not told of an object by then is helped by a read.
 const TOLD_WITHIN_MS: u128 = 2_000;
 
+/// News come in bursts: how long more of them are waited for before one look at all waits.
+fn burst(waits: usize) -> Duration {
+    /// What a look at one wait may take of a core while a cluster is busy: a tenth.
+    const EACH: Duration = Duration::from_micros(150);
+    const MIN: Duration = Duration::from_millis(10);
+    const MAX: Duration = Duration::from_millis(150);
+    EACH.saturating_mul(u32::try_from(waits).unwrap_or(u32::MAX)).clamp(MIN, MAX)
+}
+
 /// What a ticket holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -89,8 +98,7 @@ impl ClusterSession {
         if looks.iter().all(|look| matches!(look, Ok(Look::Waiting(_)))) {
             let patience = NEWS_TIME_MAX.min(cx.deadline.saturating_duration_since(Instant::now()));
             if tokio::time::timeout(patience, news).await.is_ok() {
-                // News come in bursts: one look for all of them.
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                tokio::time::sleep(burst(waits.len())).await;
                 looks = self.look_all(cx, &waits).await;
             }
         }
