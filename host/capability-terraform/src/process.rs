@@ -1,9 +1,13 @@
 //! One run of the program: environment cleared, output read line by line and capped, ended with TERM before KILL.
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::signal::{Signal, kill, killpg},
     unistd::Pid,
 };
 use serde_json::Value;
@@ -22,6 +26,8 @@ use crate::{
 
 /// How long a program may take to end after it was asked to.
 const GRACE: Duration = Duration::from_secs(30);
+/// How often is looked whether somebody wants to stop.
+const TICK: Duration = Duration::from_millis(200);
 /// What is kept of what a program says.
 const OUTPUT_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
@@ -80,6 +86,8 @@ impl Runner<'_> {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            // Ctrl-C on a terminal goes to a whole group, and a program that is told twice ends without handing its state over.
+            .process_group(0)
             .kill_on_drop(true);
         command
     }
@@ -94,7 +102,8 @@ impl Runner<'_> {
         let name = self.program.version.split(' ').next().unwrap_or_default();
         let fail = |error: std::io::Error| CapabilityError::new(Kind::Failed, format!("`{name}` can't be run: {error}"));
         let mut child = self.command(arguments).spawn().map_err(fail)?;
-        if let Some(pid) = child.id() {
+        let pid = child.id();
+        if let Some(pid) = pid {
             self.work.enter(pid);
         }
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
@@ -109,10 +118,11 @@ impl Runner<'_> {
         let mut lines = BufReader::new(stdout).lines();
         let mut heard = 0;
         let mut asked = None;
+        let mut ticks = tokio::time::interval(TICK);
         loop {
             let line = tokio::select! {
                 line = lines.next_line() => line.map_err(fail)?,
-                () = tokio::time::sleep(Duration::from_millis(200)) => {
+                _ = ticks.tick() => {
                     stop_if_asked(cx, &mut child, &mut asked);
                     continue;
                 }
@@ -135,29 +145,43 @@ impl Runner<'_> {
         }
         ran.code = child.wait().await.map_err(fail)?.code().unwrap_or(-1);
         ran.text.push_str(&errors.await.unwrap_or_default());
-        if asked.is_some() {
-            return Err(CapabilityError::new(Kind::Uncertain, format!("`{name}` was stopped on the way"))
+        if let Some(Asked { why, .. }) = asked {
+            // What it started of a module's own may not have heard.
+            if let Some(group) = pid.and_then(|pid| i32::try_from(pid).ok()) {
+                let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+            }
+            return Err(CapabilityError::new(Kind::Uncertain, format!("`{name}` was stopped on the way: {why}"))
                 .hint("the next deployment goes on from the state that it handed over"));
         }
         Ok(ran)
     }
 }
 
+/// A program was asked to end.
+struct Asked {
+    since: Instant,
+    why: &'static str,
+}
+
 /// Asks a program to end when somebody wants to stop or the time is up, and ends it when it does not.
-fn stop_if_asked(cx: Option<&EffectCx<'_>>, child: &mut Child, asked: &mut Option<std::time::Instant>) {
+fn stop_if_asked(cx: Option<&EffectCx<'_>>, child: &mut Child, asked: &mut Option<Asked>) {
     let Some(cx) = cx else { return };
-    match asked {
-        None if cx.cancel.is_cancelled() || std::time::Instant::now() > cx.deadline => {
-            if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-            }
-            *asked = Some(std::time::Instant::now());
-        }
-        Some(since) if since.elapsed() > GRACE => {
+    if let Some(Asked { since, .. }) = asked {
+        if since.elapsed() > GRACE {
             let _ = child.start_kill();
         }
-        _ => {}
+        return;
     }
+    let now = Instant::now();
+    let why = match () {
+        () if cx.cancel.is_cancelled() => "somebody asked for it",
+        () if now > cx.deadline => "the deployment's time was up",
+        () => return,
+    };
+    if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+    }
+    *asked = Some(Asked { since: now, why });
 }
 
 /// Where a run keeps what is temporary: in its own folder. Providers listen there, and the path of a socket is short: where the

@@ -197,6 +197,9 @@ pub enum Event {
     Started {
         /// What is intended.
         intended: Vec<RecordedAction>,
+        /// Somebody said that data may be destroyed: that holds for whoever goes on with it, too.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        allow_destroy: bool,
     },
     /// A stage is ready, and the next was planned with what it yielded; all new intents are on disk with this line.
     #[serde(rename_all = "camelCase")]
@@ -289,7 +292,7 @@ impl Event {
     pub fn sentence(&self) -> String {
         let list = |ids: Vec<&ActionId>| ids.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(", ");
         match self {
-            Self::Started { intended } => format!("started: {} actions intended", intended.len()),
+            Self::Started { intended, .. } => format!("started: {} actions intended", intended.len()),
             Self::Planned { plan, intended } => format!("planned the next stage {}: {} actions intended", plan.short(), intended.len()),
             Self::Resumed { deaths } => format!("resumed after {deaths} cut-off"),
             Self::Sending { actions } => format!("sending {}", list(actions.iter().map(|action| &action.id).collect())),

@@ -122,7 +122,7 @@ fn slim(event: &Event) -> Event {
         actions.iter().map(slim).collect()
     };
     match event {
-        Event::Started { intended } => Event::Started { intended: strip(intended) },
+        Event::Started { intended, allow_destroy } => Event::Started { intended: strip(intended), allow_destroy: *allow_destroy },
         Event::Planned { plan, intended } => Event::Planned { plan: *plan, intended: strip(intended) },
         Event::Sending { actions } => Event::Sending { actions: strip(actions) },
         Event::Unchanged { actions } => Event::Unchanged { actions: strip(actions) },
@@ -139,7 +139,7 @@ async fn fold(
     event: &Event,
 ) -> Result<(), StoreError> {
     match event {
-        Event::Started { intended: actions } | Event::Sending { actions } | Event::Unchanged { actions } | Event::Done { actions } => {
+        Event::Started { intended: actions, .. } | Event::Sending { actions } | Event::Unchanged { actions } | Event::Done { actions } => {
             put_actions(transaction, environment, actions).await?;
         }
         Event::Planned { plan, intended } => {

@@ -40,6 +40,10 @@ fn action(name: &str, status: Status) -> RecordedAction {
     }
 }
 
+fn started(intended: Vec<RecordedAction>) -> Event {
+    Event::Started { intended, allow_destroy: false }
+}
+
 fn secret(name: &str, version: u64, ciphertext: &str) -> NewSecret {
     NewSecret { name: name.into(), version, ciphertext: ciphertext.into() }
 }
@@ -77,8 +81,8 @@ async fn a_log_is_folded_and_survives_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
     let lease = store.lock(&key("dev")).await.unwrap();
-    let started = Event::Started { intended: vec![action("a", Status::Intended), action("b", Status::Intended)] };
-    let number = store.begin(&key("dev"), lease.fence(), &deployment(), &started).await.unwrap();
+    let begun = started(vec![action("a", Status::Intended), action("b", Status::Intended)]);
+    let number = store.begin(&key("dev"), lease.fence(), &deployment(), &begun).await.unwrap();
     let done = Event::Done { actions: vec![action("a", Status::Live)] };
     let removed = Event::Removed { ids: vec![action("b", Status::Live).id], act: OnRemove::Delete };
     store.append(&key("dev"), lease.fence(), number, &[done, removed], &[]).await.unwrap();
@@ -104,8 +108,8 @@ async fn one_holder_and_no_late_writer() {
     let first = store.lock(&key("dev")).await.unwrap();
     assert!(matches!(store.lock(&key("dev")).await, Err(StoreError::Locked { holder: Some(_), .. })));
     let old = first.fence();
-    let started = Event::Started { intended: Vec::new() };
-    let number = store.begin(&key("dev"), old, &deployment(), &started).await.unwrap();
+    let begun = started(Vec::new());
+    let number = store.begin(&key("dev"), old, &deployment(), &begun).await.unwrap();
     drop(first);
     // The holder is dead: taken over at once, with a higher number.
     let second = store.lock(&key("dev")).await.unwrap();
@@ -123,10 +127,10 @@ async fn one_owner_for_each_thing() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;
     let dev = store.lock(&key("dev")).await.unwrap();
-    let started = Event::Started { intended: vec![action("shared", Status::Intended)] };
-    store.begin(&key("dev"), dev.fence(), &deployment(), &started).await.unwrap();
+    let begun = started(vec![action("shared", Status::Intended)]);
+    store.begin(&key("dev"), dev.fence(), &deployment(), &begun).await.unwrap();
     let test = store.lock(&key("test")).await.unwrap();
-    assert!(store.begin(&key("test"), test.fence(), &deployment(), &started).await.is_err(), "the same object of the same cluster");
+    assert!(store.begin(&key("test"), test.fence(), &deployment(), &begun).await.is_err(), "the same object of the same cluster");
     assert!(store.load(&key("test")).await.unwrap().unwrap().last.is_none(), "nothing of the refused deployment stays");
     assert_eq!(store.claims().await.unwrap().into_values().collect::<Vec<_>>(), ["shop/dev"]);
 }
@@ -157,8 +161,8 @@ async fn secrets_come_with_the_events_that_speak_of_them_or_not_at_all() {
     let store = store(&folder).await;
     let lease = store.lock(&key("dev")).await.unwrap();
     let new = NewDeployment { secrets: vec![secret("a", 1, "one")], ..deployment() };
-    let started = Event::Started { intended: vec![action("a", Status::Intended)] };
-    let number = store.begin(&key("dev"), lease.fence(), &new, &started).await.unwrap();
+    let begun = started(vec![action("a", Status::Intended)]);
+    let number = store.begin(&key("dev"), lease.fence(), &new, &begun).await.unwrap();
     let done = |name| Event::Done { actions: vec![action(name, Status::Live)] };
     store.append(&key("dev"), lease.fence(), number, &[done("a")], &[secret("b", 1, "first")]).await.unwrap();
     let known = BTreeMap::from([("a".into(), 1), ("b".into(), 1)]);
@@ -186,7 +190,7 @@ async fn only_so_much_history_is_kept_and_what_it_refers_to() {
         let plan = Digest::of_bytes(own);
         let both = BTreeMap::from([(plan, own.clone()), (Digest::of_bytes(&shared), shared.clone())]);
         let new = NewDeployment { plan, documents: both, ..deployment() };
-        let number = store.begin(&environment, lease.fence(), &new, &Event::Started { intended: Vec::new() }).await.unwrap();
+        let number = store.begin(&environment, lease.fence(), &new, &started(Vec::new())).await.unwrap();
         // The second succeeded, the later ones did not.
         let status = if index == 1 { DeploymentStatus::Succeeded } else { DeploymentStatus::Cancelled };
         store.append(&environment, lease.fence(), number, &[Event::Ended { status }], &[]).await.unwrap();

@@ -137,6 +137,52 @@ fn a_module_is_applied_once_changed_and_removed() {
 }
 
 #[test]
+fn what_is_broken_off_hands_its_state_over_and_leaves_nothing_running() {
+    let folder = scene(MODULE);
+    folder.write("platform/definition.yaml", &DEFINITION.replace("modules }]", "modules, allow: [execute] }]"));
+    let (made, begun) = (folder.path().join("made"), folder.path().join("begun"));
+    // A name of its own: nobody else sleeps so long.
+    let sleep = format!("sleep 7{}", std::process::id());
+    let slow = |command: &str| {
+        let first = format!("provisioner \"local-exec\" {{ command = \"echo made >> {}\" }}", made.display());
+        let last = format!(
+            "resource \"terraform_data\" \"slow\" {{\n  depends_on = [terraform_data.bucket]\n  provisioner \"local-exec\" {{ command = \"{command}\" }}\n}}\n"
+        );
+        let module =
+            MODULE.replace("resource \"terraform_data\" \"bucket\" {", &format!("resource \"terraform_data\" \"bucket\" {{\n  {first}"));
+        folder.write("platform/bucket/main.tf", &format!("{module}{last}"));
+        folder.ok("platform apply platform");
+    };
+    let is_sleeping = || std::process::Command::new("pgrep").args(["-f", &sleep]).output().unwrap().status.success();
+    slow(&format!("touch {}; {sleep}", begun.display()));
+    let out_of_time = folder.run("deploy shop -e dev --yes --timeout 5s");
+    assert_eq!(out_of_time.code, 4, "{}", out_of_time.err);
+    assert!(out_of_time.err.contains("was stopped on the way: the deployment's time was up"), "{}", out_of_time.err);
+    assert!(begun.exists() && !is_sleeping(), "it is over");
+    // What it would replace now was not announced, and nobody allowed it; who did allowed it to whoever goes on.
+    let refused = folder.run("resume -e dev");
+    assert!(refused.err.contains("the module would destroy or replace `terraform_data.slow`"), "{}", refused.err);
+    assert_eq!(folder.run("deploy shop -e dev --yes --timeout 5s --allow-destroy").code, 4);
+    // On a terminal Ctrl-C reaches a whole group: whoever hears it twice ends without handing its state over.
+    std::fs::remove_file(&begun).unwrap();
+    let mut command = folder.command(&["resume", "-e", "dev"]);
+    command.stderr(std::process::Stdio::null());
+    let mut child = std::os::unix::process::CommandExt::process_group(&mut command, 0).spawn().unwrap();
+    while !begun.exists() {
+        assert_eq!(child.try_wait().unwrap(), None, "it ended before it began");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let group = format!("-{}", child.id());
+    std::process::Command::new("kill").args(["-s", "INT", "--", &group]).status().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(!is_sleeping(), "it is over");
+    slow("true");
+    folder.ok("deploy shop -e dev --yes --allow-destroy");
+    assert_eq!(folder.read("made"), "made\n", "what was made before is known: it is made once");
+    folder.ok("destroy -e dev --yes");
+}
+
+#[test]
 fn a_registry_of_ones_own_is_trusted_by_its_authority() {
     let registry = SharedServers::find().unwrap().registry();
     publish(&registry, "modules/own", "1.0", MODULE_PACKAGE, &[("main.tf", MODULE)]);

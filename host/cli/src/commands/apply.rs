@@ -90,7 +90,7 @@ pub(crate) async fn resume(global: &Global, environment: &Environment, applying:
         return Err(Failure::failed(format!("nothing is under way in `{key}`")));
     };
     let planned = deployed(&workspace, &key, last.number).await?;
-    let request = workspace.request(&planned, last.verb, &Applying { allow_destroy: true, ..applying.clone() }, last.rollback_to)?;
+    let request = workspace.request(&planned, last.verb, applying, last.rollback_to)?;
     let cancel = cancel_on_signals()?;
     let engine = workspace.engine();
     let deploying = Deploying { workspace: &workspace, engine: &engine, applying, cancel: &cancel, format: Format::Text };

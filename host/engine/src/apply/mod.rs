@@ -204,7 +204,7 @@ impl Engine {
         check_basis(plan, &state)?;
         let supersedes = state.last.as_ref().filter(|last| last.status == DeploymentStatus::Running).map(|last| last.number);
         let mut run = Run::new(self, environment.clone(), request, state);
-        let started = Event::Started { intended: run.intended().await? };
+        let started = Event::Started { intended: run.intended().await?, allow_destroy: request.allow_destroy };
         let mut documents = request.documents.clone();
         let (digest, bytes) = stored(plan)?;
         documents.insert(digest, bytes);
@@ -255,6 +255,7 @@ impl Engine {
         self.store.append(&environment, lease.fence(), number, std::slice::from_ref(&resumed), &[]).await?;
         self.observer.event(&resumed);
         let mut run = Run::new(self, environment, request, state);
+        run.allow_destroy |= events.iter().any(|logged| matches!(logged.event, Event::Started { allow_destroy: true, .. }));
         run.tickets_of(&events);
         run.go(lease.fence(), number, cancel).await
     }

@@ -60,6 +60,8 @@ pub(crate) struct Run<'a> {
     /// What happened and is not on disk yet, and since when: see [`Run::defer`].
     unwritten: Vec<Event>,
     unwritten_since: Option<Instant>,
+    /// Data may be destroyed: said now, or when the deployment began.
+    pub allow_destroy: bool,
     pub fence: Fence,
     pub number: DeploymentNumber,
 }
@@ -168,6 +170,7 @@ impl<'a> Run<'a> {
             resolved: BTreeMap::new(),
             unwritten: Vec::new(),
             unwritten_since: None,
+            allow_destroy: request.allow_destroy,
             fence: Fence(0),
             number: DeploymentNumber(0),
         }
@@ -254,7 +257,7 @@ impl<'a> Run<'a> {
 
     /// Takes the records of an event into account.
     pub(crate) fn adopt(&mut self, event: &Event) {
-        if let Event::Started { intended: actions }
+        if let Event::Started { intended: actions, .. }
         | Event::Planned { intended: actions, .. }
         | Event::Sending { actions }
         | Event::Unchanged { actions }
@@ -395,7 +398,7 @@ impl<'a> Run<'a> {
         journal: &'c dyn Checkpoint,
         events: &'c dyn Progress,
     ) -> EffectCx<'c> {
-        EffectCx { owner: &self.owner, fence: self.fence, deadline, allow_destroy: self.request.allow_destroy, cancel, journal, events }
+        EffectCx { owner: &self.owner, fence: self.fence, deadline, allow_destroy: self.allow_destroy, cancel, journal, events }
     }
 
     /// Makes a stage; behind the last one, what is left behind is settled and taken away.
