@@ -17,13 +17,12 @@ use windlass_model::{
 
 use super::{
     order,
-    run::{Notes, Run, Stop, first},
+    run::{Notes, Run},
+    stop::{Stop, broken_off, first},
     values::{self, FIRST_VERSION},
 };
 use crate::plan::kept;
-use crate::session::{
-    Cancel, CapabilityError, CapabilityErrorKind, Depth, Insistence, Phase, Preflight, ResolvedAction, Secret, Step, Ticket, WantedOutput,
-};
+use crate::session::{Cancel, CapabilityError, Depth, Insistence, Phase, Preflight, ResolvedAction, Secret, Step, Ticket, WantedOutput};
 
 /// What is still to be made.
 pub(crate) struct Pending {
@@ -47,16 +46,7 @@ impl Pending {
     /// Says what failed and what was not made because of it.
     fn into_stop(self, deadline: Instant, cancel: &Cancel) -> Result<(), Stop> {
         let Some((_, error)) = self.failed.values().next() else { return Ok(()) };
-        // What was broken off because there was no more time is not over: somebody goes on with it.
-        if self.failed.values().any(|(_, error)| error.kind == CapabilityErrorKind::Uncertain) {
-            if cancel.is_cancelled() {
-                return Err(Stop::Cancelled);
-            }
-            if Instant::now() >= deadline {
-                let line = |(identity, error): &(String, CapabilityError)| format!("`{identity}`: {}", error.message);
-                return Err(Stop::TimedOut(first(self.failed.values().map(line).collect())));
-            }
-        }
+        broken_off(self.failed.values().map(|(identity, error)| (identity.as_str(), error)), deadline, cancel)?;
         let hint = error.hint.clone();
         let mut lines = first(self.failed.values().map(|(identity, error)| format!("`{identity}`: {}", error.message)).collect());
         if !self.ranks.is_empty() {

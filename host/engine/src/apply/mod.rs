@@ -8,6 +8,7 @@ mod release;
 mod remove;
 mod run;
 mod settle;
+mod stop;
 mod values;
 mod wait;
 

@@ -15,7 +15,8 @@ use windlass_model::{
 use super::{
     is_late,
     order::{self, Group},
-    run::{Notes, Run, Stop, first},
+    run::{Notes, Run},
+    stop::{Stop, broken_off, first},
 };
 use crate::session::{Cancel, CapabilityError, CapabilityErrorKind as Kind, Step};
 
@@ -44,6 +45,7 @@ impl Run<'_> {
             }
         }
         let Some((_, error)) = stayed.first() else { return Ok(()) };
+        broken_off(stayed.iter().map(|(record, error)| (record.identity.as_str(), error)), deadline, cancel)?;
         let hint = error.hint.clone();
         let line =
             |(record, error): &(RecordedAction, CapabilityError)| format!("`{}` can't be deleted: {}", record.identity, error.message);

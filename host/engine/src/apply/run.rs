@@ -21,6 +21,7 @@ use super::{
     ApplyError, Engine, Outcome, Request,
     make::grouped,
     order,
+    stop::Stop,
     values::{self, FIRST_VERSION, Fresh, Values},
 };
 use crate::{
@@ -71,43 +72,6 @@ pub(crate) struct Resolved {
     pub spec: Value,
     pub bytes: Vec<u8>,
     pub mac: String,
-}
-
-/// Why a run stops before its end.
-pub(crate) enum Stop {
-    Failed {
-        reason: String,
-        hint: Option<String>,
-    },
-    Cancelled,
-    /// With what is waited for, a line each.
-    TimedOut(Vec<String>),
-    Error(ApplyError),
-}
-
-impl From<ApplyError> for Stop {
-    fn from(error: ApplyError) -> Self {
-        Self::Error(error)
-    }
-}
-
-impl From<crate::store::StoreError> for Stop {
-    fn from(error: crate::store::StoreError) -> Self {
-        Self::Error(error.into())
-    }
-}
-
-/// How many failures, or things that are waited for, are told at its end; the log has them all.
-const TOLD_MAX: usize = 10;
-
-/// Cuts a list short that a person reads.
-pub(crate) fn first(mut lines: Vec<String>) -> Vec<String> {
-    let more = lines.len().saturating_sub(TOLD_MAX);
-    if more > 0 {
-        lines.truncate(TOLD_MAX);
-        lines.push(format!("… and {more} more"));
-    }
-    lines
 }
 
 /// How far a run has come.

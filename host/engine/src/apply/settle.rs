@@ -8,7 +8,10 @@ use windlass_model::{
     state::{RecordedAction, RecordedState, Status},
 };
 
-use super::run::{Notes, Run, Stop};
+use super::{
+    run::{Notes, Run},
+    stop::Stop,
+};
 use crate::session::Cancel;
 
 /// Tells whether an earlier deployment left something to end.

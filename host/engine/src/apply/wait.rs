@@ -9,7 +9,8 @@ use windlass_model::{ActionId, name::DocumentName};
 
 use super::{
     make::Pending,
-    run::{Notes, Run, Stop, first},
+    run::{Notes, Run},
+    stop::{Stop, first},
 };
 use crate::session::{Cancel, Step, Ticket};
 

@@ -1,0 +1,62 @@
+//! Why a run stops, and how that is told.
+
+use std::time::Instant;
+
+use super::ApplyError;
+use crate::session::{Cancel, CapabilityError, CapabilityErrorKind as Kind};
+
+/// Why a run stops before its end.
+pub(crate) enum Stop {
+    Failed {
+        reason: String,
+        hint: Option<String>,
+    },
+    Cancelled,
+    /// With what is waited for, a line each.
+    TimedOut(Vec<String>),
+    Error(ApplyError),
+}
+
+impl From<ApplyError> for Stop {
+    fn from(error: ApplyError) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<crate::store::StoreError> for Stop {
+    fn from(error: crate::store::StoreError) -> Self {
+        Self::Error(error.into())
+    }
+}
+
+/// How many failures, or things that are waited for, are told at its end; the log has them all.
+const TOLD_MAX: usize = 10;
+
+/// Cuts a list short that a person reads.
+pub(crate) fn first(mut lines: Vec<String>) -> Vec<String> {
+    let more = lines.len().saturating_sub(TOLD_MAX);
+    if more > 0 {
+        lines.truncate(TOLD_MAX);
+        lines.push(format!("… and {more} more"));
+    }
+    lines
+}
+
+/// What was broken off because somebody wants to stop, or there is no more time, did not fail: somebody goes on with it.
+pub(crate) fn broken_off<'e>(
+    failed: impl Iterator<Item = (&'e str, &'e CapabilityError)>,
+    deadline: Instant,
+    cancel: &Cancel,
+) -> Result<(), Stop> {
+    let failed: Vec<_> = failed.collect();
+    if !failed.iter().any(|(_, error)| error.kind == Kind::Uncertain) {
+        return Ok(());
+    }
+    if cancel.is_cancelled() {
+        return Err(Stop::Cancelled);
+    }
+    if Instant::now() >= deadline {
+        return Err(Stop::TimedOut(first(failed.iter().map(|(identity, error)| format!("`{identity}`: {}", error.message)).collect())));
+    }
+    Ok(())
+}
