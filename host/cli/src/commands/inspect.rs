@@ -36,7 +36,7 @@ pub(crate) async fn status(global: &Global, environment: &Environment, format: F
             out.push_str(&format!("  deployment  {} {} ({})\n", last.number, last.status.word(), last.verb));
             out.push_str(&format!("  plan        {}\n  model       {}\n", last.plan, last.model));
             if let DeploymentStatus::Failed { reason } | DeploymentStatus::Held { reason } = &last.status {
-                out.push_str(&format!("  reason      {reason}\n"));
+                out.push_str(&format!("  reason      {}\n", reason.replace('\n', "\n              ")));
             }
             if last.status == DeploymentStatus::Running {
                 let events = workspace.store.events(&key, last.number, 0).await?;
