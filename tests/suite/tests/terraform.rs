@@ -155,14 +155,14 @@ fn what_is_broken_off_hands_its_state_over_and_leaves_nothing_running() {
     };
     let is_sleeping = || std::process::Command::new("pgrep").args(["-f", &sleep]).output().unwrap().status.success();
     slow(&format!("touch {}; {sleep}", begun.display()));
-    let out_of_time = folder.run("deploy shop -e dev --yes --timeout 5s");
+    let out_of_time = folder.run("deploy shop -e dev --yes --timeout 8s");
     assert_eq!(out_of_time.code, 4, "{}", out_of_time.err);
     assert!(out_of_time.err.contains("was stopped on the way: the deployment's time was up"), "{}", out_of_time.err);
     assert!(begun.exists() && !is_sleeping(), "it is over");
     // What it would replace now was not announced, and nobody allowed it; who did allowed it to whoever goes on.
     let refused = folder.run("resume -e dev");
     assert!(refused.err.contains("the module would destroy or replace `terraform_data.slow`"), "{}", refused.err);
-    assert_eq!(folder.run("deploy shop -e dev --yes --timeout 5s --allow-destroy").code, 4);
+    assert_eq!(folder.run("deploy shop -e dev --yes --timeout 8s --allow-destroy").code, 4);
     // On a terminal Ctrl-C reaches a whole group: whoever hears it twice ends without handing its state over.
     std::fs::remove_file(&begun).unwrap();
     let mut command = folder.command(&["resume", "-e", "dev"]);
