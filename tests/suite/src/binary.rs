@@ -166,7 +166,25 @@ impl Folder {
 
     /// Sends a signal: `INT` is what Ctrl-C does.
     pub fn signal(child: &std::process::Child, name: &str) {
-        let _ = Command::new("kill").args(["-s", name, &child.id().to_string()]).status();
+        kill(name, &child.id().to_string());
+    }
+
+    /// Sends a signal to a child's whole group, as a terminal does.
+    pub fn signal_group(child: &std::process::Child, name: &str) {
+        kill(name, &format!("-{}", child.id()));
+    }
+
+    /// Waits until something is so while a child goes on.
+    ///
+    /// # Panics
+    ///
+    /// If the child ends before.
+    pub fn wait_beside(child: &mut std::process::Child, is_so: impl Fn() -> bool) {
+        while !is_so() {
+            let ended = child.try_wait();
+            assert!(matches!(ended, Ok(None)), "it ended before: {ended:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Runs a command line with standard input.
@@ -207,6 +225,10 @@ impl Folder {
         walk(&root, &root, &mut out);
         out
     }
+}
+
+fn kill(signal: &str, target: &str) {
+    let _ = Command::new("kill").args(["-s", signal, "--", target]).status();
 }
 
 /// Gives a program the folder and the environment of the command that it runs.

@@ -130,24 +130,25 @@ pub fn over_tls(registry: &str, authority: &Path) -> String {
     let address = listener.local_addr().unwrap_or_else(|error| unreachable!("its address: {error}")).to_string();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
-            listener.set_nonblocking(true)?;
-            let listener = tokio::net::TcpListener::from_std(listener)?;
-            loop {
-                let (stream, _) = listener.accept().await?;
-                let (registry, tls) = (registry.clone(), tls.clone());
-                // A client that goes away, or trusts nobody, is its own business.
-                tokio::spawn(async move {
-                    let mut front = tls.accept(stream).await?;
-                    let mut behind = tokio::net::TcpStream::connect(&registry).await?;
-                    tokio::io::copy_bidirectional(&mut front, &mut behind).await
-                });
-            }
-            #[expect(unreachable_code, reason = "says what the block would return")]
-            Ok::<(), std::io::Error>(())
-        })
+        runtime.block_on(relay(listener, &registry, &tls))
     });
     address
+}
+
+/// Takes TLS off everything that comes, and hands it on, for ever.
+async fn relay(listener: TcpListener, registry: &str, tls: &TlsAcceptor) -> std::io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let (registry, tls) = (registry.to_owned(), tls.clone());
+        // A client that goes away, or trusts nobody, is its own business.
+        tokio::spawn(async move {
+            let mut front = tls.accept(stream).await?;
+            let mut behind = tokio::net::TcpStream::connect(&registry).await?;
+            tokio::io::copy_bidirectional(&mut front, &mut behind).await
+        });
+    }
 }
 
 /// Writes into a folder what `docker login` would keep for a registry.

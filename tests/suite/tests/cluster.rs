@@ -364,10 +364,7 @@ fn ctrl_c_stops_between_actions_and_the_next_deploy_goes_on() {
     for signal in ["INT", "TERM"] {
         let mut child = scene.folder.spawn("deploy app -e dev --create-env development --yes");
         scene.wait_for(&["get", "deployment/web"]);
-        while !scene.folder.ok("status -e dev").out.contains("under way") {
-            assert_eq!(child.try_wait().unwrap(), None, "it ended before it was asked to");
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
+        Folder::wait_beside(&mut child, || scene.folder.ok("status -e dev").out.contains("under way"));
         Folder::signal(&child, signal);
         assert_eq!(child.wait().unwrap().code(), Some(130), "once: stopped between two actions");
     }

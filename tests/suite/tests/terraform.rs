@@ -168,12 +168,8 @@ fn what_is_broken_off_hands_its_state_over_and_leaves_nothing_running() {
     let mut command = folder.command(&["resume", "-e", "dev"]);
     command.stderr(std::process::Stdio::null());
     let mut child = std::os::unix::process::CommandExt::process_group(&mut command, 0).spawn().unwrap();
-    while !begun.exists() {
-        assert_eq!(child.try_wait().unwrap(), None, "it ended before it began");
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
-    let group = format!("-{}", child.id());
-    std::process::Command::new("kill").args(["-s", "INT", "--", &group]).status().unwrap();
+    Folder::wait_beside(&mut child, || begun.exists());
+    Folder::signal_group(&child, "INT");
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(!is_sleeping(), "it is over");
     slow("true");

@@ -75,6 +75,13 @@ fn generation(live: &Value) -> i64 {
     live.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0)
 }
 
+/// What is known of namespaces while one question is answered: read once for all that wait, or fail, in them.
+#[derive(Default)]
+struct Known {
+    pods: BTreeMap<String, Pods>,
+    warnings: Warnings,
+}
+
 /// What one look at a wait says.
 enum Look {
     Done(Observed),
@@ -94,16 +101,17 @@ impl ClusterSession {
         let news = self.news.notified();
         tokio::pin!(news);
         news.as_mut().enable();
-        let mut looks = self.look_all(cx, &waits).await;
+        let mut known = Known::default();
+        let mut looks = self.look_all(cx, &waits, &mut known).await;
         if looks.iter().all(|look| matches!(look, Ok(Look::Waiting(_)))) {
             let patience = NEWS_TIME_MAX.min(cx.deadline.saturating_duration_since(Instant::now()));
             if tokio::time::timeout(patience, news).await.is_ok() {
                 tokio::time::sleep(burst(waits.len())).await;
-                looks = self.look_all(cx, &waits).await;
+                known = Known::default();
+                looks = self.look_all(cx, &waits, &mut known).await;
             }
         }
         let mut steps = Vec::with_capacity(looks.len());
-        let mut warnings = Warnings::default();
         for ((ticket, waited), look) in tickets.iter().zip(&waits).zip(looks) {
             steps.push(match (look, waited) {
                 (Ok(Look::Done(observed)), _) => Ok(Step::Done(observed)),
@@ -111,7 +119,7 @@ impl ClusterSession {
                     self.tell(cx, ticket, &note);
                     waited.step(note)
                 }
-                (Ok(Look::Failed(live, why)), Ok(waited)) => Err(self.failure(cx, &waited.place, live, why, &mut warnings).await),
+                (Ok(Look::Failed(live, why)), Ok(waited)) => Err(self.failure(cx, &waited.place, live, why, &mut known).await),
                 (Err(error), _) => Err(error),
                 (Ok(_), Err(error)) => Err(error.clone()),
             });
@@ -128,20 +136,23 @@ impl ClusterSession {
         }
     }
 
-    async fn look_all(&self, cx: &EffectCx<'_>, waits: &[Result<Waited, CapabilityError>]) -> Vec<Result<Look, CapabilityError>> {
+    async fn look_all(
+        &self,
+        cx: &EffectCx<'_>,
+        waits: &[Result<Waited, CapabilityError>],
+        known: &mut Known,
+    ) -> Vec<Result<Look, CapabilityError>> {
         let mut looks = Vec::with_capacity(waits.len());
-        let mut pods = BTreeMap::new();
         for waited in waits {
             looks.push(match waited {
-                Ok(waited) => self.look(cx, waited, &mut pods).await,
+                Ok(waited) => self.look(cx, waited, known).await,
                 Err(error) => Err(error.clone()),
             });
         }
         looks
     }
 
-    /// Looks at one wait; `pods` keeps those of each namespace for the others.
-    async fn look(&self, cx: &EffectCx<'_>, waited: &Waited, pods: &mut BTreeMap<String, Pods>) -> Result<Look, CapabilityError> {
+    async fn look(&self, cx: &EffectCx<'_>, waited: &Waited, known: &mut Known) -> Result<Look, CapabilityError> {
         let watch = self.watch(&waited.place.resource, &waited.place.namespace, marks::selector(cx.owner));
         let age_ms = u128::from(now_ms().saturating_sub(waited.since_ms));
         let live = match watch.object(&waited.place.name) {
@@ -173,12 +184,8 @@ impl ClusterSession {
             (Readiness::Terminating, _) => return Ok(Look::Failed(None, "somebody is deleting it".to_owned())),
             (Readiness::InProgress(why), _) => why,
         };
-        let namespace = &waited.place.namespace;
-        let trouble = match trouble::has_pods(&live) {
-            true => trouble::of_pods(&live, pods.entry(namespace.clone()).or_insert_with(|| self.pods(namespace))),
-            false => None,
-        };
-        let why = match trouble {
+        let pods = trouble::has_pods(&live).then(|| self.pods(&waited.place.namespace, &mut known.pods));
+        let why = match pods.and_then(|pods| trouble::of_pods(&live, pods)) {
             Some(found) if found.is_final => return Ok(Look::Failed(Some(live), found.text)),
             Some(found) => format!("{why}; {}", found.text),
             None => why,
@@ -196,24 +203,19 @@ impl ClusterSession {
         Arc::clone(entry.or_insert_with(start))
     }
 
-    fn pods(&self, namespace: &str) -> Pods {
-        Pods::new(self.watch(&Resource::core("Pod", "pods", true), namespace, String::new()).objects())
+    fn pods<'p>(&self, namespace: &str, known: &'p mut BTreeMap<String, Pods>) -> &'p Pods {
+        let watched = || self.watch(&Resource::core("Pod", "pods", true), namespace, String::new()).objects();
+        known.entry(namespace.to_owned()).or_insert_with(|| Pods::new(watched()))
     }
 
     /// Says why something will not be ready, with everything that helps.
-    async fn failure(
-        &self,
-        cx: &EffectCx<'_>,
-        place: &Place,
-        live: Option<Arc<Value>>,
-        why: String,
-        warnings: &mut Warnings,
-    ) -> CapabilityError {
+    async fn failure(&self, cx: &EffectCx<'_>, place: &Place, live: Option<Arc<Value>>, why: String, known: &mut Known) -> CapabilityError {
         let mut message = why;
         if let Some(live) = live {
-            let pods = if trouble::has_pods(&live) { self.pods(&place.namespace) } else { Pods::default() };
+            let none = Pods::default();
+            let pods = if trouble::has_pods(&live) { self.pods(&place.namespace, &mut known.pods) } else { &none };
             let until = cx.deadline.min(Instant::now() + Duration::from_secs(10));
-            for line in trouble::explain(&self.api, &live, &pods, warnings, until).await {
+            for line in trouble::explain(&self.api, &live, pods, &mut known.warnings, until).await {
                 // What is said already needs only its place.
                 let line = match line.split_once(": ") {
                     Some((pod, trouble)) if message.contains(trouble) => format!("in {pod}"),

@@ -18,7 +18,7 @@ use windlass_model::{
 use super::{
     order,
     run::{Notes, Run},
-    stop::{Stop, broken_off, first},
+    stop::{Stop, broken_off, failures, first},
     values::{self, FIRST_VERSION},
 };
 use crate::plan::kept;
@@ -46,9 +46,10 @@ impl Pending {
     /// Says what failed and what was not made because of it.
     fn into_stop(self, deadline: Instant, cancel: &Cancel) -> Result<(), Stop> {
         let Some((_, error)) = self.failed.values().next() else { return Ok(()) };
-        broken_off(self.failed.values().map(|(identity, error)| (identity.as_str(), error)), deadline, cancel)?;
+        let failed = self.failed.values().map(|(identity, error)| (identity.as_str(), error));
+        broken_off(failed.clone(), deadline, cancel)?;
         let hint = error.hint.clone();
-        let mut lines = first(self.failed.values().map(|(identity, error)| format!("`{identity}`: {}", error.message)).collect());
+        let mut lines = failures(failed);
         if !self.ranks.is_empty() {
             let left = first(self.ranks.keys().map(|id| format!("`{id}`")).collect());
             lines.push(format!("not made, because they need what failed: {}; everything else is done", left.join(", ")));

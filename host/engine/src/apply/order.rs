@@ -80,8 +80,8 @@ pub(crate) fn by_connection(records: impl IntoIterator<Item = RecordedAction>) -
 }
 
 /// Chooses what may be taken away next: what nothing left depends on and nothing that stayed, the highest rank first.
-pub(crate) fn removable(left: &BTreeMap<ActionId, RecordedAction>, stayed: &[RecordedAction]) -> Vec<ActionId> {
-    let all = left.values().chain(stayed);
+pub(crate) fn removable(left: &BTreeMap<ActionId, RecordedAction>, stayed: &[&RecordedAction]) -> Vec<ActionId> {
+    let all = left.values().chain(stayed.iter().copied());
     let needed: BTreeSet<&ActionId> = all.flat_map(|action| action.depends_on.iter().filter(|id| **id != action.id)).collect();
     let free: Vec<&RecordedAction> = left.values().filter(|action| !needed.contains(&action.id)).collect();
     // Recorded edges can't form a cycle, but a corrupted record must not hang a removal.
@@ -129,8 +129,8 @@ mod tests {
         assert_eq!(removable(&left(&["ns", "db", "web", "alone"]), &[]), [id("web")]);
         assert_eq!(removable(&left(&["ns", "db", "alone"]), &[]), [id("db")]);
         let [_, db, web, _] = all.clone();
-        assert_eq!(removable(&left(&["ns", "db", "alone"]), &[web]), [id("alone")], "the database is still in use");
-        assert_eq!(removable(&left(&["ns"]), &[db]), []);
+        assert_eq!(removable(&left(&["ns", "db", "alone"]), &[&web]), [id("alone")], "the database is still in use");
+        assert_eq!(removable(&left(&["ns"]), &[&db]), []);
     }
 
     #[test]

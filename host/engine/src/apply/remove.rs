@@ -61,9 +61,10 @@ impl Run<'_> {
         cancel: &Cancel,
     ) -> Result<Vec<(RecordedAction, CapabilityError)>, Stop> {
         let mut left: BTreeMap<ActionId, RecordedAction> = records.into_iter().map(|record| (record.id.clone(), record)).collect();
-        let (mut stayed, mut errors) = (Vec::new(), Vec::new());
+        let mut stayed: Vec<(RecordedAction, CapabilityError)> = Vec::new();
         loop {
-            let batch: Vec<RecordedAction> = order::removable(&left, &stayed).iter().filter_map(|id| left.remove(id)).collect();
+            let needing: Vec<&RecordedAction> = stayed.iter().map(|(record, _)| record).collect();
+            let batch: Vec<RecordedAction> = order::removable(&left, &needing).iter().filter_map(|id| left.remove(id)).collect();
             if batch.is_empty() {
                 break;
             }
@@ -71,14 +72,14 @@ impl Run<'_> {
                 return Err(Stop::Cancelled);
             }
             for group in order::by_connection(batch) {
-                for (record, error) in self.remove_group(group, deadline, cancel).await? {
+                let failed = self.remove_group(group, deadline, cancel).await?;
+                for (record, error) in &failed {
                     self.defer(Event::ActionFailed { id: record.id.clone(), message: error.message.clone() });
-                    stayed.push(record);
-                    errors.push(error);
                 }
+                stayed.extend(failed);
             }
         }
-        Ok(stayed.into_iter().zip(errors).collect())
+        Ok(stayed)
     }
 
     async fn remove_group(

@@ -42,21 +42,21 @@ pub(crate) fn first(mut lines: Vec<String>) -> Vec<String> {
     lines
 }
 
+/// Tells what failed, and why, a line each.
+pub(crate) fn failures<'e>(failed: impl Iterator<Item = (&'e str, &'e CapabilityError)>) -> Vec<String> {
+    first(failed.map(|(identity, error)| format!("`{identity}`: {}", error.message)).collect())
+}
+
 /// What was broken off because somebody wants to stop, or there is no more time, did not fail: somebody goes on with it.
 pub(crate) fn broken_off<'e>(
-    failed: impl Iterator<Item = (&'e str, &'e CapabilityError)>,
+    mut failed: impl Iterator<Item = (&'e str, &'e CapabilityError)> + Clone,
     deadline: Instant,
     cancel: &Cancel,
 ) -> Result<(), Stop> {
-    let failed: Vec<_> = failed.collect();
-    if !failed.iter().any(|(_, error)| error.kind == Kind::Uncertain) {
-        return Ok(());
+    let all = failed.clone();
+    match failed.any(|(_, error)| error.kind == Kind::Uncertain) {
+        true if cancel.is_cancelled() => Err(Stop::Cancelled),
+        true if Instant::now() >= deadline => Err(Stop::TimedOut(failures(all))),
+        true | false => Ok(()),
     }
-    if cancel.is_cancelled() {
-        return Err(Stop::Cancelled);
-    }
-    if Instant::now() >= deadline {
-        return Err(Stop::TimedOut(first(failed.iter().map(|(identity, error)| format!("`{identity}`: {}", error.message)).collect())));
-    }
-    Ok(())
 }
