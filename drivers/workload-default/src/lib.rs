@@ -136,6 +136,11 @@ impl Identity {
         }
     }
 
+    /// The name of a StatefulSet or CronJob.
+    fn controlled(&self) -> String {
+        names::name_within(&[&self.name], names::CONTROLLED_CHARS_MAX)
+    }
+
     pub(crate) fn metadata(&self, name: &str) -> Value {
         let mut labels = self.labels.clone();
         if let Some(labels) = labels.as_object_mut() {
@@ -201,7 +206,7 @@ fn stateful_set(identity: &Identity, inputs: &Inputs, pod: pod::Pod) -> Value {
         json!({ "serviceName": identity.service, "selector": { "matchLabels": identity.selector }, "template": pod.template(true) });
     put(&mut spec, "replicas", inputs.replicas.map(Value::from));
     put(&mut spec, "volumeClaimTemplates", (!claims.is_empty()).then_some(Value::Array(claims)));
-    json!({ "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": identity.metadata(&identity.name), "spec": spec })
+    json!({ "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": identity.metadata(&identity.controlled()), "spec": spec })
 }
 
 /// A Job's template can't be changed: its name carries the template's hash, so that a change makes a new Job.
@@ -219,7 +224,7 @@ fn cron_job(identity: &Identity, workload: &Workload, inputs: &Inputs, pod: pod:
             .into());
     };
     Ok(json!({
-        "apiVersion": "batch/v1", "kind": "CronJob", "metadata": identity.metadata(&identity.name),
+        "apiVersion": "batch/v1", "kind": "CronJob", "metadata": identity.metadata(&identity.controlled()),
         "spec": { "schedule": schedule, "concurrencyPolicy": "Forbid", "jobTemplate": { "spec": { "backoffLimit": 3, "template": pod.template(true) } } },
     }))
 }

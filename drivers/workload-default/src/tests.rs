@@ -76,6 +76,24 @@ fn other_kinds() {
     ]);
 }
 
+/// Longer names are refused for a CronJob, and a StatefulSet of such a name gets no pods.
+#[test]
+fn long_names_leave_room_for_a_controllers_suffix() {
+    let long = "w".repeat(63);
+    let object = |kind: &str| {
+        let annotations = json!({ "k8s.score.dev/kind": kind, "windlass.dev/schedule": "0 3 * * *" });
+        let outcome =
+            render::<WorkloadDefault>(json!({ "workload": workload(json!({ "metadata": { "name": long, "annotations": annotations } })) }));
+        outcome.manifests.into_iter().find(|manifest| manifest["kind"] == kind).unwrap()
+    };
+    for kind in ["StatefulSet", "CronJob"] {
+        assert_eq!(object(kind)["metadata"]["name"].as_str().map(str::len), Some(names::CONTROLLED_CHARS_MAX), "{kind}");
+    }
+    let set = object("StatefulSet");
+    assert_eq!(set.pointer("/spec/selector/matchLabels/windlass.dev~1workload"), Some(&json!(long)));
+    assert_eq!(object("Deployment")["metadata"]["name"], long);
+}
+
 #[test]
 fn a_jobs_name_changes_with_its_template_only() {
     let job = |image: &str| {

@@ -15,7 +15,7 @@ use windlass_model::{application, platform, pointer, score};
 
 use crate::{
     problem::{Problem, Problems, Source},
-    tree::Node,
+    tree::{Node, Span},
 };
 
 /// The kinds of documents, as `windlass schema KIND` names them.
@@ -117,7 +117,7 @@ fn explain(schema: &Value, source: &Arc<Source>, node: &Node, error: &Validation
             };
             let problem = here(format!("expected {}, found {}", article(&wanted), describe(error.instance())));
             problems.push(if wanted == "string" && !error.instance().is_object() && !error.instance().is_array() {
-                problem.hint(format!("put it in quotes: `\"{}\"`", plain(error.instance())))
+                problem.hint(quoted(source, node.span_at(&at), error.instance()))
             } else {
                 problem
             });
@@ -159,6 +159,17 @@ fn explain(schema: &Value, source: &Arc<Source>, node: &Node, error: &Validation
             }
         }
         _ => problems.push(here(error.to_string())),
+    }
+}
+
+/// Says how to write a scalar as text: as it stands in the file, since `1.10` is not `1.1`.
+fn quoted(source: &Source, span: Span, instance: &Value) -> String {
+    let written = source.text.get(span.offset..span.offset.saturating_add(span.length)).map(str::trim).filter(|text| !text.contains('\n'));
+    match written {
+        Some("") if instance.is_null() => "write `\"\"` for an empty text".to_owned(),
+        // An alias stands for what is written elsewhere.
+        Some(written) if !written.is_empty() && !written.starts_with('*') => format!("put it in quotes: `\"{written}\"`"),
+        _ => format!("put it in quotes: `\"{}\"`", plain(instance)),
     }
 }
 

@@ -81,13 +81,12 @@ pub fn parse(source: &Arc<Source>) -> Result<Vec<Node>, Problems> {
     let options = serde_saphyr::options! {
         budget: budget,
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
-        merge_keys: serde_saphyr::MergeKeyPolicy::Error,
         strict_booleans: true,
         with_snippet: false,
         angle_conversions: false,
     };
     let nodes: Vec<Node> = serde_saphyr::from_multiple_with_options(&source.text, options).map_err(|error| {
-        let problem = Problem::file(source, "syntax", one_line(&error.without_snippet().to_string()));
+        let problem = syntax(source, error.without_snippet());
         Problems::from(match error.location() {
             Some(location) if location.line() > 0 => problem.at(span_of(location), ""),
             _ => problem,
@@ -98,6 +97,21 @@ pub fn parse(source: &Arc<Source>) -> Result<Vec<Node>, Problems> {
         refuse_reserved(source, node, &mut pointer::Pointer::root(), &mut problems);
     }
     problems.into_result(nodes)
+}
+
+/// Says what is wrong with a text, in words of its author's where the parser's are for programmers.
+fn syntax(source: &Arc<Source>, error: &serde_saphyr::Error) -> Problem {
+    let problem = |message: String| Problem::file(source, "syntax", message);
+    match error {
+        serde_saphyr::Error::DuplicateMappingKey { key, .. } => {
+            let key = key.as_deref().map_or_else(|| "the field".to_owned(), |key| format!("`{key}`"));
+            problem(format!("{key} stands in this mapping twice")).hint("keep one of them")
+        }
+        serde_saphyr::Error::NonFiniteFloat { .. } => {
+            problem("not-a-number and infinity have no JSON form".to_owned()).hint("put it in quotes if it is text")
+        }
+        _ => problem(one_line(&error.to_string())),
+    }
 }
 
 /// Drops the position that the parser writes into its message: it is shown beside it.
@@ -370,6 +384,16 @@ mod tests {
     }
 
     #[test]
+    fn merges_as_readers_of_yaml_1_1_do() {
+        let text = "base: &b {x: 1, y: 2}\nother: &o {y: 3, z: 4}\nc:\n  <<: [*b, *o]\n  x: 5\nd:\n  <<: *b\n";
+        let nodes = parse(&source(text)).unwrap();
+        assert_eq!(nodes[0].to_value()["c"], serde_json::json!({"x": 5, "y": 2, "z": 4}));
+        assert_eq!(nodes[0].to_value()["d"], serde_json::json!({"x": 1, "y": 2}));
+        // What was merged in stands where it was asked for.
+        assert_eq!(nodes[0].span_at("/d/x").line, 7);
+    }
+
+    #[test]
     fn refuses_what_would_surprise() {
         let refused = |text: &str| parse(&source(text)).unwrap_err().to_string();
         insta::assert_snapshot!(
@@ -379,7 +403,7 @@ mod tests {
                 refused("a: [1"),
                 refused("a: \"\u{FDD0}\"\n"),
                 refused("a: 9007199254740993\n"),
-                refused("base: &b {x: 1}\nc:\n  <<: *b\n"),
+                refused("a:\n  <<: 1\n"),
                 refused(&"[".repeat(100)),
                 refused("a: *nothing\n"),
                 refused("a: .nan\n"),

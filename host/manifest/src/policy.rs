@@ -98,7 +98,7 @@ pub fn check(manifest: &Value, input: &PolicyInput<'_>, context: &PolicyContext<
             check_namespace(text("/metadata/namespace"), context, lifted(PolicyException::ForeignNamespaces), &mut problems)
         }
     }
-    check_name(kind, name, &mut problems);
+    check_name(api_version, kind, name, &mut problems);
     check_metadata(manifest, &mut problems);
     if kind == "Secret" && text("/type") == Some(SECRET_TOKEN) && !lifted(PolicyException::TokenSecrets) {
         problems.push(
@@ -147,25 +147,37 @@ fn check_namespace(namespace: Option<&str>, context: &PolicyContext<'_>, foreign
     }
 }
 
-fn check_name(kind: &str, name: &str, problems: &mut Vec<Diagnostic>) {
-    let label = |text: &str| {
-        !text.is_empty()
-            && text.len() <= 63
-            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-            && !text.starts_with('-')
-            && !text.ends_with('-')
-    };
-    let fits = if matches!(kind, "Service" | "Namespace") { label(name) } else { name.len() <= 253 && name.split('.').all(label) };
+fn check_name(api_version: &str, kind: &str, name: &str, problems: &mut Vec<Diagnostic>) {
     if name.starts_with("system:") || name.starts_with("kube-") {
         problems
             .push(Diagnostic::error("policy-system-name", format!("the name `{name}` belongs to the cluster itself")).at("/metadata/name"));
-    } else if !fits {
-        problems.push(
-            Diagnostic::error("manifest-name", format!("`{name}` is no name of a {kind}"))
-                .at("/metadata/name")
-                .hint("lower-case letters, digits and `-`, at most 63 characters between dots"),
-        );
+        return;
     }
+    let (fits, rule) = match kind {
+        _ if api_version.starts_with("rbac.authorization.k8s.io/") => {
+            (!matches!(name, "" | "." | "..") && !name.contains(['/', '%']), "any text without `/` and `%`")
+        }
+        "Service" | "Namespace" | "Job" => {
+            (name.len() <= 63 && !name.contains('.') && is_subdomain(name), "at most 63 lower-case letters, digits and `-`")
+        }
+        // Up to eleven characters of the controller's come behind it, in a label.
+        "StatefulSet" | "CronJob" => {
+            (name.len() <= 52 && !name.contains('.') && is_subdomain(name), "at most 52 lower-case letters, digits and `-`")
+        }
+        _ => (name.len() <= 253 && is_subdomain(name), "at most 253 lower-case letters, digits, `-` and `.`"),
+    };
+    if !fits {
+        problems.push(Diagnostic::error("manifest-name", format!("`{name}` is no name of a {kind}")).at("/metadata/name").hint(rule));
+    }
+}
+
+fn is_subdomain(text: &str) -> bool {
+    text.split('.').all(|part| {
+        !part.is_empty()
+            && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !part.starts_with('-')
+            && !part.ends_with('-')
+    })
 }
 
 fn check_metadata(manifest: &Value, problems: &mut Vec<Diagnostic>) {
@@ -313,6 +325,25 @@ mod tests {
             object("v1", "ConfigMap", json!({"metadata": {"name": "Not Valid", "namespace": "shop-dev", "labels": {"a": "sha256:x"}}})),
         ];
         insta::assert_json_snapshot!(cases.map(workload));
+    }
+
+    #[test]
+    fn names_are_held_to_what_their_kind_bears() {
+        let named = |kind: &str, name: &str| {
+            let api = match kind {
+                "StatefulSet" => "apps/v1",
+                "CronJob" | "Job" => "batch/v1",
+                "Role" => "rbac.authorization.k8s.io/v1",
+                _ => "v1",
+            };
+            let manifest = json!({"apiVersion": api, "kind": kind, "metadata": {"name": name, "namespace": "shop-dev"}});
+            !workload(manifest).iter().any(|problem| problem.starts_with("manifest-name"))
+        };
+        for (kind, most) in [("StatefulSet", 52), ("CronJob", 52), ("Job", 63), ("Service", 63), ("ConfigMap", 253)] {
+            assert!(named(kind, &"x".repeat(most)) && !named(kind, &"x".repeat(most + 1)), "{kind}");
+        }
+        assert!(named("Secret", "a.b") && !named("Service", "a.b") && !named("Secret", "a..b") && !named("Secret", "-a"));
+        assert!(named("Role", "Read:all") && !named("Role", "a/b"));
     }
 
     #[test]

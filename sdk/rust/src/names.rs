@@ -10,6 +10,9 @@ use crate::resource::{Context, ResourceKey};
 
 /// Longest name: an RFC 1123 label.
 pub const NAME_CHARS_MAX: usize = 63;
+/// Longest name of what a controller makes further objects of: it puts up to eleven characters behind it (`-858f698d76`) and writes
+/// that into a label. A StatefulSet of a longer name never gets a pod, a CronJob is refused.
+pub const CONTROLLED_CHARS_MAX: usize = 52;
 
 /// Joins parts to a name.
 pub fn name(parts: &[&str]) -> String {
@@ -35,9 +38,11 @@ pub fn name_within(parts: &[&str], chars_max: usize) -> String {
     clean
 }
 
-/// Names the objects of a resource: `type-id`, with the class between them if it is not `default`.
+/// Names the objects of a resource: `type-id`, with the class between them if it is not `default`. Any kind can have this name, and
+/// there is room for a suffix of the driver's (`-data`).
 pub fn of_resource(key: &ResourceKey) -> String {
-    if key.class == "default" { name(&[&key.r#type, &key.id]) } else { name(&[&key.r#type, &key.class, &key.id]) }
+    let (kind, class, id) = (key.r#type.as_str(), key.class.as_str(), key.id.as_str());
+    if class == "default" { name_within(&[kind, id], CONTROLLED_CHARS_MAX) } else { name_within(&[kind, class, id], CONTROLLED_CHARS_MAX) }
 }
 
 /// Eight digits that change when, and only when, a text does: for names of objects that can't be changed.
@@ -90,7 +95,7 @@ mod tests {
         assert_ne!(of_resource(&key("Postgres#db")), of_resource(&key("postgres#db")));
         assert_ne!(of_resource(&key("postgres#a.b.c")), of_resource(&key("postgres#a-b-c")));
         let long = of_resource(&key(&format!("postgres#{}", "x".repeat(100))));
-        assert!(long.len() <= NAME_CHARS_MAX, "{long}");
+        assert_eq!(long.len(), CONTROLLED_CHARS_MAX, "{long}");
         assert_eq!(label_value("1.27-alpine"), "1.27-alpine");
         assert!(label_value("sha256:abc").starts_with("sha256-abc-"));
     }

@@ -187,7 +187,7 @@ fn a_terminal_is_asked_and_shows_no_secret() {
 #[test]
 fn bad_input_and_usage() {
     let folder = application();
-    folder.write("bad/score.yaml", "apiVersion: score.dev/v1b1\nmetadata:\n  name: Web\ncontainers:\n  main:\n    imgae: x\n    variables: { A: 1 }\n    before: { nobody: { ready: soon } }\nresources:\n  db: { type: postgres, clas: x }\n");
+    folder.write("bad/score.yaml", "apiVersion: score.dev/v1b1\nmetadata:\n  name: Web\ncontainers:\n  main:\n    imgae: x\n    variables: { A: 1.10 }\n    before: { nobody: { ready: soon } }\nresources:\n  db: { type: postgres, clas: x }\n");
     insta::assert_snapshot!("validate", stable(&folder.run("validate bad")));
     folder.write(
         "connections/all.yaml",

@@ -49,6 +49,26 @@ fn the_main_job_on_a_cluster() {
     assert!(scene.kubectl(&["get", "namespace", &scene.namespace]).is_err(), "the namespace is still there");
 }
 
+/// Score's names are as long as a label; controllers put more behind those of what they run, and write that into labels.
+#[test]
+fn names_of_full_length() {
+    let scene = Scene::new("names");
+    let long = |letter: &str| letter.repeat(63);
+    let (set, cron, db) = (long("s"), long("c"), long("d"));
+    for (name, kind) in [(&set, "StatefulSet"), (&cron, "CronJob")] {
+        let annotations = format!("{{ k8s.score.dev/kind: {kind}, windlass.dev/schedule: \"0 0 1 1 *\" }}");
+        let container = format!("  {}: {{ image: web:1, variables: {{ P: \"${{resources.db.password}}\" }} }}", long("m"));
+        let text = format!(
+            "apiVersion: score.dev/v1b1\nmetadata: {{ name: {name}, annotations: {annotations} }}\ncontainers:\n{container}\nresources:\n  db: {{ type: postgres, id: {db} }}\n"
+        );
+        scene.folder.write(&format!("app/{kind}.score.yaml"), &text);
+    }
+    scene.folder.ok("deploy app -e dev --create-env development --yes");
+    let sets = scene.kubectl(&["-n", &scene.namespace, "get", "statefulset", "-o", "jsonpath={.items[*].status.readyReplicas}"]).unwrap();
+    assert_eq!(sets, "1 1");
+    scene.folder.ok("destroy -e dev --yes");
+}
+
 /// The contract works in one namespace: two of it must not meet there.
 static CONTRACT: std::sync::Mutex<()> = std::sync::Mutex::new(());
 

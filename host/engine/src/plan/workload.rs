@@ -11,7 +11,7 @@ use windlass_model::{
     pointer::escape,
     score::Workload,
 };
-use windlass_resolve::{GraphNode, NodeKind, Scope, expand};
+use windlass_resolve::{GraphNode, NodeKind, Scope, expand, unusable_images};
 
 use super::{
     Cx, DriverUse, NodeOutcome, OBJECTS,
@@ -217,7 +217,8 @@ pub(crate) fn call(cx: &Cx<'_>, call: &WorkloadCall<'_>) -> Result<NodeOutcome, 
     let mut manifests: Vec<Value> = Vec::new();
     let mut staged: Vec<StagedAction> = Vec::new();
     let mut drivers = Vec::new();
-    let mut warnings = Vec::new();
+    let score = cx.effective.workloads.get(&call.name);
+    let mut warnings: Vec<Diagnostic> = score.into_iter().flat_map(unusable_images).map(|warning| warning.on(&node)).collect();
     let mut last: Option<Recorder> = None;
     for stage in &call.stages {
         let (rendered, recorder, driver, more) = call_stage(cx, call, stage, &manifests, &node)?;
