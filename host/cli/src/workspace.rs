@@ -54,9 +54,13 @@ pub(crate) struct Planned {
     pub plan: Plan,
     pub provenance: Provenance,
     pub driver_calls: u64,
-    pub given_platform: bool,
     /// Somebody approved exactly this: it came as a file.
     pub is_exact: bool,
+}
+
+/// Returns the platform that a deployment was given, beside what is stored.
+pub(crate) fn given(layers: &Layers) -> Option<&Platform> {
+    layers.0.iter().find(|(layer, _)| *layer == LayerName::Given).map(|(_, platform)| platform.as_ref())
 }
 
 /// Tests can't wait as long as a real instance takes: `WINDLASS_AWS_POLL_MS` shortens the pauses, in debug builds only.
@@ -153,6 +157,21 @@ impl Workspace {
         }
         layers.push((LayerName::BuiltIn, Arc::clone(&self.planning.built_in)));
         Ok((Layers(layers), provenance))
+    }
+
+    /// Returns today's layers as an environment sees them: a platform that its newest deployment was given goes on with it, until a
+    /// deployment comes without one. A rollback gives nothing anew.
+    pub(crate) async fn todays_layers(&self, key: &EnvironmentKey) -> Result<(Layers, Provenance), Failure> {
+        let history = self.store.deployments(key).await?;
+        let Some(newest) = history.iter().find(|deployment| deployment.rollback_to.is_none()).filter(|newest| newest.given_platform) else {
+            return self.layers(None).await;
+        };
+        let documents = self.store.documents_of(key, newest.number).await?;
+        let layers: Layers = self.read("platform", &documents.layers).await?;
+        let Some(platform) = given(&layers) else { return self.layers(None).await };
+        self.load_components(platform).await?;
+        let provenance = self.read("provenance", &documents.provenance).await?;
+        self.layers(Some((platform.clone(), provenance))).await
     }
 
     /// Brings the components that a platform names into memory.
@@ -274,7 +293,7 @@ impl Workspace {
             layers,
             provenance,
             documents,
-            given_platform: planned.given_platform,
+            given_platform: given(&planned.input.layers).is_some(),
             rollback_to,
         })
     }
@@ -309,7 +328,7 @@ pub(crate) fn check_type(environment_type: &EnvironmentTypeName, layers: &Layers
         return Ok(());
     }
     let failure = Failure::new(Code::BadInput, format!("there is no environment type `{environment_type}`"));
-    Err(match windlass_resolve::nearest(environment_type.as_str(), known.iter().copied()) {
+    Err(match windlass_model::nearest(environment_type.as_str(), known.iter().copied()) {
         Some(near) => failure.hint(format!("did you mean `{near}`?")),
         None => failure.hint(format!("known types: {}", known.join(", "))),
     })

@@ -9,6 +9,7 @@ use serde_json::Value;
 use windlass_model::{
     application::{Application, Model, Provenance, SourceFile, WorkloadModel},
     name::{ApplicationName, WorkloadName},
+    nearest,
 };
 
 use crate::{
@@ -324,7 +325,7 @@ fn check_variations(
                 let at = format!("{base}/{field}");
                 let problem = Problem::file(&document.source, "unknown-workload", format!("no workload `{name}`"))
                     .at(document.node.key_span(&at, name.as_str()), format!("{at}/{name}"));
-                problems.push(match schema::nearest(name.as_str(), models.keys().map(WorkloadName::as_str)) {
+                problems.push(match nearest(name.as_str(), models.keys().map(WorkloadName::as_str)) {
                     Some(near) => problem.hint(format!("did you mean `{near}`?")),
                     None => problem,
                 });

@@ -11,7 +11,7 @@ use jsonschema::{
 };
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
-use windlass_model::{application, platform, pointer, score};
+use windlass_model::{application, nearest, platform, pointer, score};
 
 use crate::{
     problem::{Problem, Problems, Source},
@@ -233,16 +233,6 @@ fn sibling_properties(schema: &Value, keyword: &str) -> Vec<String> {
     let parent = keyword.rfind('/').and_then(|cut| keyword.get(..cut)).unwrap_or("");
     let Some(object) = schema.pointer(parent) else { return Vec::new() };
     object.get("properties").and_then(Value::as_object).map(|properties| properties.keys().cloned().collect()).unwrap_or_default()
-}
-
-/// Returns the known name that a misspelt one is nearest to.
-pub(crate) fn nearest<'n>(wrong: &str, known: impl Iterator<Item = &'n str>) -> Option<String> {
-    let lower = wrong.to_lowercase().replace(['_', '-'], "");
-    known
-        .map(|name| (strsim::damerau_levenshtein(&lower, &name.to_lowercase().replace(['_', '-'], "")), name))
-        .filter(|(distance, name)| *distance <= 1 + name.len() / 4)
-        .min()
-        .map(|(_, name)| name.to_owned())
 }
 
 fn list(names: &[String]) -> String {

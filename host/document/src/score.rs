@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use serde_json::Value;
-use windlass_model::score::Workload;
+use windlass_model::{nearest, score::Workload};
 
 use crate::{
     overrides,
@@ -143,7 +143,7 @@ fn check_containers(source: &Arc<Source>, node: &Node, value: &Value, problems: 
                 let problem =
                     Problem::file(source, "unknown-container", format!("container `{name}` waits for `{other}`, which does not exist"))
                         .at(span, format!("{at}/{other}"));
-                problems.push(match schema::nearest(&other, containers.keys().map(String::as_str)) {
+                problems.push(match nearest(&other, containers.keys().map(String::as_str)) {
                     Some(near) => problem.hint(format!("did you mean `{near}`?")),
                     None => problem,
                 });

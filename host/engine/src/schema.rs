@@ -5,10 +5,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use jsonschema::Validator;
+use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
 use serde_json::{Map, Value, json};
 use windlass_model::{
-    Diagnostic, Digest,
+    Diagnostic, Digest, nearest, pointer,
     sealed::{TOKEN_CLOSE, TOKEN_OPEN},
 };
 
@@ -32,7 +32,11 @@ pub struct DriverSchemas {
 
 /// A schema in which marked positions take tokens and others refuse them.
 #[derive(Debug)]
-pub struct TokenSchema(Validator);
+pub struct TokenSchema {
+    validator: Validator,
+    /// What it was compiled from: errors name what would have been right.
+    text: Value,
+}
 
 /// Compiled schemas by digest of what they were made of.
 #[derive(Debug, Default)]
@@ -86,7 +90,12 @@ impl TokenSchema {
                 definitions.insert("windlass.open".into(), json!({ "not": token, "additionalProperties": { "$ref": "#/$defs/windlass.open" }, "items": { "$ref": "#/$defs/windlass.open" } }));
             }
         }
-        jsonschema::draft202012::new(&transformed).map(Self).map_err(|error| error.to_string())
+        Self::of(transformed)
+    }
+
+    fn of(text: Value) -> Result<Self, String> {
+        let validator = jsonschema::draft202012::new(&text).map_err(|error| error.to_string())?;
+        Ok(Self { validator, text })
     }
 
     fn tolerant(schema: &Value) -> Result<Self, String> {
@@ -96,35 +105,60 @@ impl TokenSchema {
         if let Some(inner) = transformed.get_mut("anyOf").and_then(|branches| branches.get_mut(1)).map(Value::take) {
             transformed = inner;
         }
-        jsonschema::draft202012::new(&transformed).map(Self).map_err(|error| error.to_string())
+        Self::of(transformed)
     }
 
     /// Checks a value in which tokens stand for sealed values; `base` is put before pointers.
     pub fn check(&self, value: &Value, base: &str, known_after: &dyn Fn(&str) -> Option<String>) -> Vec<Diagnostic> {
-        if self.0.is_valid(value) {
+        if self.validator.is_valid(value) {
             return Vec::new();
         }
         let mut out = Vec::new();
-        self.0.iter_errors(value).for_each(|error| describe(&error, base, known_after, &mut out));
+        self.validator.iter_errors(value).for_each(|error| self.describe(&error, base, known_after, &mut out));
         out
     }
-}
 
-/// Says what does not fit; a token at an open position gets its own sentence.
-fn describe(error: &jsonschema::ValidationError<'_>, base: &str, known_after: &dyn Fn(&str) -> Option<String>, out: &mut Vec<Diagnostic>) {
-    if let jsonschema::error::ValidationErrorKind::AnyOf { context } = error.kind()
-        && let [_, own] = context.as_slice()
-        && error.schema_path().as_str().ends_with("/anyOf")
-        && !own.is_empty()
-    {
-        // "A token, or what the schema says": what the schema says is what people want to know.
-        own.iter().for_each(|inner| describe(inner, base, known_after, out));
-        return;
+    /// Says what does not fit; a token at an open position gets its own sentence.
+    fn describe(&self, error: &ValidationError<'_>, base: &str, known_after: &dyn Fn(&str) -> Option<String>, out: &mut Vec<Diagnostic>) {
+        match error.kind() {
+            // "A token, or what the schema says": what the schema says is what people want to know.
+            ValidationErrorKind::AnyOf { context } if error.schema_path().as_str().ends_with("/anyOf") => {
+                if let [_, own] = context.as_slice()
+                    && !own.is_empty()
+                {
+                    own.iter().for_each(|inner| self.describe(inner, base, known_after, out));
+                    return;
+                }
+                out.push(sentence(error, base, known_after));
+            }
+            ValidationErrorKind::AdditionalProperties { unexpected } => {
+                out.extend(unexpected.iter().map(|name| self.unknown_field(error, name, base)));
+            }
+            _ => out.push(sentence(error, base, known_after)),
+        }
     }
-    out.push(sentence(error, base, known_after));
+
+    fn unknown_field(&self, error: &ValidationError<'_>, name: &str, base: &str) -> Diagnostic {
+        let problem = Diagnostic::error("schema", format!("unknown field `{}`", shorten(name))).at(format!(
+            "{base}{}/{}",
+            error.instance_path().as_str(),
+            pointer::escape(name)
+        ));
+        let keyword = error.schema_path().as_str();
+        let object = keyword.rsplit_once('/').and_then(|(object, _)| self.text.pointer(object));
+        let known: Vec<&str> = object
+            .and_then(|object| object.get("properties")?.as_object())
+            .map(|properties| properties.keys().map(String::as_str).collect())
+            .unwrap_or_default();
+        match (nearest(name, known.iter().copied()), known.is_empty()) {
+            (Some(near), _) => problem.hint(format!("did you mean `{near}`?")),
+            (None, false) => problem.hint(format!("known fields: `{}`", known.join("`, `"))),
+            (None, true) => problem,
+        }
+    }
 }
 
-fn sentence(error: &jsonschema::ValidationError<'_>, base: &str, known_after: &dyn Fn(&str) -> Option<String>) -> Diagnostic {
+fn sentence(error: &ValidationError<'_>, base: &str, known_after: &dyn Fn(&str) -> Option<String>) -> Diagnostic {
     let at = format!("{base}{}", error.instance_path().as_str());
     if let Some(text) = error.instance().as_str()
         && let Some(token) = text.split_once(TOKEN_OPEN).and_then(|(_, tail)| tail.split_once(TOKEN_CLOSE)).map(|(inner, _)| inner)
@@ -139,12 +173,7 @@ fn sentence(error: &jsonschema::ValidationError<'_>, base: &str, known_after: &d
         };
     }
     let message = match error.kind() {
-        jsonschema::error::ValidationErrorKind::AdditionalProperties { unexpected } => format!(
-            "unknown field{} {}",
-            if unexpected.len() > 1 { "s" } else { "" },
-            unexpected.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-        ),
-        jsonschema::error::ValidationErrorKind::Required { property } => {
+        ValidationErrorKind::Required { property } => {
             format!("missing field `{}`", property.as_str().unwrap_or_default())
         }
         _ => shorten(&error.to_string()),
@@ -272,6 +301,16 @@ mod tests {
         );
         assert_eq!(check(json!({"any": {"deep": [secret]}})).len(), 1);
         assert_eq!(check(json!({"list": [{"name": secret}]})).len(), 1);
-        assert_eq!(check(json!({"opne": 1, "port": "x"})).len(), 2);
+        assert_eq!(check(json!({"port": "x", "list": [{"name": 1}]})).len(), 2);
+        // What is misspelt is told with what is known there.
+        let told = compiled.check(&json!({"opne": 1, "a/b": 2}), "/inputs", &|_| None);
+        let told: Vec<_> = told.iter().map(|problem| (problem.to_string(), problem.hint.as_deref().unwrap_or_default())).collect();
+        assert_eq!(
+            told,
+            [
+                ("unknown field `a/b` (at `/inputs/a~1b`)".to_owned(), "known fields: `any`, `free`, `list`, `open`, `port`, `sealed`"),
+                ("unknown field `opne` (at `/inputs/opne`)".to_owned(), "did you mean `open`?"),
+            ]
+        );
     }
 }

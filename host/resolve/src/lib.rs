@@ -6,10 +6,8 @@ pub mod graph;
 pub mod matching;
 
 mod image;
-mod nearest;
 
 pub use effective::{Effective, effective};
 pub use graph::{Graph, GraphInput, GraphNode, HostType, Maker, NodeKind, Scope, resolve};
 pub use image::unusable_images;
 pub use matching::{Choice, Lost, Matched};
-pub use nearest::nearest;

@@ -184,6 +184,46 @@ fn a_terminal_is_asked_and_shows_no_secret() {
     assert_eq!(confirmed.code, 0, "{}", confirmed.out);
 }
 
+/// Nobody stored it: what a deployment was given is what its environment goes on with.
+#[test]
+fn a_given_platform_goes_on_with_its_environment() {
+    let folder = Folder::new();
+    let image = |image: &str| {
+        format!(
+            "apiVersion: score.dev/v1b1\nmetadata: {{ name: web }}\ncontainers: {{ main: {{ image: \"{image}\" }} }}\nresources: {{ c: {{ type: config }} }}\n"
+        )
+    };
+    let level = |level: &str| {
+        let manifest = format!("{{ apiVersion: v1, kind: ConfigMap, metadata: {{ name: level }}, data: {{ level: {level} }} }}");
+        format!(
+            "apiVersion: windlass.dev/v1alpha1\nkind: ResourceType\nmetadata: {{ name: config }}\nspec: {{}}\n---\napiVersion: windlass.dev/v1alpha1\nkind: ResourceDefinition\nmetadata: {{ name: config }}\nspec:\n  type: config\n  driver: {{ builtin: template }}\n  inputs: {{ manifests: {{ level: {manifest} }} }}\n  grants: [{{ import: windlass:kubernetes/objects, kinds: [v1/ConfigMap] }}, {{ import: windlass:secrets/generated }}]\n"
+        )
+    };
+    let shown = || {
+        let of = |file: &str| folder.read(&format!(".windlass/manifests/web/dev/web-dev/{file}.yaml"));
+        let line =
+            |text: String, field: &str| text.lines().find(|line| line.contains(field)).unwrap().trim_start_matches([' ', '-']).to_owned();
+        [line(of("configmap-level"), "level: "), line(of("deployment.apps-web"), "image: ")].join(", ")
+    };
+    for (number, word) in [("1", "low"), ("2", "high")] {
+        folder.write("score.yaml", &image(&format!("web:{number}")));
+        folder.write("given/config.yaml", &level(word));
+        folder.ok("deploy score.yaml -e dev --create-env development --platform given --yes");
+    }
+    assert_eq!(shown(), "level: high, image: web:2");
+    folder.ok("rollback -e dev --yes");
+    assert_eq!(shown(), "level: low, image: web:1");
+    folder.ok("rollback 2 -e dev --yes");
+    assert_eq!(shown(), "level: high, image: web:2");
+    let history = folder.ok("history -e dev").out;
+    assert_eq!(history.matches("with --platform").count(), 4, "{history}");
+    // Without one, the platform is what is stored.
+    assert!(folder.run("deploy score.yaml -e dev --yes").err.contains("unknown resource type `config`"));
+    folder.ok("platform apply given");
+    folder.ok("deploy score.yaml -e dev --yes");
+    folder.ok("destroy -e dev --yes");
+}
+
 #[test]
 fn bad_input_and_usage() {
     let folder = application();

@@ -52,7 +52,7 @@ pub(crate) async fn adopt(
         None => {
             let key = workspace.find(&planning.environment).await?;
             let (input, provenance) = again(&workspace, &key).await?;
-            finish(&workspace, input, provenance, false)?
+            finish(&workspace, input, provenance)?
         }
     };
     let adopted = pairs.iter().map(|(resource, name)| meant(&planned.plan, resource, name)).collect::<Result<Vec<_>, _>>()?;
@@ -108,7 +108,7 @@ fn meant(plan: &Plan, resource: &str, name: &str) -> Result<Adopted, Failure> {
     let Some(planned) = plan.nodes().find(|planned| planned.key == node) else {
         let known: Vec<String> = plan.nodes().map(|planned| planned.key.to_string()).collect();
         let failure = Failure::new(Code::BadInput, format!("there is no `{node}` here"));
-        return Err(match windlass_resolve::nearest(&node.to_string(), known.iter().map(String::as_str)) {
+        return Err(match windlass_model::nearest(&node.to_string(), known.iter().map(String::as_str)) {
             Some(near) => failure.hint(format!("did you mean `{near}`?")),
             None => failure.hint(format!("known: {}", known.join(", "))),
         });

@@ -29,7 +29,7 @@ use crate::{
     bundle::Bundle,
     exit::{Code, Failure},
     print,
-    workspace::{Planned, Workspace},
+    workspace::{Planned, Workspace, given},
 };
 
 pub(crate) async fn deploy(
@@ -58,13 +58,7 @@ async fn from_bundle(workspace: &Workspace, bundle: Bundle, planning: &Planning)
     if planning.environment.env != plan.environment || planning.environment.app.as_ref().is_some_and(|app| *app != plan.application) {
         return Err(Failure::usage(format!("the plan is for `{key}`")).hint(format!("say `-e {}`", plan.environment)));
     }
-    let given = bundle
-        .layers
-        .0
-        .iter()
-        .find(|(layer, _)| *layer == LayerName::Given)
-        .map(|(_, platform)| (platform.as_ref().clone(), bundle.provenance.clone()));
-    let given_platform = given.is_some();
+    let given = given(&bundle.layers).map(|platform| (platform.clone(), bundle.provenance.clone()));
     let (layers, _) = workspace.layers(given).await?;
     workspace.ensure_environment(&key, Some(&plan.environment_type), &layers).await?;
     let state = workspace.store.load(&key).await?;
@@ -79,7 +73,7 @@ async fn from_bundle(workspace: &Workspace, bundle: Bundle, planning: &Planning)
         return Err(Failure::failed("the plan is stale: the environment type or a connection changed since it was made").hint("plan again"));
     }
     input.follows = follows(workspace, &plan).await?;
-    Ok(Planned { input, plan, provenance: bundle.provenance, driver_calls: 0, given_platform, is_exact: true })
+    Ok(Planned { input, plan, provenance: bundle.provenance, driver_calls: 0, is_exact: true })
 }
 
 pub(crate) async fn resume(global: &Global, environment: &Environment, applying: &Applying) -> Result<Code, Failure> {
@@ -112,16 +106,9 @@ pub(crate) async fn deployed(workspace: &Workspace, key: &EnvironmentKey, number
     let mut input = workspace.plan_input(key, &plan.environment_type, Some(&state), model, layers).await?;
     input.follows = follows(workspace, &plan).await?;
     if state.last.as_ref().is_some_and(|last| last.number == number && last.rollback_to.is_some()) {
-        input.grants_at_most = Some(grants(&workspace.layers(None).await?.0));
+        input.grants_at_most = Some(grants(&workspace.todays_layers(key).await?.0));
     }
-    Ok(Planned {
-        input,
-        plan,
-        provenance: workspace.read("provenance", &documents.provenance).await?,
-        driver_calls: 0,
-        given_platform: false,
-        is_exact: false,
-    })
+    Ok(Planned { input, plan, provenance: workspace.read("provenance", &documents.provenance).await?, driver_calls: 0, is_exact: false })
 }
 
 pub(crate) async fn rollback(
@@ -150,7 +137,7 @@ pub(crate) async fn rollback(
     };
     let documents = workspace.store.documents_of(&key, target.number).await?;
     let then: Layers = workspace.read("platform", &documents.layers).await?;
-    let (today, mut provenance) = workspace.layers(None).await?;
+    let (today, mut provenance) = workspace.todays_layers(&key).await?;
     let layers = mixed(&then, &today);
     for (_, platform) in &layers.0 {
         workspace.load_components(platform).await?;
@@ -164,7 +151,7 @@ pub(crate) async fn rollback(
     let plan_then: Plan = workspace.read("plan", &documents.plan).await?;
     input.last_images.extend(plan_then.images);
     input.grants_at_most = Some(grants(&today));
-    let planned = finish(&workspace, input, provenance, false)?;
+    let planned = finish(&workspace, input, provenance)?;
     print::note(&format!(
         "Rolling back to deployment {}: its model, definitions and components; today's connections, environment type and secrets.",
         target.number

@@ -36,7 +36,7 @@ pub(crate) fn schema(kind: &str) -> Result<Code, Failure> {
             Ok(Code::Done)
         }
         None => {
-            Err(Failure::usage(format!("there is no kind `{kind}`")).hint(match windlass_resolve::nearest(kind, KINDS.iter().copied()) {
+            Err(Failure::usage(format!("there is no kind `{kind}`")).hint(match windlass_model::nearest(kind, KINDS.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("kinds: {}", KINDS.join(", ")),
             }))

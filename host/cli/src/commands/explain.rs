@@ -55,7 +55,7 @@ fn find(plan: &Plan, text: &str) -> Result<(NodeKey, Option<ActionId>, Option<St
                 })
                 .collect();
             let failure = Failure::new(Code::BadInput, format!("there is no `{object}` here"));
-            Err(match windlass_resolve::nearest(object, known.iter().map(String::as_str)) {
+            Err(match windlass_model::nearest(object, known.iter().map(String::as_str)) {
                 Some(near) => failure.hint(format!("did you mean `{near}`?")),
                 None => failure.hint(format!("for example: {}", known.iter().take(4).cloned().collect::<Vec<_>>().join(", "))),
             })

@@ -58,7 +58,6 @@ pub(crate) async fn plan_path(workspace: &Workspace, path: &Path, planning: &Pla
     let (model, mut provenance) = load(vec![path.to_path_buf()], planning.environment.app.as_ref(), &planning.application)?;
     let key = workspace::key(&model.application, &planning.environment.env);
     let given = planning.application.platform.as_deref().map(|folder| workspace.planning.load(folder)).transpose()?;
-    let given_platform = given.is_some();
     let (layers, places) = workspace.layers(given).await?;
     let environment_type = workspace.ensure_environment(&key, planning.create_env.as_ref(), &layers).await?;
     let state = workspace.store.load(&key).await?;
@@ -77,7 +76,7 @@ pub(crate) async fn plan_path(workspace: &Workspace, path: &Path, planning: &Pla
         provenance.0.entry(document).or_insert(file);
     }
     let input = workspace.plan_input(&key, &environment_type, state.as_ref(), model, layers).await?;
-    let planned = finish(workspace, input, provenance, given_platform)?;
+    let planned = finish(workspace, input, provenance)?;
     let lacking = if planning.complete { windlass_engine::plan::incomplete(&planned.plan) } else { Vec::new() };
     if lacking.is_empty() { Ok(planned) } else { Err(crate::planning::located(lacking, &planned.provenance)) }
 }
@@ -85,7 +84,7 @@ pub(crate) async fn plan_path(workspace: &Workspace, path: &Path, planning: &Pla
 /// Collects what the last deployment was made of, with today's platform.
 pub(crate) async fn again(workspace: &Workspace, key: &EnvironmentKey) -> Result<(windlass_engine::PlanInput, Provenance), Failure> {
     let state = workspace.state(key).await?;
-    let (layers, mut provenance) = workspace.layers(None).await?;
+    let (layers, mut provenance) = workspace.todays_layers(key).await?;
     let model = match &state.last {
         Some(last) => {
             let documents = workspace.store.documents_of(key, last.number).await?;
@@ -111,17 +110,12 @@ pub(crate) async fn again(workspace: &Workspace, key: &EnvironmentKey) -> Result
 pub(crate) async fn plan_destroy(workspace: &Workspace, key: &EnvironmentKey) -> Result<Planned, Failure> {
     let (mut input, provenance) = again(workspace, key).await?;
     input.destroy = true;
-    finish(workspace, input, provenance, false)
+    finish(workspace, input, provenance)
 }
 
-pub(crate) fn finish(
-    workspace: &Workspace,
-    input: windlass_engine::PlanInput,
-    provenance: Provenance,
-    given_platform: bool,
-) -> Result<Planned, Failure> {
+pub(crate) fn finish(workspace: &Workspace, input: windlass_engine::PlanInput, provenance: Provenance) -> Result<Planned, Failure> {
     let (plan, driver_calls) = workspace.planning.plan(&input, &provenance)?;
-    Ok(Planned { input, plan, provenance, driver_calls, given_platform, is_exact: false })
+    Ok(Planned { input, plan, provenance, driver_calls, is_exact: false })
 }
 
 pub(crate) async fn plan(

@@ -159,7 +159,7 @@ pub(crate) async fn show(global: &Global, name: &str, format: Format) -> Result<
     let found: Vec<_> = documents.iter().filter(|(kind, known, ..)| known == name || format!("{kind}/{known}") == name).collect();
     if found.is_empty() {
         let failure = Failure::new(Code::BadInput, format!("there is no document `{name}`"));
-        return Err(match windlass_resolve::nearest(name, documents.iter().map(|(_, known, ..)| known.as_str())) {
+        return Err(match windlass_model::nearest(name, documents.iter().map(|(_, known, ..)| known.as_str())) {
             Some(near) => failure.hint(format!("did you mean `{near}`?")),
             None => failure.hint("`windlass platform list` shows all"),
         });

@@ -27,7 +27,7 @@ pub(crate) async fn rotate(global: &Global, resource: &str, environment: &Enviro
     let key = workspace.find(environment).await?;
     let node = super::node(resource)?;
     let (mut input, provenance) = again(&workspace, &key).await?;
-    let before = finish(&workspace, input.clone(), provenance.clone(), false)?;
+    let before = finish(&workspace, input.clone(), provenance.clone())?;
     let secrets = generated(&before.plan, &node)?;
     if let Some(record) = input.recorded.actions.values().find(|record| record.unsettled) {
         return Err(Failure::failed(format!("the last rotation is not finished: `{}` still has two valid forms", record.identity))
@@ -43,7 +43,7 @@ pub(crate) async fn rotate(global: &Global, resource: &str, environment: &Enviro
             .ok_or_else(|| Failure::failed(format!("`{}` was never made", action.id)).hint("deploy first"))?;
         input.secrets.insert(name, version + 1);
     }
-    let planned = finish(&workspace, input, provenance, false)?;
+    let planned = finish(&workspace, input, provenance)?;
     show(&planned.plan, Format::Text)?;
     confirm(applying)?;
     // From here on the new version is the one that is wanted: whatever cuts this off, the next deployment goes on with it.
@@ -61,7 +61,7 @@ fn generated<'p>(plan: &'p Plan, node: &NodeKey) -> Result<Vec<&'p PlannedAction
     let Some(planned) = plan.nodes().find(|planned| planned.key == *node) else {
         let known: Vec<String> = plan.nodes().map(|planned| planned.key.to_string()).collect();
         let failure = Failure::new(Code::BadInput, format!("there is no `{node}` here"));
-        return Err(match windlass_resolve::nearest(&node.to_string(), known.iter().map(String::as_str)) {
+        return Err(match windlass_model::nearest(&node.to_string(), known.iter().map(String::as_str)) {
             Some(near) => failure.hint(format!("did you mean `{near}`?")),
             None => failure,
         });

@@ -92,7 +92,7 @@ async fn next(workspace: &Workspace, before: &Planned) -> Result<Planned, Failur
     input.recorded = state.recorded;
     input.claims = Arc::new(workspace.store.claims().await?);
     input.secrets = workspace.secret_versions(&key).await?;
-    let next = finish(workspace, input, before.provenance.clone(), before.given_platform)?;
+    let next = finish(workspace, input, before.provenance.clone())?;
     Ok(Planned { is_exact: before.is_exact, ..next })
 }
 

@@ -6,9 +6,10 @@ use serde_json::{Map, Value};
 use windlass_model::{
     NodeKey,
     name::WorkloadName,
+    nearest,
     sealed::{Encoding, Origin, Sealed},
 };
-use windlass_resolve::{Maker, NodeKind, Scope, expand::ExpandError, graph, nearest};
+use windlass_resolve::{Maker, NodeKind, Scope, expand::ExpandError, graph};
 
 use super::{Cx, NodeOutcome};
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
-use windlass_model::{Diagnostic, NodeKey, ResourceKey, plan::PlannedNode};
-use windlass_resolve::{GraphNode, HostType, Scope, nearest};
+use windlass_model::{Diagnostic, NodeKey, ResourceKey, nearest, plan::PlannedNode};
+use windlass_resolve::{GraphNode, HostType, Scope};
 
 use super::{Cx, NodeOutcome, expand::given_secret, resource::params_value};
 

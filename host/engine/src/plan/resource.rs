@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use windlass_model::{
-    Diagnostic, NodeKey, ResourceKey,
+    Diagnostic, NodeKey, ResourceKey, nearest,
     plan::PlannedNode,
     platform::{LayerName, MatchRule, OnRemove, ResourceDefinition},
     pointer::Pointer,
     sealed::SealedPart,
 };
-use windlass_resolve::{GraphNode, Maker, NodeKind, Scope, expand, nearest};
+use windlass_resolve::{GraphNode, Maker, NodeKind, Scope, expand};
 
 use super::{
     Cx, DriverUse, NodeOutcome, desired,

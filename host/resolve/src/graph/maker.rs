@@ -5,14 +5,12 @@ use std::collections::BTreeMap;
 use windlass_model::{
     Diagnostic, ResourceKey,
     name::DocumentName,
+    nearest,
     platform::{LayerName, MatchRule, MatchSubject, ResourceDefinition},
 };
 
 use super::{Builder, GraphInput, HostType, Maker, Wanted, need_key, tie};
-use crate::{
-    matching::{self, Choice, Lost},
-    nearest::nearest,
-};
+use crate::matching::{self, Choice, Lost};
 
 impl<'a> Builder<'a> {
     /// Finds who makes a resource: the strongest layer that knows the address decides.

@@ -3,15 +3,13 @@
 use windlass_model::{
     Diagnostic,
     name::{DocumentName, WorkloadName},
+    nearest,
     platform::{EnvironmentType, LayerName, MatchRule, Stage, WorkloadProfile},
     score::{self, Workload},
 };
 
 use super::{Builder, tie};
-use crate::{
-    matching::{self, Choice},
-    nearest::nearest,
-};
+use crate::matching::{self, Choice};
 
 impl<'a> Builder<'a> {
     pub(super) fn environment_type(&self) -> Option<&'a EnvironmentType> {
