@@ -460,6 +460,14 @@ pub(crate) enum Env {
         #[command(flatten)]
         output: Output,
     },
+    /// Forget an environment that was destroyed, with its history and secrets
+    Rm {
+        #[command(flatten)]
+        environment: Environment,
+        /// Don't ask
+        #[arg(short, long)]
+        yes: bool,
+    },
     /// Show an environment: what exists by our doing
     Show {
         #[command(flatten)]

@@ -147,6 +147,8 @@ pub trait Store: Send + Sync {
     async fn environments(&self) -> Result<Vec<EnvironmentRecord>, StoreError>;
     /// Makes an environment; one that exists keeps its type.
     async fn create_environment(&self, record: &EnvironmentRecord) -> Result<bool, StoreError>;
+    /// Forgets an environment in which nothing exists by our doing, with its history and secrets; false if something does.
+    async fn remove_environment(&self, environment: &EnvironmentKey, fence: Fence) -> Result<bool, StoreError>;
     /// Loads an environment.
     async fn load(&self, environment: &EnvironmentKey) -> Result<Option<EnvironmentState>, StoreError>;
     /// Lists who owns which identity: `CONNECTION IDENTITY` to `APPLICATION/ENVIRONMENT`.

@@ -55,6 +55,34 @@ pub(crate) async fn forget(pool: &SqlitePool, environment: &EnvironmentKey, keep
     Ok(count)
 }
 
+/// Forgets everything of an environment, unless something exists by our doing.
+pub(crate) async fn remove(transaction: &mut Transaction<'_, Sqlite>, environment: &EnvironmentKey) -> Result<bool, StoreError> {
+    let of_environment = |statement: &'static str| {
+        sqlx::query(statement).bind(environment.application.as_str().to_owned()).bind(environment.environment.as_str().to_owned())
+    };
+    let row = of_environment("SELECT COUNT(*) AS count FROM actions WHERE application = ? AND environment = ?")
+        .fetch_one(&mut **transaction)
+        .await
+        .map_err(failed("counting what exists"))?;
+    if rows::number(&row, "count")? > 0 {
+        return Ok(false);
+    }
+    let deployments = of_environment("SELECT number FROM deployments WHERE application = ? AND environment = ?")
+        .fetch_all(&mut **transaction)
+        .await
+        .map_err(failed("finding deployments"))?;
+    for row in &deployments {
+        drop_deployment(transaction, environment, rows::number(row, "number")?).await?;
+    }
+    for statement in [
+        "DELETE FROM secrets WHERE application = ? AND environment = ?",
+        "DELETE FROM environments WHERE application = ? AND environment = ?",
+    ] {
+        of_environment(statement).execute(&mut **transaction).await.map_err(failed("forgetting an environment"))?;
+    }
+    Ok(true)
+}
+
 async fn drop_deployment(transaction: &mut Transaction<'_, Sqlite>, environment: &EnvironmentKey, number: u64) -> Result<(), StoreError> {
     let platform =
         sqlx::query("SELECT document FROM platform").fetch_optional(&mut **transaction).await.map_err(failed("reading the platform"))?;

@@ -265,6 +265,15 @@ impl Store for SqliteStore {
         Ok(sequence)
     }
 
+    async fn remove_environment(&self, environment: &EnvironmentKey, fence: Fence) -> Result<bool, StoreError> {
+        let mut transaction = self.fenced(environment, fence).await?;
+        let is_empty = retention::remove(&mut transaction, environment).await?;
+        if is_empty {
+            transaction.commit().await.map_err(failed("forgetting the environment"))?;
+        }
+        Ok(is_empty)
+    }
+
     async fn forget(&self, environment: &EnvironmentKey, keep: NonZeroU32) -> Result<u64, StoreError> {
         retention::forget(&self.pool, environment, keep).await
     }

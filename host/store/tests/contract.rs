@@ -102,6 +102,34 @@ async fn a_log_is_folded_and_survives_a_restart() {
 }
 
 #[tokio::test]
+async fn an_environment_is_forgotten_once_nothing_of_it_exists() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let (gone, stays) = (key("dev"), key("test"));
+    for environment in [&gone, &stays] {
+        let lease = store.lock(environment).await.unwrap();
+        let number = store.begin(environment, lease.fence(), &deployment(), &started(Vec::new())).await.unwrap();
+        let live = RecordedAction { identity: format!("/ConfigMap/{environment}/a"), ..action("a", Status::Live) };
+        store.append(environment, lease.fence(), number, &[Event::Done { actions: vec![live] }], &[secret("x", 1, "c")]).await.unwrap();
+    }
+    let lease = store.lock(&gone).await.unwrap();
+    assert!(!store.remove_environment(&gone, lease.fence()).await.unwrap(), "something exists");
+    assert_eq!(store.load(&gone).await.unwrap().unwrap().recorded.actions.len(), 1);
+    let number = store.begin(&gone, lease.fence(), &deployment(), &started(Vec::new())).await.unwrap();
+    let removed = Event::Removed { ids: vec![action("a", Status::Live).id], act: OnRemove::Delete };
+    store.append(&gone, lease.fence(), number, &[removed], &[]).await.unwrap();
+    assert!(store.remove_environment(&gone, lease.fence()).await.unwrap());
+    assert!(store.load(&gone).await.unwrap().is_none());
+    assert!(store.deployments(&gone).await.unwrap().is_empty() && store.secrets(&gone).await.unwrap().is_empty());
+    // What the other one refers to is still there, and who comes late writes nothing.
+    assert!(store.document(&Digest::of_bytes(b"{}")).await.unwrap().is_some());
+    assert_eq!(store.load(&stays).await.unwrap().unwrap().recorded.actions.len(), 1);
+    assert_eq!(store.secrets(&stays).await.unwrap().len(), 1);
+    let late = store.append(&gone, lease.fence(), number, &[], &[]).await;
+    assert!(matches!(late, Err(StoreError::StaleFence { .. })));
+}
+
+#[tokio::test]
 async fn one_holder_and_no_late_writer() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;

@@ -184,6 +184,29 @@ fn a_terminal_is_asked_and_shows_no_secret() {
     assert_eq!(confirmed.code, 0, "{}", confirmed.out);
 }
 
+#[test]
+fn a_destroyed_environment_can_be_forgotten() {
+    let folder = application();
+    let deploy = "deploy shop -e preview --create-env development --image web=web:1 --yes";
+    folder.ok("env create preview --type development --app shop");
+    folder.pipe("secret set API_KEY -e preview", "k-1\n");
+    folder.ok(deploy);
+    let refused = folder.run("env rm -e preview --yes");
+    insta::assert_snapshot!("env_rm_refused", stable(&refused));
+    folder.ok("destroy -e preview --yes");
+    assert_eq!(folder.run("env rm -e preview").code, 64, "nobody is there to confirm");
+    assert!(folder.ok("env rm -e preview --yes").err.contains("forgot the environment shop/preview"));
+    assert!(!folder.ok("env list").out.contains("preview"));
+    assert_eq!(folder.run("history -e preview").code, 65);
+    // One of the same name begins anew, without the secrets of the old one.
+    let anew = folder.run(deploy);
+    assert!(anew.code == 65 && anew.err.contains("API_KEY"), "{}", anew.err);
+    folder.ok("env create preview --type development --app shop");
+    folder.pipe("secret set API_KEY -e preview", "k-2\n");
+    folder.ok(deploy);
+    assert!(folder.ok("status -e preview").out.contains("1 succeeded"));
+}
+
 /// Nobody stored it: what a deployment was given is what its environment goes on with.
 #[test]
 fn a_given_platform_goes_on_with_its_environment() {

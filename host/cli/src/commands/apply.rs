@@ -211,7 +211,7 @@ async fn ask_and_go(
 ) -> Result<Code, Failure> {
     show(&planned.plan, format)?;
     if planned.plan.has_changes() {
-        confirm(applying)?;
+        confirm(applying.yes, APPLY)?;
     }
     go(workspace, planned, request, applying, format).await
 }
@@ -239,14 +239,17 @@ pub(crate) async fn go(
     finish_outcome(&outcome, &plan)
 }
 
-pub(crate) fn confirm(applying: &Applying) -> Result<(), Failure> {
-    if applying.yes {
+/// What is asked before anything is done.
+pub(crate) const APPLY: &str = "Apply this plan?";
+
+pub(crate) fn confirm(yes: bool, question: &str) -> Result<(), Failure> {
+    if yes {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() {
         return Err(Failure::usage("nobody is there to confirm").hint("say `--yes`"));
     }
-    anstream::eprint!("\nApply this plan? [y/N] ");
+    anstream::eprint!("\n{question} [y/N] ");
     std::io::stderr().flush()?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;

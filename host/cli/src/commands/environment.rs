@@ -1,4 +1,4 @@
-//! `env create|list|show`.
+//! `env create|list|show|rm`.
 
 use windlass_model::{
     name::{ApplicationName, EnvironmentName, EnvironmentTypeName},
@@ -7,6 +7,7 @@ use windlass_model::{
 
 use crate::{
     arguments::{Environment, Format, Global},
+    commands::apply::confirm,
     exit::{Code, Failure},
     print,
     workspace::{self, Workspace},
@@ -48,6 +49,27 @@ pub(crate) async fn create(
     } else {
         Err(Failure::new(Code::BadInput, format!("the environment `{key}` exists already")))
     }
+}
+
+pub(crate) async fn remove(global: &Global, environment: &Environment, yes: bool) -> Result<Code, Failure> {
+    let workspace = Workspace::open(global).await?;
+    let key = workspace.find(environment).await?;
+    let state = workspace.state(&key).await?;
+    let holds = |count: usize| {
+        let things = if count == 1 { "one thing exists".to_owned() } else { format!("{count} things exist") };
+        Failure::failed(format!("{things} in `{key}` by our doing; nothing was forgotten"))
+            .hint(format!("`windlass destroy -e {0}` takes them away, `windlass release RESOURCE -e {0}` lets go of them", key.environment))
+    };
+    if !state.recorded.is_empty() {
+        return Err(holds(state.recorded.actions.len()));
+    }
+    confirm(yes, &format!("Forget `{key}` with its history and secrets?"))?;
+    let lease = workspace.store.lock(&key).await?;
+    if !workspace.store.remove_environment(&key, lease.fence()).await? {
+        return Err(holds(workspace.state(&key).await?.recorded.actions.len()));
+    }
+    print::note(&format!("forgot the environment {key}"));
+    Ok(Code::Done)
 }
 
 pub(crate) async fn list(global: &Global, format: Format) -> Result<Code, Failure> {

@@ -43,6 +43,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Code, Failure> {
             platform::diff(&global, &dir, &env, output.output, detailed_exitcode).await
         }
         Command::Env(Env::Create { name, r#type, app }) => environment::create(&global, &name, &r#type, app.as_ref()).await,
+        Command::Env(Env::Rm { environment, yes }) => environment::remove(&global, &environment, yes).await,
         Command::Env(Env::List { output }) => environment::list(&global, output.output).await,
         Command::Env(Env::Show { environment, output }) => environment::show(&global, &environment, output.output).await,
         Command::Plan { path, planning, output, out, destroy, refresh, preview, detailed_exitcode } => {
