@@ -1,6 +1,6 @@
 //! What people read: problems with their lines, plans, tables.
 
-use std::{fmt::Write as _, io::Write as _};
+use std::{collections::HashMap, fmt::Write as _, io::Write as _};
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::{Table, presets};
@@ -108,9 +108,24 @@ fn report(problem: &Problem) -> Report {
     }
 }
 
-/// Prints findings of planning; places were looked up by the caller.
-pub(crate) fn diagnostics(diagnostics: &[(Diagnostic, Option<String>)]) {
-    for (diagnostic, place) in diagnostics {
+/// Of findings that differ in whom they concern alone, so many are named.
+const ALIKE_MAX: usize = 5;
+
+/// Prints findings of planning; places were looked up by the caller. What is true of many is said once.
+pub(crate) fn diagnostics(found: &[(Diagnostic, Option<String>)]) {
+    let mut groups: Vec<Vec<&(Diagnostic, Option<String>)>> = Vec::new();
+    let mut known = HashMap::new();
+    for finding in found {
+        let (diagnostic, _) = finding;
+        let alike = (diagnostic.severity, &diagnostic.message, &diagnostic.pointer, &diagnostic.hint);
+        let group = *known.entry(alike).or_insert(groups.len());
+        match groups.get_mut(group) {
+            Some(group) => group.push(finding),
+            None => groups.push(vec![finding]),
+        }
+    }
+    for group in &groups {
+        let Some(((diagnostic, place), others)) = group.split_first() else { continue };
         let (style, word) = match diagnostic.severity {
             Severity::Error => (RED, "error"),
             Severity::Warning => (YELLOW, "warning"),
@@ -120,6 +135,13 @@ pub(crate) fn diagnostics(diagnostics: &[(Diagnostic, Option<String>)]) {
         anstream::eprintln!("{style}{word}{style:#}: {place}{diagnostic}");
         if let Some(hint) = &diagnostic.hint {
             anstream::eprintln!("  {DIM}help{DIM:#}: {hint}");
+        }
+        for (other, place) in others.iter().take(ALIKE_MAX) {
+            let place = place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
+            anstream::eprintln!("  {DIM}also{DIM:#}: {place}{}", other.subject);
+        }
+        if others.len() > ALIKE_MAX {
+            anstream::eprintln!("  {DIM}and {} more{DIM:#}", others.len() - ALIKE_MAX);
         }
     }
 }

@@ -185,6 +185,18 @@ fn a_terminal_is_asked_and_shows_no_secret() {
 }
 
 #[test]
+fn what_is_wrong_with_many_is_said_once() {
+    let folder = Folder::new();
+    for index in 1..=8 {
+        let text = format!(
+            "apiVersion: score.dev/v1b1\nmetadata: {{ name: w{index} }}\ncontainers: {{ main: {{ image: \"a:1\" }} }}\nresources: {{ x: {{ type: queue }} }}\n"
+        );
+        folder.write(&format!("shop/w{index}.score.yaml"), &text);
+    }
+    insta::assert_snapshot!("alike", stable(&folder.run("plan shop -e dev --create-env development")));
+}
+
+#[test]
 fn a_destroyed_environment_can_be_forgotten() {
     let folder = application();
     let deploy = "deploy shop -e preview --create-env development --image web=web:1 --yes";
