@@ -28,6 +28,10 @@ pub fn inspect(bytes: &[u8]) -> Result<ComponentInfo, Fault> {
     if bytes.len() > limits::COMPONENT_BYTES_MAX {
         return Err(Fault::Limit { limit: "component bytes", value: limits::COMPONENT_BYTES_MAX.to_string() });
     }
+    if Parser::is_core_wasm(bytes) {
+        let reason = "it is a core module, no component: `wasm-tools component new IN.wasm -o OUT.wasm` makes one of it";
+        return Err(Fault::Load(reason.to_owned()));
+    }
     if !Parser::is_component(bytes) {
         return Err(Fault::Load("it is no WebAssembly component".to_owned()));
     }
