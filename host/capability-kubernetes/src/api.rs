@@ -209,6 +209,8 @@ fn refusal(code: u16, bytes: &[u8]) -> Refusal {
         .collect();
     let said = text(&status, "message");
     let message = if said.is_empty() { String::from_utf8_lossy(bytes).chars().take(200).collect() } else { said };
+    // An object that does not have the shape of its kind is answered with 500, and stays wrong.
+    let code = if code == 500 && message.starts_with("failed to create typed patch object") { 422 } else { code };
     Refusal { code, reason: text(&status, "reason"), message, causes }
 }
 
@@ -270,6 +272,8 @@ mod tests {
                 say(403, serde_json::json!({ "reason": "Forbidden", "message": "user x cannot patch resource y" })),
                 say(422, serde_json::json!({ "reason": "Invalid", "message": "spec.ports: Required value" })),
                 say(400, serde_json::json!({ "reason": "BadRequest", "message": "admission webhook \"p\" denied the request: no" })),
+                say(500, serde_json::json!({ "message": "failed to create typed patch object (a/b; apps/v1, Kind=StatefulSet): .spec.replicas: expected numeric" })),
+                say(500, serde_json::json!({ "message": "Internal error occurred: failed calling webhook" })),
                 say(503, serde_json::json!("oops")),
             ]
             .join("\n"),
@@ -279,6 +283,8 @@ mod tests {
         Denied: user x cannot patch resource y [give the service account this permission, or use another connection]
         Invalid: spec.ports: Required value []
         Denied: admission webhook "p" denied the request: no [an admission rule of the cluster refuses it]
+        Invalid: failed to create typed patch object (a/b; apps/v1, Kind=StatefulSet): .spec.replicas: expected numeric []
+        Unavailable: the API server answers 500: Internal error occurred: failed calling webhook []
         Unavailable: the API server answers 503: "oops" []
         "#
         );

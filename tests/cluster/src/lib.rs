@@ -285,7 +285,7 @@ fn kubectl_with(kubectl: &Path, kubeconfig: &Path, arguments: &[&str], input: Op
 }
 
 /// Volumes that claims are bound to; nobody frees one in the life of a test cluster.
-const VOLUMES: usize = 60;
+const VOLUMES: usize = 100;
 
 /// These name nobody outside of a loopback server that lives for one run.
 const ADMIN_TOKEN: &str = "test-administrator";

@@ -69,6 +69,51 @@ fn names_of_full_length() {
     scene.folder.ok("destroy -e dev --yes");
 }
 
+/// What is built in was written without a server at hand: each type's objects are ones that a cluster takes.
+#[test]
+fn every_built_in_type() {
+    let scene = Scene::new("types");
+    let listed: serde_json::Value = serde_json::from_str(&scene.folder.ok("platform list -o json").out).unwrap();
+    // Dapr's kinds are not in the test cluster; nobody answers routes there; the namespace is asked for by everything.
+    let is_here = |name: &&str| !name.starts_with("dapr-") && !matches!(*name, "route" | "k8s-namespace");
+    let names = listed.as_array().unwrap().iter().filter(|listed| listed["kind"] == "ResourceType" && listed["layer"] == "builtIn");
+    let names: Vec<&str> = names.map(|listed| listed["name"].as_str().unwrap()).filter(is_here).collect();
+    assert!(names.len() >= 15, "{names:?}");
+    let (mut resources, mut variables) = (String::new(), String::new());
+    for name in names {
+        let params = match name {
+            "endpoint" => ", params: { port: http }",
+            "horizontal-pod-autoscaler" => ", params: { minReplicas: 1, maxReplicas: 3 }",
+            "service" => ", params: { workload: other }",
+            "service-port" => ", params: { workload: other, port: http }",
+            _ => "",
+        };
+        resources.push_str(&format!("  {name}: {{ type: {name}{params} }}\n"));
+        let shown: serde_json::Value = serde_json::from_str(&scene.folder.ok(&format!("platform show {name} -o json")).out).unwrap();
+        let kind = shown.as_array().unwrap().iter().find(|document| document["kind"] == "ResourceType").unwrap();
+        // A volume's source is a map, and stands where volumes are.
+        let outputs = kind["spec"]["outputs"]["properties"].as_object().into_iter().flatten().filter(|_| name != "volume");
+        for (output, _) in outputs {
+            let variable = format!("{name}_{output}").replace('-', "_").to_uppercase();
+            variables.push_str(&format!("      {variable}: ${{resources.{name}.{output}}}\n"));
+        }
+    }
+    let head = |name: &str| {
+        format!("apiVersion: score.dev/v1b1\nmetadata: {{ name: {name} }}\nservice: {{ ports: {{ http: {{ port: 8080 }} }} }}\n")
+    };
+    let volumes = "    volumes: { /data: { source: \"${resources.volume}\" } }\n";
+    scene.folder.write("app/other.score.yaml", &format!("{}containers: {{ main: {{ image: \"other:1\" }} }}\n", head("other")));
+    scene.folder.write(
+        "app/all.score.yaml",
+        &format!("{}containers:\n  main:\n    image: all:1\n    variables:\n{variables}{volumes}resources:\n{resources}", head("all")),
+    );
+    scene.folder.ok("deploy app -e dev --create-env development --yes");
+    let container = &scene.get("deployment/all")["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["env"].as_array().unwrap().len(), variables.lines().count());
+    assert_eq!(scene.folder.run("drift -e dev --detailed-exitcode").code, 0);
+    scene.folder.ok("destroy -e dev --yes");
+}
+
 /// The contract works in one namespace: two of it must not meet there.
 static CONTRACT: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
