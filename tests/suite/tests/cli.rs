@@ -205,6 +205,9 @@ fn a_destroyed_environment_can_be_forgotten() {
     folder.ok(deploy);
     let refused = folder.run("env rm -e preview --yes");
     insta::assert_snapshot!("env_rm_refused", stable(&refused));
+    folder.ok("deploy shop -e dev --image web=web:1 --yes");
+    folder.ok("destroy -e dev --yes");
+    insta::assert_snapshot!("env_rm_kept", stable(&folder.run("env rm -e dev --yes")));
     folder.ok("destroy -e preview --yes");
     assert_eq!(folder.run("env rm -e preview").code, 64, "nobody is there to confirm");
     assert!(folder.ok("env rm -e preview --yes").err.contains("forgot the environment shop/preview"));

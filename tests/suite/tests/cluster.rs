@@ -291,6 +291,9 @@ fn strangers_objects_stay() {
     let refused = scene.folder.run("deploy app -e dev --create-env development --yes");
     assert_eq!(refused.code, 1);
     assert!(refused.err.contains(&format!("`/Namespace//{}`: it exists and is not ours", scene.namespace)), "{}", refused.err);
+    // What was meant and never made is still to be created.
+    let planned = scene.folder.ok("plan app -e dev").out;
+    assert!(planned.contains("to create") && !planned.contains("update"), "{planned}");
     scene.folder.ok(&format!("deploy app -e dev --yes --take-ownership Namespace/{}", scene.namespace));
     // What other tools took over stays theirs, even over our mark.
     scene.folder.write("app/web.score.yaml", &alone().replace("port: 80,", "port: 81,"));

@@ -1,5 +1,8 @@
 //! `env create|list|show|rm`.
 
+use std::collections::BTreeSet;
+
+use windlass_engine::store::EnvironmentState;
 use windlass_model::{
     name::{ApplicationName, EnvironmentName, EnvironmentTypeName},
     state::{EnvironmentRecord, Status},
@@ -55,21 +58,28 @@ pub(crate) async fn remove(global: &Global, environment: &Environment, yes: bool
     let workspace = Workspace::open(global).await?;
     let key = workspace.find(environment).await?;
     let state = workspace.state(&key).await?;
-    let holds = |count: usize| {
-        let things = if count == 1 { "one thing exists".to_owned() } else { format!("{count} things exist") };
-        Failure::failed(format!("{things} in `{key}` by our doing; nothing was forgotten"))
-            .hint(format!("`windlass destroy -e {0}` takes them away, `windlass release RESOURCE -e {0}` lets go of them", key.environment))
-    };
     if !state.recorded.is_empty() {
-        return Err(holds(state.recorded.actions.len()));
+        return Err(not_empty(&state));
     }
     confirm(yes, &format!("Forget `{key}` with its history and secrets?"))?;
     let lease = workspace.store.lock(&key).await?;
     if !workspace.store.remove_environment(&key, lease.fence()).await? {
-        return Err(holds(workspace.state(&key).await?.recorded.actions.len()));
+        return Err(not_empty(&workspace.state(&key).await?));
     }
     print::note(&format!("forgot the environment {key}"));
     Ok(Code::Done)
+}
+
+fn not_empty(state: &EnvironmentState) -> Failure {
+    let (key, records) = (&state.record.key, &state.recorded.actions);
+    let things = if records.len() == 1 { "one thing exists".to_owned() } else { format!("{} things exist", records.len()) };
+    let failure = Failure::failed(format!("{things} in `{key}` by our doing; nothing was forgotten"));
+    if records.values().any(|record| record.status != Status::Retained) {
+        return failure.hint(format!("`windlass destroy -e {}` takes them away", key.environment));
+    }
+    let kept: BTreeSet<String> = records.values().filter_map(|record| record.id.node().ok()).map(|node| format!("`{node}`")).collect();
+    let kept = kept.into_iter().collect::<Vec<_>>().join(", ");
+    failure.hint(format!("they were kept when they left; `windlass release RESOURCE -e {}` lets go of {kept}", key.environment))
 }
 
 pub(crate) async fn list(global: &Global, format: Format) -> Result<Code, Failure> {

@@ -77,7 +77,10 @@ pub(crate) fn compare(
                 Some(known) if known.spec == action.spec => (unchanged(known, &action.spec, &changed), Vec::new()),
                 Some(known) => {
                     let (before, after) = (known.spec.to_value(), action.spec.to_value());
-                    (planner.classify(&before, &after), fields(&before, &after))
+                    match planner.classify(&before, &after) {
+                        Change::Update if was_never_made(known) => (Change::Create, Vec::new()),
+                        change => (change, fields(&before, &after)),
+                    }
                 }
             };
             if action.change.is_change() {
@@ -134,6 +137,7 @@ fn destroy(known: &RecordedAction, why: DestroyReason, act: OnRemove, guarded: b
 fn unchanged(known: &RecordedAction, spec: &Spec, changed: &BTreeSet<ActionId>) -> Change {
     match known.status {
         Status::Live => {}
+        _ if was_never_made(known) => return Change::Create,
         Status::Intended | Status::Uncertain | Status::Retained | Status::Deleting => return Change::Update,
     }
     let mut on = BTreeSet::new();
@@ -154,6 +158,11 @@ fn unchanged(known: &RecordedAction, spec: &Spec, changed: &BTreeSet<ActionId>) 
         }
     });
     if on.is_empty() { Change::None } else { Change::Pending { on: on.into_iter().collect() } }
+}
+
+/// An earlier deployment meant to make it, and never saw it made.
+fn was_never_made(known: &RecordedAction) -> bool {
+    known.handle.is_null() && matches!(known.status, Status::Intended | Status::Uncertain)
 }
 
 /// A namespace that still holds something retained stays with it.
