@@ -15,6 +15,9 @@ pub const TOKEN_CLOSE: char = '\u{FDD1}';
 /// The key of a sealed string in plan JSON.
 pub const SEALED_KEY: &str = "$sealed";
 
+/// The function that takes a field out of a value; its JSON Pointer stands behind it.
+pub const FIELD: &str = "field:";
+
 /// Where a sealed value comes from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -166,6 +169,19 @@ impl Sealed {
         self.sealed().any(|part| part.secret)
     }
 
+    /// Names where its parts come from.
+    #[must_use]
+    pub fn label(&self) -> String {
+        self.sealed().map(|part| part.origin.label()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Names a field of what it stands for; nothing if it is a text with more in it.
+    #[must_use]
+    pub fn field(self, pointer: &str) -> Option<Self> {
+        let secret = self.single().filter(|part| part.encoding == Encoding::Json)?.secret;
+        Some(Self::of(Origin::Derived { op: format!("{FIELD}{pointer}"), of: vec![self] }, secret, Encoding::Json))
+    }
+
     /// Writes the value for use in longer text.
     #[must_use]
     pub fn into_text(mut self) -> Self {
@@ -226,8 +242,8 @@ impl Origin {
             Self::External { reference, version: None | Some(0 | 1), .. } => reference.clone(),
             Self::External { reference, version: Some(version), .. } => format!("{reference} (version {version})"),
             Self::Derived { op, of } => {
-                let of: Vec<String> = of.iter().flat_map(Sealed::sealed).map(|part| part.origin.label()).collect();
-                format!("{op}({})", of.join(", "))
+                let of = of.iter().map(Sealed::label).collect::<Vec<_>>().join(", ");
+                op.strip_prefix(FIELD).map_or_else(|| format!("{op}({of})"), |pointer| format!("{of}{pointer}"))
             }
         }
     }
@@ -240,6 +256,15 @@ impl Origin {
                 part.origin.visit(visit);
             }
         }
+    }
+}
+
+/// Finds a field of what somebody yielded; what is secret is kept as text and read as JSON.
+#[must_use]
+pub fn field_of(value: &Value, pointer: &str) -> Option<Value> {
+    match value {
+        Value::String(text) => serde_json::from_str::<Value>(text).ok()?.pointer(pointer).cloned(),
+        value => value.pointer(pointer).cloned(),
     }
 }
 
@@ -352,6 +377,24 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn fields_are_as_sealed_as_the_whole() {
+        let given = |encoding| {
+            Sealed::of(Origin::External { connection: "secrets".into(), reference: "x".into(), version: Some(1) }, true, encoding)
+        };
+        let field = given(Encoding::Json).field("/a/0").unwrap();
+        assert_eq!((field.is_secret(), field.display().as_str()), (true, "«secret x/a/0»"));
+        assert_eq!(Sealed::from_json(&field.to_json()), Some(field.clone()));
+        assert_eq!(field.field("/b").unwrap().label(), "x/a/0/b");
+        assert!(given(Encoding::Text).field("/a").is_none(), "a text has no fields");
+        let value = serde_json::json!({ "a": [{ "b": 1 }] });
+        for whole in [value.clone(), Value::String(value.to_string())] {
+            assert_eq!(field_of(&whole, "/a/0/b"), Some(1.into()));
+            assert_eq!(field_of(&whole, "/a/1"), None);
+        }
+        assert_eq!(field_of(&Value::String("no JSON".into()), "/a"), None);
+    }
 
     #[test]
     fn round_trips_and_escapes() {

@@ -134,6 +134,41 @@ fn what_can_t_be_planned_in_the_second_stage_ends_the_deployment() {
 }
 
 #[test]
+fn fields_of_what_is_known_later() {
+    let folder = zoned();
+    // The module yields a map; one name of it stands in a plain field, one in a variable.
+    let mapped = ZONE
+        .replace(
+            "output \"domain\" { value = terraform_data.zone.output }",
+            "output \"zone\" { value = { names = [terraform_data.zone.output] } }",
+        )
+        .replace("domain: { output: domain }", "zone: { output: zone }")
+        .replace("domain: { type: string }", "zone: { type: object }")
+        .replace("NAME", "mapped");
+    let asked = |field: &str| {
+        folder.write("platform/zone.yaml", &mapped.replace("resources.zone.domain", &format!("resources.zone.zone.names.{field}")));
+        folder.ok("platform apply platform");
+    };
+    asked("0");
+    let variables = "variables: { URL: \"${resources.dns.url}\", FIRST: \"at ${resources.zone.zone.names.0}\" }";
+    let web = WEB.replace("variables: { URL: \"${resources.dns.url}\" }", variables) + "  zone: { type: zone }\n";
+    folder.write("app/web.score.yaml", &web);
+    folder.ok(FIRST);
+    let files = folder.files(".windlass/manifests");
+    let manifest = &files.iter().find(|(name, _)| name.ends_with("deployment.apps-web.yaml")).unwrap().1;
+    for value in ["value: at mapped.example", "value: https://web-dns-app-dev.mapped.example"] {
+        assert!(manifest.contains(value), "{manifest}");
+    }
+    assert!(folder.ok(NEXT).err.contains("nothing was written"));
+    // What turns out not to be there is told, with what was asked for.
+    asked("7");
+    let failed = folder.run(NEXT);
+    assert!(failed.code != 0 && failed.err.contains("has no field `/names/7`"), "{}", failed.err);
+    asked("0");
+    folder.ok(NEXT);
+}
+
+#[test]
 fn what_the_world_yields_is_never_taken_for_a_token() {
     let folder = zoned();
     let forged = ZONE.replace("NAME", "first").replace("value = terraform_data.zone.output", "value = \"\\uFDD0sj0\\uFDD1.example\"");

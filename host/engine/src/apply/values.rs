@@ -150,7 +150,14 @@ impl Values<'_> {
                 self.secret(&output_name(id, output), None, origin).await
             }
             Origin::Output { node, name } => Err(CapabilityError::new(Kind::Invalid, format!("`{node}.{name}` belongs to a later stage"))),
-            Origin::Derived { op, of } => Box::pin(self.derived(op, of)).await.map(Value::String),
+            Origin::Derived { op, of } => match (op.strip_prefix(sealed::FIELD), of.as_slice()) {
+                (Some(pointer), [of]) => {
+                    let value = Box::pin(self.sealed(of)).await?;
+                    sealed::field_of(&value, pointer)
+                        .ok_or_else(|| CapabilityError::new(Kind::Invalid, format!("`{}` has no field `{pointer}`", of.label())))
+                }
+                _ => Box::pin(self.derived(op, of)).await.map(Value::String),
+            },
         }
     }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use windlass_model::{
     NodeKey,
     name::WorkloadName,
-    nearest,
+    nearest, pointer,
     sealed::{Encoding, Origin, Sealed},
 };
 use windlass_resolve::{Maker, NodeKind, Scope, expand::ExpandError, graph};
@@ -152,7 +152,12 @@ impl Lookup<'_, '_> {
 
 fn descend(value: &Value, path: &[String]) -> Option<Value> {
     let mut at = value;
-    for step in path {
+    for (index, step) in path.iter().enumerate() {
+        // A value that nobody knows yet, or may know: its field is as sealed as the whole.
+        if let Some(sealed) = Sealed::from_json(at) {
+            let pointer: String = path.iter().skip(index).map(|step| format!("/{}", pointer::escape(step))).collect();
+            return sealed.field(&pointer).map(|field| field.to_json());
+        }
         at = match at {
             Value::Object(fields) => fields.get(step)?,
             Value::Array(items) => items.get(step.parse::<usize>().ok()?)?,

@@ -39,8 +39,16 @@ enum Known {
     All(Value, Vec<KnownValue>),
     /// These origins have no value yet.
     Not(Vec<Origin>),
-    /// This origin's value would be taken for a token.
-    Refused(Origin),
+    /// It is not what it was asked for.
+    Refused(Diagnostic),
+}
+
+/// What was found on the way to a value.
+#[derive(Default)]
+struct Found {
+    values: Vec<KnownValue>,
+    missing: Vec<Origin>,
+    refused: Option<Diagnostic>,
 }
 
 /// Params or inputs of a call, with what describes them.
@@ -83,10 +91,7 @@ impl Cx<'_> {
                         Known::Not(missing) => {
                             needs.extend(missing.into_iter().map(|of| Need { of, pointer: problem.pointer.clone() }));
                         }
-                        Known::Refused(of) => {
-                            let message = format!("the value of `{}` holds characters that are reserved", of.label());
-                            return Err(vec![Diagnostic::error("reserved-characters", message).at(problem.pointer)]);
-                        }
+                        Known::Refused(why) => return Err(vec![why.at(problem.pointer)]),
                     }
                 }
                 if !has_changed {
@@ -100,31 +105,48 @@ impl Cx<'_> {
         Ok(settled)
     }
 
-    /// Finds what a sealed value stands for. What is derived can't be looked at.
+    /// Finds what a sealed value stands for.
     fn known(&self, sealed: &Sealed, outcomes: &BTreeMap<NodeKey, NodeOutcome>) -> Known {
-        let mut values = Vec::new();
-        let mut missing = Vec::new();
-        let mut refused = None;
-        let known = sealed.known(|origin| {
-            if let Origin::Action { id, output } = origin
-                && let Some(value) = self.settled(id, outcomes).and_then(|record| record.outputs.get(output))
-            {
+        let mut found = Found::default();
+        // The world wrote it: what looks like a sealed value of ours is none.
+        let known = sealed.known(|origin| self.value(origin, outcomes, &mut found).map(sealed::escape));
+        match (found.refused, known) {
+            (Some(why), _) => Known::Refused(why),
+            (None, Some(known)) => Known::All(known, found.values),
+            (None, None) => Known::Not(found.missing),
+        }
+    }
+
+    /// Finds what an origin stands for. What is derived can't be looked at, but for a field of what can.
+    fn value(&self, origin: &Origin, outcomes: &BTreeMap<NodeKey, NodeOutcome>, found: &mut Found) -> Option<Value> {
+        match origin {
+            Origin::Action { id, output } => {
+                let Some(value) = self.settled(id, outcomes).and_then(|record| record.outputs.get(output)) else {
+                    found.missing.push(origin.clone());
+                    return None;
+                };
                 if holds_reserved(value) {
-                    refused = Some(origin.clone());
+                    let message = format!("the value of `{}` holds characters that are reserved", origin.label());
+                    found.refused = Some(Diagnostic::error("reserved-characters", message));
                 }
-                values.push(KnownValue { action: id.clone(), output: output.clone(), value: value.clone() });
-                // The world wrote it: what looks like a sealed value of ours is none.
-                return Some(sealed::escape(value.clone()));
+                found.values.push(KnownValue { action: id.clone(), output: output.clone(), value: value.clone() });
+                Some(value.clone())
             }
-            if matches!(origin, Origin::Action { .. } | Origin::Output { .. }) {
-                missing.push(origin.clone());
+            Origin::Derived { op, of } => {
+                let (Some(pointer), [of]) = (op.strip_prefix(sealed::FIELD), of.as_slice()) else { return None };
+                let value = of.known(|origin| self.value(origin, outcomes, found))?;
+                let field = sealed::field_of(&value, pointer);
+                if field.is_none() {
+                    let message = format!("`{}` has no field `{pointer}`", of.label());
+                    found.refused = Some(Diagnostic::error("unknown-output", message));
+                }
+                field
             }
-            None
-        });
-        match (refused, known) {
-            (Some(of), _) => Known::Refused(of),
-            (None, Some(known)) => Known::All(known, values),
-            (None, None) => Known::Not(missing),
+            Origin::Output { .. } => {
+                found.missing.push(origin.clone());
+                None
+            }
+            Origin::Generated { .. } | Origin::External { .. } => None,
         }
     }
 
