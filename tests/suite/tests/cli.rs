@@ -177,6 +177,9 @@ fn a_terminal_is_asked_and_shows_no_secret() {
     assert!(stored.out.contains("Value of TOKEN (not shown):") && stored.out.contains("stored version 1"), "{}", stored.out);
     assert!(!stored.out.contains("typed-by-hand"), "{}", stored.out);
     assert_eq!(folder.on_terminal("secret set TOKEN -e dev --app shop", "\n").code, 65);
+    // Half a character at the limit is a value that is too long, not one that is no text.
+    let long = folder.pipe("secret set TOKEN -e dev --app shop", &format!("a{}", "\u{2603}".repeat(174_763)));
+    assert!(long.code == 65 && long.err.contains("longer than"), "{}", long.err);
     let refused = folder.on_terminal("deploy shop -e dev --image web=web:1", "n\n");
     assert!(refused.code == 1 && refused.out.contains("Apply this plan? [y/N]"), "{}", refused.out);
     assert!(folder.ok("history -e dev").out.lines().count() <= 1, "nothing was deployed");

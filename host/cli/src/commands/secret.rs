@@ -62,11 +62,15 @@ fn read_value(name: &str) -> Result<String, Failure> {
     if std::io::stdin().is_terminal() {
         return rpassword::prompt_password(format!("Value of {name} (not shown): ")).map_err(unreadable);
     }
-    let mut value = String::new();
-    let read = std::io::stdin().take(VALUE_BYTES_MAX + 1).read_to_string(&mut value).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    let read = std::io::stdin().take(VALUE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if read as u64 > VALUE_BYTES_MAX {
         return Err(Failure::new(Code::BadInput, format!("the value is longer than {VALUE_BYTES_MAX} bytes")));
     }
+    let mut value = String::from_utf8(bytes).map_err(|_| {
+        Failure::new(Code::BadInput, format!("the value of `{name}` is no UTF-8 text"))
+            .hint(format!("encode it: `base64 < FILE | windlass secret set {name} …`"))
+    })?;
     if value.ends_with('\n') {
         value.pop();
     }
