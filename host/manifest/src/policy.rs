@@ -154,8 +154,10 @@ fn check_name(api_version: &str, kind: &str, name: &str, problems: &mut Vec<Diag
         return;
     }
     let (fits, rule) = match kind {
+        // Any segment of a path would do for the server; these are what people write, and none of them ends the segment.
         _ if api_version.starts_with("rbac.authorization.k8s.io/") => {
-            (!matches!(name, "" | "." | "..") && !name.contains(['/', '%']), "any text without `/` and `%`")
+            let fits = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'));
+            (fits && name.len() <= 253 && !matches!(name, "" | "." | ".."), "at most 253 letters, digits, `-`, `_`, `.` and `:`")
         }
         "Service" | "Namespace" | "Job" => {
             (name.len() <= 63 && !name.contains('.') && is_subdomain(name), "at most 63 lower-case letters, digits and `-`")
@@ -343,7 +345,10 @@ mod tests {
             assert!(named(kind, &"x".repeat(most)) && !named(kind, &"x".repeat(most + 1)), "{kind}");
         }
         assert!(named("Secret", "a.b") && !named("Service", "a.b") && !named("Secret", "a..b") && !named("Secret", "-a"));
-        assert!(named("Role", "Read:all") && !named("Role", "a/b"));
+        assert!(named("Role", "Read:all"));
+        for bad in ["", "..", "a/b", "a?force=true", "a#b", "a b", "a%2fb"] {
+            assert!(!named("Role", bad), "{bad}");
+        }
     }
 
     #[test]
