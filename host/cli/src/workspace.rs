@@ -163,15 +163,17 @@ impl Workspace {
     /// deployment comes without one. A rollback gives nothing anew.
     pub(crate) async fn todays_layers(&self, key: &EnvironmentKey) -> Result<(Layers, Provenance), Failure> {
         let history = self.store.deployments(key).await?;
-        let Some(newest) = history.iter().find(|deployment| deployment.rollback_to.is_none()).filter(|newest| newest.given_platform) else {
-            return self.layers(None).await;
-        };
-        let documents = self.store.documents_of(key, newest.number).await?;
-        let layers: Layers = self.read("platform", &documents.layers).await?;
-        let Some(platform) = given(&layers) else { return self.layers(None).await };
-        self.load_components(platform).await?;
-        let provenance = self.read("provenance", &documents.provenance).await?;
-        self.layers(Some((platform.clone(), provenance))).await
+        let newest = history.iter().find(|deployment| deployment.rollback_to.is_none());
+        let mut going_on = None;
+        if let Some(newest) = newest.filter(|newest| newest.given_platform) {
+            let documents = self.store.documents_of(key, newest.number).await?;
+            let layers: Layers = self.read("platform", &documents.layers).await?;
+            if let Some(platform) = given(&layers) {
+                self.load_components(platform).await?;
+                going_on = Some((platform.clone(), self.read("provenance", &documents.provenance).await?));
+            }
+        }
+        self.layers(going_on).await
     }
 
     /// Brings the components that a platform names into memory.

@@ -11,7 +11,7 @@ use jsonschema::{
 };
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
-use windlass_model::{application, nearest, platform, pointer, score};
+use windlass_model::{application, nearest, platform, pointer, score, unknown_field_hint};
 
 use crate::{
     problem::{Problem, Problems, Source},
@@ -91,14 +91,12 @@ fn explain(schema: &Value, source: &Arc<Source>, node: &Node, error: &Validation
     let here = |message: String| Problem::file(source, error.kind().keyword_code(), message).at(node.span_at(&at), at.clone());
     match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected } | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
-            let known = sibling_properties(schema, error.schema_path().as_str());
             for name in unexpected {
                 let problem = Problem::file(source, "unknown-field", format!("unknown field `{name}`"))
                     .at(node.key_span(&at, name), format!("{at}/{}", pointer::escape(name)));
-                problems.push(match (nearest(name, known.iter().map(String::as_str)), known.is_empty()) {
-                    (Some(near), _) => problem.hint(format!("did you mean `{near}`?")),
-                    (None, false) => problem.hint(format!("known fields: {}", list(&known))),
-                    (None, true) => problem,
+                problems.push(match unknown_field_hint(schema, error.schema_path().as_str(), name) {
+                    Some(hint) => problem.hint(hint),
+                    None => problem,
                 });
             }
         }
@@ -226,13 +224,6 @@ fn alternatives(schema: &Value, error: &ValidationError<'_>, here: impl Fn(Strin
         return here(format!("`{}` does not fit: {inner}", plain(error.instance())));
     }
     here(format!("{} does not fit here", describe(error.instance())))
-}
-
-/// Finds the properties beside an `additionalProperties` of the schema.
-fn sibling_properties(schema: &Value, keyword: &str) -> Vec<String> {
-    let parent = keyword.rfind('/').and_then(|cut| keyword.get(..cut)).unwrap_or("");
-    let Some(object) = schema.pointer(parent) else { return Vec::new() };
-    object.get("properties").and_then(Value::as_object).map(|properties| properties.keys().cloned().collect()).unwrap_or_default()
 }
 
 fn list(names: &[String]) -> String {

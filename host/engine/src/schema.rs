@@ -8,8 +8,9 @@ use std::{
 use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
 use serde_json::{Map, Value, json};
 use windlass_model::{
-    Diagnostic, Digest, nearest, pointer,
+    Diagnostic, Digest, pointer,
     sealed::{TOKEN_CLOSE, TOKEN_OPEN},
+    unknown_field_hint,
 };
 
 use crate::driver::Description;
@@ -144,16 +145,9 @@ impl TokenSchema {
             error.instance_path().as_str(),
             pointer::escape(name)
         ));
-        let keyword = error.schema_path().as_str();
-        let object = keyword.rsplit_once('/').and_then(|(object, _)| self.text.pointer(object));
-        let known: Vec<&str> = object
-            .and_then(|object| object.get("properties")?.as_object())
-            .map(|properties| properties.keys().map(String::as_str).collect())
-            .unwrap_or_default();
-        match (nearest(name, known.iter().copied()), known.is_empty()) {
-            (Some(near), _) => problem.hint(format!("did you mean `{near}`?")),
-            (None, false) => problem.hint(format!("known fields: `{}`", known.join("`, `"))),
-            (None, true) => problem,
+        match unknown_field_hint(&self.text, error.schema_path().as_str(), name) {
+            Some(hint) => problem.hint(hint),
+            None => problem,
         }
     }
 }

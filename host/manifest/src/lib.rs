@@ -3,13 +3,15 @@
 
 mod immutable;
 mod kinds;
+mod pod;
 mod policy;
 mod readiness;
 
 pub use immutable::why_replaced;
 pub use kinds::{Kind, find};
+pub use pod::{PodTrouble, pod_trouble};
 pub use policy::{PolicyContext, PolicyInput, check};
-pub use readiness::{PodTrouble, Readiness, pod_trouble, readiness};
+pub use readiness::{Readiness, readiness};
 
 use serde_json::{Map, Value};
 use windlass_model::{

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use windlass_model::{
-    Diagnostic,
+    Diagnostic, limits,
     platform::{DeclaredKind, KindGrant, PolicyException, Scope},
     pointer,
 };
@@ -153,33 +153,37 @@ fn check_name(api_version: &str, kind: &str, name: &str, problems: &mut Vec<Diag
             .push(Diagnostic::error("policy-system-name", format!("the name `{name}` belongs to the cluster itself")).at("/metadata/name"));
         return;
     }
-    let (fits, rule) = match kind {
-        // Any segment of a path would do for the server; these are what people write, and none of them ends the segment.
+    let (is_written_so, chars_max, letters): (fn(&str) -> bool, usize, &str) = match kind {
         _ if api_version.starts_with("rbac.authorization.k8s.io/") => {
-            let fits = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'));
-            (fits && name.len() <= 253 && !matches!(name, "" | "." | ".."), "at most 253 letters, digits, `-`, `_`, `.` and `:`")
+            (is_role_name, limits::OBJECT_NAME_CHARS_MAX, "letters, digits, `-`, `_`, `.` and `:`")
         }
-        "Service" | "Namespace" | "Job" => {
-            (name.len() <= 63 && !name.contains('.') && is_subdomain(name), "at most 63 lower-case letters, digits and `-`")
-        }
-        // Up to eleven characters of the controller's come behind it, in a label.
-        "StatefulSet" | "CronJob" => {
-            (name.len() <= 52 && !name.contains('.') && is_subdomain(name), "at most 52 lower-case letters, digits and `-`")
-        }
-        _ => (name.len() <= 253 && is_subdomain(name), "at most 253 lower-case letters, digits, `-` and `.`"),
+        "Service" | "Namespace" | "Job" => (is_label, limits::LABEL_CHARS_MAX, "lower-case letters, digits and `-`"),
+        "StatefulSet" | "CronJob" => (is_label, limits::CONTROLLED_NAME_CHARS_MAX, "lower-case letters, digits and `-`"),
+        _ => (is_subdomain, limits::OBJECT_NAME_CHARS_MAX, "lower-case letters, digits, `-` and `.`"),
     };
-    if !fits {
-        problems.push(Diagnostic::error("manifest-name", format!("`{name}` is no name of a {kind}")).at("/metadata/name").hint(rule));
+    if name.len() > chars_max || !is_written_so(name) {
+        problems.push(
+            Diagnostic::error("manifest-name", format!("`{name}` is no name of a {kind}"))
+                .at("/metadata/name")
+                .hint(format!("at most {chars_max} {letters}")),
+        );
     }
 }
 
+fn is_label(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
 fn is_subdomain(text: &str) -> bool {
-    text.split('.').all(|part| {
-        !part.is_empty()
-            && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-            && !part.starts_with('-')
-            && !part.ends_with('-')
-    })
+    text.split('.').all(is_label)
+}
+
+/// Any segment of a path would do for the server; these are what people write, and none of them ends the segment.
+fn is_role_name(text: &str) -> bool {
+    !matches!(text, "" | "." | "..") && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))
 }
 
 fn check_metadata(manifest: &Value, problems: &mut Vec<Diagnostic>) {
@@ -225,7 +229,7 @@ fn check_metadata(manifest: &Value, problems: &mut Vec<Diagnostic>) {
 
 fn is_label_value(text: &str) -> bool {
     let edge = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
-    text.len() <= 63
+    text.len() <= limits::LABEL_CHARS_MAX
         && edge(text.chars().next())
         && edge(text.chars().last())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))

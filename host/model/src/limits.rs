@@ -46,6 +46,10 @@ pub const GUEST_TEXT_CHARS_MAX: usize = 500;
 pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 /// Length of a Kubernetes label value and of most object names (RFC 1123 label).
 pub const LABEL_CHARS_MAX: usize = 63;
+/// Name of what a controller makes further objects of: it writes the name and up to eleven characters of its own into a label.
+pub const CONTROLLED_NAME_CHARS_MAX: usize = 52;
+/// Name of any other Kubernetes object (RFC 1123 subdomain).
+pub const OBJECT_NAME_CHARS_MAX: usize = 253;
 /// Waiting for one deployment, if the user names no other time.
 pub const DEPLOYMENT_TIME_MAX: Duration = Duration::from_secs(15 * 60);
 /// Process deaths during one deployment without a new event, before it is held.

@@ -1,5 +1,19 @@
 //! Finds the name that somebody probably meant.
 
+use serde_json::Value;
+
+/// Says what an unknown field of an object may have been meant to be, by the schema and the place of its keyword that refused it.
+#[must_use]
+pub fn unknown_field_hint(schema: &Value, keyword: &str, name: &str) -> Option<String> {
+    let (object, _) = keyword.rsplit_once('/')?;
+    let properties = schema.pointer(object)?.get("properties")?.as_object()?;
+    match nearest(name, properties.keys().map(String::as_str)) {
+        Some(near) => Some(format!("did you mean `{near}`?")),
+        None if properties.is_empty() => None,
+        None => Some(format!("known fields: `{}`", properties.keys().map(String::as_str).collect::<Vec<_>>().join("`, `"))),
+    }
+}
+
 /// Returns the known name that a wrong one is nearest to, if any is near.
 #[must_use]
 pub fn nearest<'n>(wrong: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {

@@ -15,7 +15,7 @@ use windlass_model::{
 };
 
 use super::{
-    apply::{APPLY, confirm, go},
+    apply::{confirm, go},
     plan::{again, finish, plan_path, show},
 };
 use crate::{
@@ -73,7 +73,7 @@ pub(crate) async fn adopt(
     }
     report(&named);
     show(&planned.plan, Format::Text)?;
-    confirm(applying.yes, APPLY)?;
+    confirm(applying)?;
     request.take_ownership.extend(named.iter().map(|foreign| foreign.identity.clone()));
     bring_in(&workspace, &engine, &request, &adopted).await?;
     go(&workspace, planned, request, applying, Format::Text).await

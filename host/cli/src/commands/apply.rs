@@ -211,7 +211,7 @@ async fn ask_and_go(
 ) -> Result<Code, Failure> {
     show(&planned.plan, format)?;
     if planned.plan.has_changes() {
-        confirm(applying.yes, APPLY)?;
+        confirm(applying)?;
     }
     go(workspace, planned, request, applying, format).await
 }
@@ -239,10 +239,13 @@ pub(crate) async fn go(
     finish_outcome(&outcome, &plan)
 }
 
-/// What is asked before anything is done.
-pub(crate) const APPLY: &str = "Apply this plan?";
+/// Asks before a plan is applied.
+pub(crate) fn confirm(applying: &Applying) -> Result<(), Failure> {
+    ask(applying.yes, "Apply this plan?")
+}
 
-pub(crate) fn confirm(yes: bool, question: &str) -> Result<(), Failure> {
+/// Asks before anything is done that can't be undone.
+pub(crate) fn ask(yes: bool, question: &str) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }

@@ -10,7 +10,7 @@ use windlass_model::{
 
 use crate::{
     arguments::{Environment, Format, Global},
-    commands::apply::confirm,
+    commands::apply::ask,
     exit::{Code, Failure},
     print,
     workspace::{self, Workspace},
@@ -61,7 +61,7 @@ pub(crate) async fn remove(global: &Global, environment: &Environment, yes: bool
     if !state.recorded.is_empty() {
         return Err(not_empty(&state));
     }
-    confirm(yes, &format!("Forget `{key}` with its history and secrets?"))?;
+    ask(yes, &format!("Forget `{key}` with its history and secrets?"))?;
     let lease = workspace.store.lock(&key).await?;
     if !workspace.store.remove_environment(&key, lease.fence()).await? {
         return Err(not_empty(&workspace.state(&key).await?));

@@ -12,7 +12,7 @@ use windlass_model::{
 };
 
 use super::{
-    apply::{APPLY, confirm, go},
+    apply::{confirm, go},
     plan::{again, finish, show},
 };
 use crate::{
@@ -45,7 +45,7 @@ pub(crate) async fn rotate(global: &Global, resource: &str, environment: &Enviro
     }
     let planned = finish(&workspace, input, provenance)?;
     show(&planned.plan, Format::Text)?;
-    confirm(applying.yes, APPLY)?;
+    confirm(applying)?;
     // From here on the new version is the one that is wanted: whatever cuts this off, the next deployment goes on with it.
     for action in &secrets {
         let value = generate(&action.spec.to_value())?;

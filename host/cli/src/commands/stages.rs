@@ -10,7 +10,7 @@ use windlass_engine::{
 use windlass_model::{ActionId, event::DeploymentNumber, plan::Plan};
 
 use super::{
-    apply::{APPLY, confirm},
+    apply::confirm,
     plan::{finish, show},
 };
 use crate::{
@@ -75,7 +75,7 @@ impl Deploying<'_> {
             )
             .hint(format!("`windlass resume -e {environment} --yes` goes on")));
         }
-        confirm(self.applying.yes, APPLY).map_err(|_| {
+        confirm(self.applying).map_err(|_| {
             Failure::new(Code::Waiting, format!("deployment {number} waits for your word on its next stage"))
                 .hint(format!("`windlass resume -e {environment}` asks again; `windlass deploy` takes over"))
         })
