@@ -1,6 +1,6 @@
 //! Our mark as tags.
 
-use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, Insistence, Owner, Ownership};
+use windlass_engine::session::{Owner, Ownership};
 
 /// The tag that says whose something is.
 pub(crate) const TAG: &str = "windlass.dev/mark";
@@ -16,15 +16,4 @@ pub(crate) fn whose<'t>(tags: impl IntoIterator<Item = (&'t str, &'t str)>, owne
         }
     }
     managed.map_or(Ownership::None, Ownership::Other)
-}
-
-/// Refuses what is not ours, unless somebody said that it is to be taken over.
-pub(crate) fn admit(what: &str, whose: &Ownership, insistence: Insistence) -> Result<(), CapabilityError> {
-    let said = match whose {
-        Ownership::Ours => return Ok(()),
-        _ if insistence == Insistence::TakeOver => return Ok(()),
-        Ownership::Other(owner) => format!("{what} exists and belongs to {owner}"),
-        Ownership::None => format!("{what} exists, and Windlass did not make it"),
-    };
-    Err(CapabilityError::new(Kind::Conflict, said).hint("use another name, or take it over with `--take-ownership`"))
 }

@@ -7,12 +7,13 @@ mod role;
 use std::{collections::BTreeSet, time::Duration};
 
 use async_trait::async_trait;
+use backon::{ExponentialBuilder, Retryable as _};
 use serde_json::{Map, Value, json};
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 use tokio::sync::{Mutex, MutexGuard};
 use windlass_engine::session::{
-    ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Insistence, Observation, Observed, Owner, Ownership, Phase,
-    Preflight, ResolvedAction, Session, Step,
+    ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Observation, Observed, Owner, Ownership, Phase, Preflight,
+    ResolvedAction, Session, Step,
 };
 use windlass_model::{event::DriftedField, state::RecordedAction};
 
@@ -24,7 +25,9 @@ use crate::{
 };
 
 /// How often a batch is begun again when the connection breaks under it.
-const ATTEMPTS: u32 = 5;
+const RETRIES: usize = 4;
+/// How long it waits before the first time; twice as long each time, and up to as much again by chance.
+const PAUSE: Duration = Duration::from_millis(400);
 
 /// An open server.
 pub(crate) struct PostgresSession {
@@ -227,17 +230,6 @@ fn goes_on<T>(answer: Result<T, CapabilityError>) -> Result<Result<T, Capability
     }
 }
 
-/// Refuses what is not ours, unless somebody said that it is to be taken over.
-pub(crate) fn admit(what: &str, seen: &Ownership, insistence: Insistence) -> Result<(), CapabilityError> {
-    let whose = match seen {
-        Ownership::Ours => return Ok(()),
-        _ if insistence == Insistence::TakeOver => return Ok(()),
-        Ownership::Other(owner) => format!("{what} exists and belongs to `{owner}`"),
-        Ownership::None => format!("{what} exists, and Windlass did not make it"),
-    };
-    Err(CapabilityError::new(Kind::Conflict, whose).hint("use another name, or take it over with `--take-ownership`"))
-}
-
 /// Notes a field that differs.
 pub(crate) fn differs(drift: &mut Vec<DriftedField>, pointer: &str, recorded: Value, found: Value) {
     if recorded != found {
@@ -285,7 +277,7 @@ impl PostgresSession {
             match spec {
                 Spec::Role(role) => match seen.roles.get(&role.name) {
                     Some(role) => {
-                        admit(&format!("the role `{}`", spec.name()), &look::whose(role.comment.as_deref(), cx.owner), action.insistence)
+                        look::whose(role.comment.as_deref(), cx.owner).admit(&format!("the role `{}`", spec.name()), action.insistence)
                     }
                     None => Ok(()),
                 },
@@ -293,7 +285,7 @@ impl PostgresSession {
                     let name = format!("{}{turn}", login.name);
                     match seen.roles.get(&name) {
                         Some(role) => {
-                            admit(&format!("the role `{name}`"), &look::whose(role.comment.as_deref(), cx.owner), action.insistence)
+                            look::whose(role.comment.as_deref(), cx.owner).admit(&format!("the role `{name}`"), action.insistence)
                         }
                         None => Ok(()),
                     }
@@ -306,7 +298,7 @@ impl PostgresSession {
                     match seen.databases.get(&database.name) {
                         Some(known) => {
                             let marked = action.recorded.as_ref().is_some_and(|recorded| database::is_marked(&recorded.handle));
-                            admit(&format!("the database `{}`", spec.name()), &known.whose(cx.owner, marked), action.insistence)
+                            known.whose(cx.owner, marked).admit(&format!("the database `{}`", spec.name()), action.insistence)
                         }
                         None => Ok(()),
                     }
@@ -359,21 +351,16 @@ impl PostgresSession {
 /// Runs a batch, again with a new connection where one broke under it; what can't be done is said of every action.
 macro_rules! again {
     ($self:ident, $actions:ident, $batch:expr) => {{
-        let mut attempt = 1;
-        loop {
-            match $batch.await {
-                Ok(out) => break out,
-                Err(error) if error.kind == Kind::Unavailable && attempt < ATTEMPTS => {
-                    $self.forget().await;
-                    tokio::time::sleep(Duration::from_millis(200) * 2_u32.pow(attempt)).await;
-                    attempt += 1;
-                }
-                Err(error) => {
-                    $self.forget().await;
-                    break $actions.iter().map(|_| Err(error.clone())).collect();
-                }
+        let attempt = || async {
+            let answer = $batch.await;
+            if answer.is_err() {
+                $self.forget().await;
             }
-        }
+            answer
+        };
+        let patience = ExponentialBuilder::new().with_jitter().with_min_delay(PAUSE).with_max_times(RETRIES);
+        let answer = attempt.retry(patience).when(|error: &CapabilityError| error.kind == Kind::Unavailable).await;
+        answer.unwrap_or_else(|error| error.of_each($actions.len()))
     }};
 }
 

@@ -8,9 +8,12 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, join_all},
+};
 use serde_json::Value;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 use windlass_engine::{
     apply::sent,
     session::{
@@ -49,16 +52,27 @@ pub(crate) struct TerraformSession {
     environment: EnvironmentKey,
     settings: TerraformSettings,
     program: OnceCell<Program>,
+    /// One for each program that may run.
+    permits: Semaphore,
 }
 
 impl TerraformSession {
     pub(crate) fn new(data: PathBuf, secrets: Arc<dyn SecretStore>, environment: EnvironmentKey, settings: TerraformSettings) -> Self {
-        Self { data, secrets, environment, settings, program: OnceCell::new() }
+        Self { data, secrets, environment, settings, program: OnceCell::new(), permits: Semaphore::new(PARALLEL) }
     }
 
     /// Finds the program, when one is needed for the first time.
     async fn program(&self) -> Result<&Program, CapabilityError> {
         self.program.get_or_try_init(|| Program::find(&self.settings)).await
+    }
+
+    /// Acts on several modules side by side; answers come in order.
+    async fn each<T>(&self, acts: Vec<BoxFuture<'_, Result<T, CapabilityError>>>) -> Vec<Result<T, CapabilityError>> {
+        let permitted = acts.into_iter().map(|act| async {
+            let _permit = self.permits.acquire().await;
+            act.await
+        });
+        join_all(permitted).await
     }
 
     fn place(&self, action: &ActionId) -> Place {
@@ -182,11 +196,6 @@ impl Drop for Prepared<'_> {
     }
 }
 
-/// Acts on several modules side by side; answers come in order.
-async fn each<T>(acts: Vec<BoxFuture<'_, Result<T, CapabilityError>>>) -> Vec<Result<T, CapabilityError>> {
-    stream::iter(acts).buffered(PARALLEL).collect().await
-}
-
 fn field(pointer: &str, recorded: Option<Value>, found: Option<Value>) -> DriftedField {
     DriftedField { pointer: pointer.to_owned(), recorded, found, by: None }
 }
@@ -211,7 +220,7 @@ fn write_once(path: &Path, text: &str) -> Result<(), CapabilityError> {
 #[async_trait]
 impl Session for TerraformSession {
     async fn observe(&self, _: &Owner, actions: &[ActionRef<'_>], depth: Depth) -> Vec<Result<Observation, CapabilityError>> {
-        each(actions.iter().map(|action| self.observe_one(action, depth).boxed()).collect()).await
+        self.each(actions.iter().map(|action| self.observe_one(action, depth).boxed()).collect()).await
     }
 
     async fn preflight(&self, _: &EffectCx<'_>, actions: &[Preflight]) -> Vec<Result<(), CapabilityError>> {
@@ -219,12 +228,16 @@ impl Session for TerraformSession {
         vec![self.program().await.map(drop); actions.len()]
     }
 
+    fn takes_many(&self) -> bool {
+        true
+    }
+
     async fn ensure(&self, cx: &EffectCx<'_>, actions: &[ResolvedAction]) -> Vec<Result<Step, CapabilityError>> {
-        each(actions.iter().map(|action| self.ensure_one(cx, action).boxed()).collect()).await
+        self.each(actions.iter().map(|action| self.ensure_one(cx, action).boxed()).collect()).await
     }
 
     async fn delete(&self, cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<Step, CapabilityError>> {
-        each(actions.iter().map(|action| self.delete_one(cx, action).boxed()).collect()).await
+        self.each(actions.iter().map(|action| self.delete_one(cx, action).boxed()).collect()).await
     }
 
     async fn adopt(&self, id: &ActionId, given: &Secret) -> Result<(), CapabilityError> {
@@ -248,7 +261,7 @@ impl Session for TerraformSession {
     }
 
     async fn release(&self, cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<(), CapabilityError>> {
-        each(actions.iter().map(|action| self.release_one(cx, action).boxed()).collect()).await
+        self.each(actions.iter().map(|action| self.release_one(cx, action).boxed()).collect()).await
     }
 
     async fn list_ours(&self, _: &Owner) -> Result<Vec<Observation>, CapabilityError> {

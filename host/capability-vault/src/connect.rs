@@ -10,14 +10,14 @@ use vaultrs::{
 };
 use windlass_engine::{
     credential,
-    session::{CapabilityError, CapabilityErrorKind as Kind, Executor, OpenConnection, Session},
+    session::{CapabilityError, CapabilityErrorKind as Kind, Entries, Executor, OpenConnection, Session},
 };
 use windlass_model::{
     diagnostic::chain,
     platform::{ConnectionSettings, Reference, VaultAuth, VaultSettings},
 };
 
-use crate::session::VaultSession;
+use crate::store::Vault;
 
 /// Longest request.
 const REQUEST_WITHIN: Duration = Duration::from_secs(20);
@@ -42,11 +42,12 @@ impl Executor for VaultExecutor {
         let ConnectionSettings::Vault { vault } = &connection.settings else {
             return Err(CapabilityError::new(Kind::Invalid, format!("connection `{}` is no Vault", connection.name)));
         };
-        Ok(Arc::new(VaultSession::new(client(vault).await?)))
+        Ok(Arc::new(Entries::new(Vault::open(vault).await?)))
     }
 }
 
-async fn client(settings: &VaultSettings) -> Result<VaultClient, CapabilityError> {
+/// Makes a client and logs it in.
+pub(crate) async fn client(settings: &VaultSettings) -> Result<VaultClient, CapabilityError> {
     // Whoever was first decided already, and it was one of us.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let invalid = |why: String| CapabilityError::new(Kind::Invalid, format!("{}: {why}", settings.address));

@@ -4,8 +4,8 @@
 
 mod connect;
 mod planner;
-mod session;
 mod spec;
+mod store;
 
 pub use connect::VaultExecutor;
 pub use planner::ExternalPlanner;

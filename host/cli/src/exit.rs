@@ -61,6 +61,14 @@ impl Failure {
         self
     }
 
+    /// Says how to mend it, where that is known.
+    pub(crate) fn hint_if(self, hint: Option<String>) -> Self {
+        match hint {
+            Some(hint) => self.hint(hint),
+            None => self,
+        }
+    }
+
     pub(crate) fn print(&self) {
         match &self.reason {
             Reason::Problems(problems) => crate::print::problems(problems),

@@ -90,13 +90,12 @@ impl Planning {
                 && platform.component(reference).is_none()
             {
                 let known: Vec<&str> = self.built_in.components.keys().filter_map(|key| key.strip_prefix("builtin:")).collect();
-                let near = windlass_model::nearest(name, known.iter().copied())
-                    .map_or_else(|| format!("built-in drivers: {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
+                let near = windlass_model::did_you_mean(name, known.iter().copied());
                 problems.push(
                     Diagnostic::error("unknown-driver", format!("there is no built-in driver `{name}`"))
                         .on(document)
                         .at("/spec/driver")
-                        .hint(near),
+                        .hint(near.unwrap_or_else(|| format!("built-in drivers: {}", known.join(", ")))),
                 );
             }
         }

@@ -330,10 +330,8 @@ pub(crate) fn check_type(environment_type: &EnvironmentTypeName, layers: &Layers
         return Ok(());
     }
     let failure = Failure::new(Code::BadInput, format!("there is no environment type `{environment_type}`"));
-    Err(match windlass_model::nearest(environment_type.as_str(), known.iter().copied()) {
-        Some(near) => failure.hint(format!("did you mean `{near}`?")),
-        None => failure.hint(format!("known types: {}", known.join(", "))),
-    })
+    let near = windlass_model::did_you_mean(environment_type.as_str(), known.iter().copied());
+    Err(failure.hint(near.unwrap_or_else(|| format!("known types: {}", known.join(", ")))))
 }
 
 fn missing_environment(key: &EnvironmentKey) -> Failure {

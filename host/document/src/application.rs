@@ -8,8 +8,8 @@ use std::{
 use serde_json::Value;
 use windlass_model::{
     application::{Application, Model, Provenance, SourceFile, WorkloadModel},
+    did_you_mean,
     name::{ApplicationName, WorkloadName},
-    nearest,
 };
 
 use crate::{
@@ -325,10 +325,7 @@ fn check_variations(
                 let at = format!("{base}/{field}");
                 let problem = Problem::file(&document.source, "unknown-workload", format!("no workload `{name}`"))
                     .at(document.node.key_span(&at, name.as_str()), format!("{at}/{name}"));
-                problems.push(match nearest(name.as_str(), models.keys().map(WorkloadName::as_str)) {
-                    Some(near) => problem.hint(format!("did you mean `{near}`?")),
-                    None => problem,
-                });
+                problems.push(problem.hint_if(did_you_mean(name.as_str(), models.keys().map(WorkloadName::as_str))));
             }
         }
         for (name, change) in &variation.overrides {

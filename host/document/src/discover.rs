@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use windlass_model::{limits, nearest, platform::API_VERSION, score};
+use windlass_model::{did_you_mean, limits, platform::API_VERSION, score};
 
 use crate::{
     platform,
@@ -140,10 +140,8 @@ fn kind_of(source: &Arc<Source>, node: &Node) -> Result<&'static str, Problem> {
             }
             schema::KINDS.iter().find(|known| **known == kind && **known != "Workload").copied().ok_or_else(|| {
                 let problem = Problem::file(source, "unknown-kind", format!("unknown kind `{kind}`")).at(node.span_at("/kind"), "/kind");
-                match nearest(kind, schema::KINDS.iter().copied()) {
-                    Some(near) => problem.hint(format!("did you mean `{near}`?")),
-                    None => problem.hint(format!("known kinds: {}", schema::KINDS[1..].join(", "))),
-                }
+                let all = || format!("known kinds: {}", schema::KINDS[1..].join(", "));
+                problem.hint(did_you_mean(kind, schema::KINDS.iter().copied()).unwrap_or_else(all))
             })
         }
         (Some(version), None) if version.starts_with("windlass.dev/") => {

@@ -69,6 +69,15 @@ impl Problem {
         self.hint = Some(hint.into());
         self
     }
+
+    /// Says how to mend it, where that is known.
+    #[must_use]
+    pub fn hint_if(self, hint: Option<String>) -> Self {
+        match hint {
+            Some(hint) => self.hint(hint),
+            None => self,
+        }
+    }
 }
 
 impl fmt::Display for Problem {

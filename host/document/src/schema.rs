@@ -11,7 +11,7 @@ use jsonschema::{
 };
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
-use windlass_model::{application, nearest, platform, pointer, score, unknown_field_hint};
+use windlass_model::{application, did_you_mean, platform, pointer, score, unknown_field_hint};
 
 use crate::{
     problem::{Problem, Problems, Source},
@@ -124,10 +124,7 @@ fn explain(schema: &Value, source: &Arc<Source>, node: &Node, error: &Validation
             let names: Vec<String> = options.as_array().into_iter().flatten().map(plain).collect();
             let found = plain(error.instance());
             let problem = here(format!("`{found}` is not one of {}", list(&names)));
-            problems.push(match nearest(&found, names.iter().map(String::as_str)) {
-                Some(near) => problem.hint(format!("did you mean `{near}`?")),
-                None => problem,
-            });
+            problems.push(problem.hint_if(did_you_mean(&found, names.iter().map(String::as_str))));
         }
         ValidationErrorKind::Pattern { pattern } => {
             problems.push(here(format!("`{}` does not have the form `{pattern}`", plain(error.instance()))))
@@ -204,19 +201,13 @@ fn alternatives(schema: &Value, error: &ValidationError<'_>, here: impl Fn(Strin
     if !names.is_empty() {
         let found = plain(error.instance());
         let problem = here(format!("`{found}` is not one of {}", list(&names)));
-        return match nearest(&found, names.iter().map(String::as_str)) {
-            Some(near) => problem.hint(format!("did you mean `{near}`?")),
-            None => problem,
-        };
+        return problem.hint_if(did_you_mean(&found, names.iter().map(String::as_str)));
     }
     let keys: Vec<String> = branches.iter().filter_map(|branch| branch.get("properties")?.as_object()?.keys().next().cloned()).collect();
     if !keys.is_empty() && !error.instance().is_string() {
         let problem = here(format!("one of {} is expected", list(&keys)));
         let found = error.instance().as_object().and_then(|object| object.keys().next().cloned()).unwrap_or_default();
-        return match nearest(&found, keys.iter().map(String::as_str)) {
-            Some(near) if near != found => problem.hint(format!("did you mean `{near}`?")),
-            _ => problem,
-        };
+        return problem.hint_if(did_you_mean(&found, keys.iter().map(String::as_str)));
     }
     if let ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } = error.kind()
         && let Some(inner) = context.iter().flatten().find(|inner| !matches!(inner.kind(), ValidationErrorKind::Type { .. }))

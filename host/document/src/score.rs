@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use serde_json::Value;
-use windlass_model::{nearest, score::Workload};
+use windlass_model::{did_you_mean, score::Workload};
 
 use crate::{
     overrides,
@@ -143,10 +143,7 @@ fn check_containers(source: &Arc<Source>, node: &Node, value: &Value, problems: 
                 let problem =
                     Problem::file(source, "unknown-container", format!("container `{name}` waits for `{other}`, which does not exist"))
                         .at(span, format!("{at}/{other}"));
-                problems.push(match nearest(&other, containers.keys().map(String::as_str)) {
-                    Some(near) => problem.hint(format!("did you mean `{near}`?")),
-                    None => problem,
-                });
+                problems.push(problem.hint_if(did_you_mean(&other, containers.keys().map(String::as_str))));
             }
         }
         let mut path = vec![name.clone()];

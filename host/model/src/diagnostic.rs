@@ -97,6 +97,15 @@ impl Diagnostic {
         self
     }
 
+    /// Says how to mend it, where that is known.
+    #[must_use]
+    pub fn hint_if(self, hint: Option<String>) -> Self {
+        match hint {
+            Some(hint) => self.hint(hint),
+            None => self,
+        }
+    }
+
     /// Tells whether this stops the work.
     #[must_use]
     pub fn is_error(&self) -> bool {

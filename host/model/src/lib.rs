@@ -26,5 +26,5 @@ pub use canonical::CanonicalError;
 pub use diagnostic::{Diagnostic, Severity};
 pub use digest::Digest;
 pub use key::{NodeKey, ResourceKey};
-pub use nearest::{nearest, unknown_field_hint};
+pub use nearest::{did_you_mean, unknown_field_hint};
 pub use spec::Spec;

@@ -259,9 +259,15 @@ fn a_given_platform_goes_on_with_its_environment() {
     let history = folder.ok("history -e dev").out;
     assert_eq!(history.matches("with --platform").count(), 4, "{history}");
     // Without one, the platform is what is stored.
-    assert!(folder.run("deploy score.yaml -e dev --yes").err.contains("unknown resource type `config`"));
+    let refused = folder.run("deploy score.yaml -e dev --yes").err;
+    assert!(refused.contains("unknown resource type `config`") && refused.contains("Deployment 4 was made with `--platform`"), "{refused}");
     folder.ok("platform apply given");
-    folder.ok("deploy score.yaml -e dev --yes");
+    assert!(!folder.ok("deploy score.yaml -e dev --yes").err.contains("--platform"), "it is the same");
+    folder.write("given/config.yaml", &level("higher"));
+    folder.ok("platform apply given");
+    assert!(folder.ok("deploy score.yaml -e dev --yes").err.contains("give it again if that is not meant"));
+    folder.write("score.yaml", &image("web:3"));
+    assert!(!folder.ok("deploy score.yaml -e dev --yes").err.contains("--platform"), "the newest went without");
     folder.ok("destroy -e dev --yes");
 }
 

@@ -1,8 +1,8 @@
-//! PostgreSQL, RDS, Route 53 and Vault pass the contract that every sink of Kubernetes objects passes.
+//! PostgreSQL, RDS, Route 53, Vault and Secrets Manager pass the contract that every sink of Kubernetes objects passes.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests: a failure here is the test's")]
 
 use serde_json::json;
-use windlass_capability_aws::{Accounts, AwsOptions, rds::RdsExecutor, route53::Route53Executor};
+use windlass_capability_aws::{Accounts, AwsOptions, SecretsManagerExecutor, rds::RdsExecutor, route53::Route53Executor};
 use windlass_capability_postgres::PostgresExecutor;
 use windlass_capability_vault::VaultExecutor;
 use windlass_cluster::SharedServers;
@@ -98,4 +98,16 @@ fn vault() {
         lists: false,
     };
     run(&VaultExecutor, &ConnectionSettings::Vault { vault }, &subject);
+}
+
+#[test]
+fn secrets_manager() {
+    let ConnectionSettings::Aws { aws: secrets_manager } = aws() else { return };
+    let subject = Subject {
+        interface: "windlass:secrets/external",
+        identity: |name| format!("entry/{}", named(name)),
+        spec: |name, value| json!({ "kind": "entry", "path": named(name), "data": { "key": value } }),
+        lists: true,
+    };
+    run(&SecretsManagerExecutor::new(Accounts::default()), &ConnectionSettings::SecretsManager { secrets_manager }, &subject);
 }

@@ -72,7 +72,7 @@ fn written(folder: &Folder) -> String {
 fn what_others_keep_is_read_and_followed() {
     let Store { folder, account, name, proxy: _proxy } = store("smtp", MAIL);
     let missing = folder.run("deploy shop -e dev --yes --app shop");
-    assert!(missing.err.contains(&format!("Secrets Manager holds no `{name}`")), "{}", missing.err);
+    assert!(missing.err.contains(&format!("Secrets Manager holds nothing at `{name}`")), "{}", missing.err);
     account.write_secret(&name, r#"{"password":"first-value"}"#);
     folder.ok("deploy shop -e dev --yes --app shop");
     assert!(written(&folder).contains("first-value"));

@@ -9,7 +9,13 @@ use ring::{
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
 };
 use serde_json::{Value, json};
+use windlass_capability_vault::VaultExecutor;
 use windlass_cluster::{Shared, SharedServers};
+use windlass_engine::session::{Executor as _, OpenConnection};
+use windlass_model::{
+    platform::{ConnectionSettings, Reference, VaultAuth, VaultSettings},
+    state::EnvironmentKey,
+};
 use windlass_suite::binary::Folder;
 
 const MAIL: &str = "
@@ -115,19 +121,38 @@ fn what_is_ours_is_written_marked_and_removed_and_others_stay() {
     folder.ok("env create dev --type development --app shop");
     assert_eq!(folder.pipe("secret set PASSWORD -e dev --app shop", "ours-1").code, 0);
     bao("POST", &format!("secret/data/{path}"), &json!({ "data": { "password": "theirs" } }));
+    bao("POST", &format!("secret/metadata/{path}"), &json!({ "custom_metadata": { "team": "mail" } }));
     let refused = folder.run("deploy shop -e dev --yes --app shop");
-    assert!(refused.err.contains("exists, and Windlass did not write it"), "{}", refused.err);
-    bao("DELETE", &format!("secret/metadata/{path}"), &json!({}));
-    folder.ok("deploy shop -e dev --yes --app shop");
+    assert!(refused.err.contains("exists, and Windlass did not make it"), "{}", refused.err);
+    folder.ok(&format!("deploy shop -e dev --yes --app shop --take-ownership entry/secret/{path}"));
     let data = bao("GET", &format!("secret/data/{path}"), &json!({}));
     assert_eq!(data["data"]["data"]["password"], "ours-1", "{data}");
-    assert_eq!(data["data"]["metadata"]["version"], 1);
+    assert_eq!(data["data"]["metadata"]["version"], 2);
+    assert_eq!(data["data"]["metadata"]["custom_metadata"]["team"], "mail", "what others noted stays: {data}");
     assert!(folder.ok("deploy shop -e dev --yes --app shop").err.contains("nothing was written"));
     // Somebody writes over it: named and healed.
     bao("POST", &format!("secret/data/{path}"), &json!({ "data": { "password": "meddled" } }));
     assert_eq!(folder.run("drift -e dev --app shop --detailed-exitcode").code, 2);
     folder.ok("deploy shop -e dev --yes --app shop");
     assert_eq!(bao("GET", &format!("secret/data/{path}"), &json!({}))["data"]["data"]["password"], "ours-1");
+    // Somebody deletes the version that counts: its metadata stays, and it is written again.
+    bao("DELETE", &format!("secret/data/{path}"), &json!({}));
+    assert_eq!(folder.run("drift -e dev --app shop --detailed-exitcode").code, 2);
+    folder.ok("deploy shop -e dev --yes --app shop");
+    assert_eq!(bao("GET", &format!("secret/data/{path}"), &json!({}))["data"]["data"]["password"], "ours-1");
+    // What can't be looked at is told, and hides nothing of the rest.
+    let (token, manifest) = (folder.read("token"), ".windlass/manifests/shop/dev/shop-dev/deployment.apps-web.yaml");
+    let text = folder.read(manifest);
+    folder.write(manifest, &text.replace("web:1", "web:2"));
+    std::fs::remove_file(folder.path().join("token")).unwrap();
+    let half = folder.run("drift -e dev --app shop --detailed-exitcode");
+    assert_eq!(half.code, 1, "{}", half.out);
+    assert!(half.out.contains("unseen   connection `vault`: the token of Vault"), "{}", half.out);
+    assert!(half.out.contains("apps/Deployment/shop-dev/web"), "{}", half.out);
+    let told: Value = serde_json::from_str(&folder.run("drift -e dev --app shop -o json").out).unwrap();
+    assert_eq!(told[1]["state"], "unseen", "{told}");
+    folder.write("token", &token);
+    folder.write(manifest, &text);
     folder.ok("destroy -e dev --yes --app shop");
     assert!(bao("GET", &format!("secret/metadata/{path}"), &json!({}))["data"].is_null());
 }
@@ -147,6 +172,38 @@ fn a_role_logs_in_and_a_wrong_one_is_told() {
     folder.write("secret-id", &secret);
     folder.ok("deploy shop -e dev --yes --app shop");
     assert!(secret_of(&folder).contains("by-role"));
+}
+
+#[test]
+fn a_token_that_runs_out_is_replaced() {
+    bao("POST", "sys/auth/approle", &json!({ "type": "approle" }));
+    bao("POST", "sys/policies/acl/reader", &json!({ "policy": "path \"secret/data/*\" { capabilities = [\"read\"] }" }));
+    bao("POST", "auth/approle/role/brief", &json!({ "token_policies": "reader", "token_ttl": "2s", "token_max_ttl": "2s" }));
+    let role_id = bao("GET", "auth/approle/role/brief/role-id", &json!({}))["data"]["role_id"].as_str().unwrap().to_owned();
+    let secret = bao("POST", "auth/approle/role/brief/secret-id", &json!({}))["data"]["secret_id"].as_str().unwrap().to_owned();
+    let path = format!("t{}-brief", std::process::id());
+    bao("POST", &format!("secret/data/{path}"), &json!({ "data": { "password": "long-lived" } }));
+    let folder = Folder::new();
+    folder.write("secret-id", &secret);
+    let secret_id = Reference::File(folder.path().join("secret-id").display().to_string());
+    let auth = VaultAuth::AppRole { mount: None, role_id, secret_id };
+    let vault = VaultSettings { address: SharedServers::find().unwrap().vault().0, namespace: None, ca_cert: None, auth };
+    let environment = EnvironmentKey { application: "shop".parse().unwrap(), environment: "dev".parse().unwrap() };
+    let connection = OpenConnection { name: "vault".parse().unwrap(), settings: ConnectionSettings::Vault { vault }, environment };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let session = VaultExecutor.open(&connection).await.unwrap();
+        let reference = format!("secret/{path}#password");
+        let read = async || session.read(&[&reference]).await.remove(0);
+        assert_eq!(read().await.unwrap().expose(), "long-lived");
+        tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+        assert_eq!(read().await.unwrap().expose(), "long-lived");
+        // Where no other one is given, that is said.
+        tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+        folder.write("secret-id", "withdrawn");
+        let refused = read().await.unwrap_err();
+        assert!(refused.message.contains("another token was not given: logging in to Vault"), "{refused}");
+    });
 }
 
 /// A definition that names the secret where it is needed, without a resource for it.

@@ -16,7 +16,7 @@ use windlass_model::event::DriftedField;
 use super::spec::{DbParameterGroupSpec, DbSubnetGroupSpec};
 use crate::{
     error,
-    mark::{TAG, admit, whose},
+    mark::{TAG, whose},
 };
 
 /// Parameters of one request.
@@ -116,7 +116,7 @@ pub(crate) async fn ensure(client: &Client, cx: &EffectCx<'_>, action: &Resolved
     let group = match find(client, value).await? {
         Some(group) => {
             let there = tags_of(client, &group.arn).await?;
-            admit(&format!("`{}`", action.identity), &owner_of(&there, cx.owner), action.insistence)?;
+            owner_of(&there, cx.owner).admit(&format!("`{}`", action.identity), action.insistence)?;
             let missing: Vec<Tag> = tags
                 .into_iter()
                 .filter(|tag| !there.iter().any(|(key, value)| tag.key() == Some(key) && tag.value() == Some(value)))
@@ -219,13 +219,8 @@ async fn set_parameters(client: &Client, group: &str, set: &[(String, String)], 
 pub(crate) async fn delete(client: &Client, owner: &Owner, value: &Value) -> Result<Step, CapabilityError> {
     let gone = |changed| Ok(Step::Done(Observed { changed, ..Observed::default() }));
     let Some(group) = find(client, value).await? else { return gone(false) };
-    if owner_of(&tags_of(client, &group.arn).await?, owner) != Ownership::Ours {
-        return Err(CapabilityError::new(
-            Kind::Conflict,
-            format!("`{}/{}` exists and is not ours", spec::kind(value), spec::text(value, "name")),
-        ));
-    }
     let name = spec::text(value, "name");
+    owner_of(&tags_of(client, &group.arn).await?, owner).admit_removal(&format!("`{}/{name}`", spec::kind(value)))?;
     if spec::kind(value) == "db-subnet-group" {
         client
             .delete_db_subnet_group()

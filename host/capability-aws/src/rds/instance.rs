@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     error,
-    mark::{TAG, admit, whose},
+    mark::{TAG, whose},
 };
 
 /// Statuses in which an instance serves, and can be changed.
@@ -126,7 +126,7 @@ pub(crate) async fn ensure(
     };
     let what = format!("the DB instance `{}`", spec.identifier);
     let theirs = whose(tags(known), cx.owner);
-    admit(&what, &theirs, action.insistence)?;
+    theirs.admit(&what, action.insistence)?;
     if status(known) == "deleting" {
         return Ok(waiting(session, &spec, "an instance of this name is still being deleted", true));
     }
@@ -343,9 +343,7 @@ pub(crate) async fn poll(
         // Lists may lag behind what was just made.
         return Ok(waiting(session, &spec, "creating", false));
     };
-    if whose(tags(instance), cx.owner) != Ownership::Ours {
-        return Err(CapabilityError::new(Kind::Conflict, format!("the DB instance `{}` exists and is not ours", spec.identifier)));
-    }
+    whose(tags(instance), cx.owner).admit_removal(&format!("the DB instance `{}`", spec.identifier))?;
     if again && SERVING.contains(&status(instance)) {
         let changes = different(&spec, instance);
         if !changes.is_empty() {
@@ -396,9 +394,7 @@ pub(crate) async fn delete(
     let identifier = spec::text(spec, "identifier");
     let Some(instance) = seen.get(identifier) else { return Ok(Step::Done(Observed { changed: true, ..Observed::default() })) };
     let gone_soon = Step::Waiting { ticket: json!({}), retry_after_ms: session.pause(), note: format!("`{identifier}` is being deleted") };
-    if whose(tags(instance), owner) != Ownership::Ours {
-        return Err(CapabilityError::new(Kind::Conflict, format!("the DB instance `{identifier}` exists and is not ours")));
-    }
+    whose(tags(instance), owner).admit_removal(&format!("the DB instance `{identifier}`"))?;
     if status(instance) == "deleting" {
         return Ok(gone_soon);
     }

@@ -20,10 +20,7 @@ use windlass_engine::{
 use windlass_model::state::RecordedAction;
 
 use super::{group, instance};
-use crate::{
-    error,
-    mark::{admit, whose},
-};
+use crate::{error, mark::whose};
 
 /// Instances of an account and region as they were seen last.
 pub(crate) struct Instances {
@@ -130,7 +127,7 @@ impl Session for RdsSession {
                     .map(|(whose, phase, _)| (phase == Phase::Present).then_some(whose))
             };
             out.push(whose.and_then(|whose| match whose {
-                Some(whose) => admit(&format!("`{}`", action.identity), &whose, action.insistence),
+                Some(whose) => whose.admit(&format!("`{}`", action.identity), action.insistence),
                 None => Ok(()),
             }));
         }

@@ -22,7 +22,7 @@ use super::{
     record::{self, Exact, Key, RecordSetSpec, owner_key, plain_name, read_name, whose},
     zones::{Contents, Zone, Zones},
 };
-use crate::{error, mark::admit};
+use crate::error;
 
 /// How long changes take at least until every server knows them.
 const SYNC_POLL_MS: u64 = 5_000;
@@ -221,14 +221,19 @@ fn change(action: ChangeAction, set: ResourceRecordSet) -> Result<Change, Capabi
     Change::builder().action(action).resource_record_set(set).build().map_err(built)
 }
 
+/// Names a record set for people.
+fn named(key: &Key) -> String {
+    format!("the record `{}` {}", key.name, key.r#type)
+}
+
 /// Refuses a record set that is somebody else's, and one whose owner's record is.
 fn admitted(key: &Key, contents: &Contents, owner: &Owner, insistence: Insistence) -> Result<(), CapabilityError> {
     if contents.0.contains_key(key) {
-        return admit(&format!("the record `{}` {}", key.name, key.r#type), &contents.whose(key, owner), insistence);
+        return contents.whose(key, owner).admit(&named(key), insistence);
     }
     let beside = owner_key(key);
     match contents.value(&beside) {
-        Some(value) => admit(&format!("the record `{}` {}", beside.name, beside.r#type), &whose(Some(value), owner), insistence),
+        Some(value) => whose(Some(value), owner).admit(&named(&beside), insistence),
         None => Ok(()),
     }
 }
@@ -263,9 +268,7 @@ fn group(
 fn removal(key: &Key, contents: &Contents, owner: &Owner, exact: Option<&Exact>) -> Result<Vec<Change>, CapabilityError> {
     let mut changes = Vec::new();
     if let Some(known) = contents.0.get(key) {
-        if contents.whose(key, owner) != Ownership::Ours {
-            return Err(CapabilityError::new(Kind::Conflict, format!("the record `{}` {} exists and is not ours", key.name, key.r#type)));
-        }
+        contents.whose(key, owner).admit_removal(&named(key))?;
         if exact.is_some_and(|exact| *exact != Exact::of(known)) {
             return Err(CapabilityError::new(
                 Kind::Conflict,

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use sqlx::PgConnection;
-use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, Owner, Ownership, ResolvedAction};
+use windlass_engine::session::{CapabilityError, Owner, Ownership, ResolvedAction};
 use windlass_model::event::DriftedField;
 
-use super::{Made, Work, address, admit, differs, run_inside};
+use super::{Made, Work, address, differs, run_inside};
 use crate::{
     connect::Server,
     error,
@@ -39,7 +39,7 @@ pub(crate) async fn ensure(work: &mut Work<'_>, action: &ResolvedAction, spec: &
         Some(known) => {
             let marked = action.recorded.as_ref().is_some_and(|recorded| is_marked(&recorded.handle));
             let whose = known.whose(work.owner, marked);
-            admit(&what, &whose, action.insistence)?;
+            whose.admit(&what, action.insistence)?;
             if known.comment.as_deref() != Some(&look::mark(work.owner)) {
                 statements.push(comment);
                 // It was cut off before this, or is taken over.
@@ -143,9 +143,7 @@ pub(crate) async fn observe(
 /// Drops a database of ours; tells whether it was there.
 pub(crate) async fn delete(work: &mut Work<'_>, database: &str, marked: bool) -> Result<bool, CapabilityError> {
     let Some(known) = work.seen.databases.get(database) else { return Ok(false) };
-    if known.whose(work.owner, marked) != Ownership::Ours {
-        return Err(CapabilityError::new(Kind::Conflict, format!("the database `{database}` exists and is not ours")));
-    }
+    known.whose(work.owner, marked).admit_removal(&format!("the database `{database}`"))?;
     work.run(&format!("dropping the database `{database}`"), &[format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", name(database))]).await?;
     Ok(true)
 }

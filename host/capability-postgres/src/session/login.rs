@@ -8,7 +8,7 @@ use windlass_engine::{
 };
 use windlass_model::{event::DriftedField, state::RecordedAction};
 
-use super::{Made, Work, admit, differs, role};
+use super::{Made, Work, differs, role};
 use crate::{
     look::{self, Seen},
     spec::{LoginSpec, TURNS, VERIFIER},
@@ -74,7 +74,7 @@ pub(crate) async fn ensure(work: &mut Work<'_>, action: &ResolvedAction, spec: &
         ]),
         Some(known) => {
             let whose = look::whose(known.comment.as_deref(), work.owner);
-            admit(&format!("the role `{role}`"), &whose, action.insistence)?;
+            whose.admit(&format!("the role `{role}`"), action.insistence)?;
             let is_so = known.can_login
                 && known.connection_limit == limit(spec.connection_limit)
                 && (known.verifier.as_ref() == Some(&spec.password));

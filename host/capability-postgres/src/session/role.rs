@@ -1,10 +1,10 @@
 //! Roles that nobody logs in with.
 
 use serde_json::{Map, json};
-use windlass_engine::session::{ActionRef, CapabilityError, CapabilityErrorKind as Kind, Owner, Ownership, ResolvedAction};
+use windlass_engine::session::{ActionRef, CapabilityError, Owner, Ownership, ResolvedAction};
 use windlass_model::event::DriftedField;
 
-use super::{Made, Work, admit, differs};
+use super::{Made, Work, differs};
 use crate::{
     look::{self, Seen},
     spec::RoleSpec,
@@ -29,7 +29,7 @@ pub(crate) async fn ensure(work: &mut Work<'_>, action: &ResolvedAction, spec: &
         }
         Some(role) => {
             let whose = look::whose(role.comment.as_deref(), work.owner);
-            admit(&format!("the role `{}`", spec.name), &whose, action.insistence)?;
+            whose.admit(&format!("the role `{}`", spec.name), action.insistence)?;
             if whose != Ownership::Ours {
                 statements.push(comment);
             }
@@ -62,9 +62,7 @@ pub(crate) fn observe(seen: &Seen, owner: &Owner, _: &ActionRef<'_>, spec: &Role
 /// Drops a role of ours; tells whether it was there.
 pub(crate) async fn delete(work: &mut Work<'_>, role: &str) -> Result<bool, CapabilityError> {
     let Some(known) = work.seen.roles.get(role) else { return Ok(false) };
-    if look::whose(known.comment.as_deref(), work.owner) != Ownership::Ours {
-        return Err(CapabilityError::new(Kind::Conflict, format!("the role `{role}` exists and is not ours")));
-    }
+    look::whose(known.comment.as_deref(), work.owner).admit_removal(&format!("the role `{role}`"))?;
     work.run(&format!("dropping the role `{role}`"), &[format!("DROP ROLE IF EXISTS {}", name(role))]).await?;
     Ok(true)
 }

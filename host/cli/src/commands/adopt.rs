@@ -108,10 +108,8 @@ fn meant(plan: &Plan, resource: &str, name: &str) -> Result<Adopted, Failure> {
     let Some(planned) = plan.nodes().find(|planned| planned.key == node) else {
         let known: Vec<String> = plan.nodes().map(|planned| planned.key.to_string()).collect();
         let failure = Failure::new(Code::BadInput, format!("there is no `{node}` here"));
-        return Err(match windlass_model::nearest(&node.to_string(), known.iter().map(String::as_str)) {
-            Some(near) => failure.hint(format!("did you mean `{near}`?")),
-            None => failure.hint(format!("known: {}", known.join(", "))),
-        });
+        let near = windlass_model::did_you_mean(&node.to_string(), known.iter().map(String::as_str));
+        return Err(failure.hint(near.unwrap_or_else(|| format!("known: {}", known.join(", ")))));
     };
     let is_called = |action: &&PlannedAction| {
         let shown = print::object(&action.identity);

@@ -36,10 +36,9 @@ pub(crate) fn schema(kind: &str) -> Result<Code, Failure> {
             Ok(Code::Done)
         }
         None => {
-            Err(Failure::usage(format!("there is no kind `{kind}`")).hint(match windlass_model::nearest(kind, KINDS.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("kinds: {}", KINDS.join(", ")),
-            }))
+            let near = windlass_model::did_you_mean(kind, KINDS.iter().copied());
+            let failure = Failure::usage(format!("there is no kind `{kind}`"));
+            Err(failure.hint(near.unwrap_or_else(|| format!("kinds: {}", KINDS.join(", ")))))
         }
     }
 }

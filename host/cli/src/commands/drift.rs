@@ -1,7 +1,7 @@
 //! `drift`: what is not as it was left, field by field, and by whom.
 
 use windlass_engine::{
-    apply::Found,
+    apply::{ApplyError, Drift, Found},
     session::{Ownership, Phase},
 };
 use windlass_model::event::DriftedField;
@@ -16,12 +16,21 @@ use crate::{
 pub(crate) async fn drift(global: &Global, environment: &Environment, format: Format, detailed: bool) -> Result<Code, Failure> {
     let workspace = Workspace::open(global).await?;
     let key = workspace.find(environment).await?;
-    let found = workspace.engine().drift(&workspace::actor(), &key).await?;
+    let drift = workspace.engine().drift(&workspace::actor(), &key).await?;
     match format {
-        Format::Text => print::out(&(report(&found) + "\n"))?,
-        format => print::structured(format, &found.iter().map(entry).collect::<Vec<_>>())?,
+        Format::Text => print::out(&(report(&drift) + "\n"))?,
+        format => print::structured(format, &drift.found.iter().map(entry).chain(drift.unseen.iter().map(unseen)).collect::<Vec<_>>())?,
     }
-    Ok(if detailed && !found.is_empty() { Code::Changes } else { Code::Done })
+    let changes = detailed && !drift.found.is_empty();
+    // What could not be looked at may be anything.
+    match drift.unseen.into_iter().next() {
+        Some(error) => Err(error.into()),
+        None => Ok(if changes { Code::Changes } else { Code::Done }),
+    }
+}
+
+fn unseen(error: &ApplyError) -> serde_json::Value {
+    serde_json::json!({ "state": "unseen", "error": error.to_string() })
 }
 
 fn entry(found: &Found) -> serde_json::Value {
@@ -47,12 +56,13 @@ fn owner(found: &Found) -> Option<&str> {
 }
 
 /// Writes what is not as it was left.
-pub(crate) fn report(found: &[Found]) -> String {
-    if found.is_empty() {
+pub(crate) fn report(drift: &Drift) -> String {
+    if drift.found.is_empty() && drift.unseen.is_empty() {
         return "In the world: everything is as it was left.".to_owned();
     }
     let mut lines = vec!["In the world:".to_owned()];
-    for one in found {
+    lines.extend(drift.unseen.iter().map(|error| format!("  unseen   {error}")));
+    for one in &drift.found {
         let whose = owner(one).map(|owner| format!("  by {owner}")).unwrap_or_default();
         lines.push(format!("  {:<8} {}{whose}", state(one), print::object(&one.identity)));
         lines.extend(one.fields.iter().map(field));

@@ -55,10 +55,9 @@ fn find(plan: &Plan, text: &str) -> Result<(NodeKey, Option<ActionId>, Option<St
                 })
                 .collect();
             let failure = Failure::new(Code::BadInput, format!("there is no `{object}` here"));
-            Err(match windlass_model::nearest(object, known.iter().map(String::as_str)) {
-                Some(near) => failure.hint(format!("did you mean `{near}`?")),
-                None => failure.hint(format!("for example: {}", known.iter().take(4).cloned().collect::<Vec<_>>().join(", "))),
-            })
+            let near = windlass_model::did_you_mean(object, known.iter().map(String::as_str));
+            let some = || format!("for example: {}", known.iter().take(4).cloned().collect::<Vec<_>>().join(", "));
+            Err(failure.hint(near.unwrap_or_else(some)))
         }
         several => Err(Failure::usage(format!(
             "`{object}` may be {}",

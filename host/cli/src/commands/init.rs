@@ -139,10 +139,8 @@ fn workload_text(workload: &WorkloadName, with: &[String]) -> Result<String, Fai
         let Some((_, outputs)) = KNOWN.iter().find(|(known, _)| known == kind) else {
             let known: Vec<&str> = KNOWN.iter().map(|(known, _)| *known).chain(["route"]).collect();
             let failure = Failure::usage(format!("there is no standard resource `{kind}`"));
-            return Err(match windlass_model::nearest(kind, known.iter().copied()) {
-                Some(near) => failure.hint(format!("did you mean `{near}`?")),
-                None => failure.hint(format!("known: {}", known.join(", "))),
-            });
+            let near = windlass_model::did_you_mean(kind, known.iter().copied());
+            return Err(failure.hint(near.unwrap_or_else(|| format!("known: {}", known.join(", ")))));
         };
         resources.push_str(&format!("  {kind}:\n    type: {kind}\n"));
         for output in *outputs {

@@ -58,6 +58,7 @@ pub(crate) async fn plan_path(workspace: &Workspace, path: &Path, planning: &Pla
     let (model, mut provenance) = load(vec![path.to_path_buf()], planning.environment.app.as_ref(), &planning.application)?;
     let key = workspace::key(&model.application, &planning.environment.env);
     let given = planning.application.platform.as_deref().map(|folder| workspace.planning.load(folder)).transpose()?;
+    let is_given = given.is_some();
     let (layers, places) = workspace.layers(given).await?;
     let environment_type = workspace.ensure_environment(&key, planning.create_env.as_ref(), &layers).await?;
     let state = workspace.store.load(&key).await?;
@@ -76,7 +77,15 @@ pub(crate) async fn plan_path(workspace: &Workspace, path: &Path, planning: &Pla
         provenance.0.entry(document).or_insert(file);
     }
     let input = workspace.plan_input(&key, &environment_type, state.as_ref(), model, layers).await?;
-    let planned = finish(workspace, input, provenance)?;
+    let planned = finish(workspace, input, provenance);
+    let given_before = state.as_ref().and_then(|state| state.last.as_ref()).filter(|last| last.given_platform && !is_given);
+    if let Some(last) = given_before.filter(|_| planned.as_ref().map_or(true, |planned| planned.plan.has_changes())) {
+        print::note(&format!(
+            "Deployment {} was made with `--platform`, this one goes by the platform that is stored: give it again if that is not meant.",
+            last.number
+        ));
+    }
+    let planned = planned?;
     let lacking = if planning.complete { windlass_engine::plan::incomplete(&planned.plan) } else { Vec::new() };
     if lacking.is_empty() { Ok(planned) } else { Err(crate::planning::located(lacking, &planned.provenance)) }
 }
@@ -205,7 +214,7 @@ async fn refresh(workspace: &Workspace, planned: &Planned) -> Result<(), Failure
         print::note("In the world: nothing was deployed yet.");
         return Ok(());
     }
-    let found = workspace.engine().drift(&workspace::actor(), &planned.input.environment).await?;
-    print::note(&super::drift::report(&found));
-    Ok(())
+    let drift = workspace.engine().drift(&workspace::actor(), &planned.input.environment).await?;
+    print::note(&super::drift::report(&drift));
+    drift.unseen.into_iter().next().map_or(Ok(()), |error| Err(error.into()))
 }

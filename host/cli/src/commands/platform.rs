@@ -159,10 +159,8 @@ pub(crate) async fn show(global: &Global, name: &str, format: Format) -> Result<
     let found: Vec<_> = documents.iter().filter(|(kind, known, ..)| known == name || format!("{kind}/{known}") == name).collect();
     if found.is_empty() {
         let failure = Failure::new(Code::BadInput, format!("there is no document `{name}`"));
-        return Err(match windlass_model::nearest(name, documents.iter().map(|(_, known, ..)| known.as_str())) {
-            Some(near) => failure.hint(format!("did you mean `{near}`?")),
-            None => failure.hint("`windlass platform list` shows all"),
-        });
+        let near = windlass_model::did_you_mean(name, documents.iter().map(|(_, known, ..)| known.as_str()));
+        return Err(failure.hint(near.unwrap_or_else(|| "`windlass platform list` shows all".to_owned())));
     }
     if format != Format::Text {
         print::structured(format, &found.iter().map(|(.., document)| document).collect::<Vec<_>>())?;

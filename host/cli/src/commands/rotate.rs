@@ -61,10 +61,7 @@ fn generated<'p>(plan: &'p Plan, node: &NodeKey) -> Result<Vec<&'p PlannedAction
     let Some(planned) = plan.nodes().find(|planned| planned.key == *node) else {
         let known: Vec<String> = plan.nodes().map(|planned| planned.key.to_string()).collect();
         let failure = Failure::new(Code::BadInput, format!("there is no `{node}` here"));
-        return Err(match windlass_model::nearest(&node.to_string(), known.iter().map(String::as_str)) {
-            Some(near) => failure.hint(format!("did you mean `{near}`?")),
-            None => failure,
-        });
+        return Err(failure.hint_if(windlass_model::did_you_mean(&node.to_string(), known.iter().map(String::as_str))));
     };
     let secrets: Vec<&PlannedAction> = planned.actions.iter().filter(|action| action.capability == "windlass:secrets/generated").collect();
     if secrets.is_empty() {

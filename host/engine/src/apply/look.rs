@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use futures_util::future::{join_all, try_join_all};
 use serde_json::Value;
 use windlass_model::{
     ActionId,
@@ -34,22 +35,38 @@ pub struct Found {
     pub fields: Vec<DriftedField>,
 }
 
+/// What is not as it was left, in everything that an environment owns.
+#[derive(Debug, Default)]
+pub struct Drift {
+    /// By action.
+    pub found: Vec<Found>,
+    /// What could not be looked at.
+    pub unseen: Vec<ApplyError>,
+}
+
 impl Engine {
-    /// Looks at everything that is recorded as live and returns what is not as it was left, field by field.
-    pub async fn drift(&self, actor: &Actor, environment: &EnvironmentKey) -> Result<Vec<Found>, ApplyError> {
+    /// Looks at everything that is recorded as live, in all systems at once, and returns what is not as it was left, field by field.
+    pub async fn drift(&self, actor: &Actor, environment: &EnvironmentKey) -> Result<Drift, ApplyError> {
         let state = self.state(environment).await?;
         let target = Target::new(environment, &state.record.environment_type);
         self.authorize.authorize(actor, Verb::Read, &target)?;
         let owner = Owner { installation: self.store.installation().to_owned(), environment: environment.clone() };
         let live = state.recorded.actions.into_values().filter(|record| record.status == Status::Live);
-        let mut found = Vec::new();
-        for Group { interface, connection, settings, records } in order::by_connection(live) {
+        let looks = order::by_connection(live).map(|group| async {
+            let Group { interface, connection, settings, records } = group;
             let session = self.open(&interface, &connection, &settings, environment).await?;
             let looked = look(self, environment, &owner, session.as_ref(), &records, Depth::Full).await;
-            found.extend(looked.map_err(|error| ApplyError::of(&connection, error))?);
+            looked.map_err(|error| ApplyError::of(&connection, error))
+        });
+        let mut drift = Drift::default();
+        for looked in join_all(looks).await {
+            match looked {
+                Ok(found) => drift.found.extend(found),
+                Err(error) => drift.unseen.push(error),
+            }
         }
-        found.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok(found)
+        drift.found.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(drift)
     }
 }
 
@@ -73,16 +90,17 @@ impl Run<'_> {
                 groups.entry((record.interface.clone(), record.connection.clone())).or_default().push(record.clone());
             }
         }
-        let mut changed = BTreeMap::new();
+        let mut asked = Vec::with_capacity(groups.len());
         for ((interface, connection), records) in groups {
             let settings = self.settings(&connection);
-            let session = self.session(&interface, &connection, &settings).await?;
-            let found = look(self.engine, &self.environment, &self.owner, session.as_ref(), &records, depth)
-                .await
-                .map_err(|error| ApplyError::of(&connection, error))?;
-            changed.extend(found.into_iter().map(|found| (found.id.clone(), found)));
+            asked.push((self.session(&interface, &connection, &settings).await?, connection, records));
         }
-        Ok(changed)
+        let looks = asked.iter().map(|(session, connection, records)| async {
+            let looked = look(self.engine, &self.environment, &self.owner, session.as_ref(), records, depth).await;
+            looked.map_err(|error| ApplyError::of(connection, error))
+        });
+        let found = try_join_all(looks).await?;
+        Ok(found.into_iter().flatten().map(|found| (found.id.clone(), found)).collect())
     }
 }
 

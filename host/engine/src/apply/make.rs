@@ -6,6 +6,7 @@ use std::{
     time::Instant,
 };
 
+use futures_util::future::join_all;
 use windlass_model::{
     ActionId,
     event::{Event, HealedAction},
@@ -16,7 +17,7 @@ use windlass_model::{
 };
 
 use super::{
-    order,
+    effects::{Answer, Effect, Effects, Scope, System},
     run::{Notes, Run},
     stop::{Stop, broken_off, failures, first},
     values::{self, FIRST_VERSION},
@@ -30,6 +31,8 @@ pub(crate) struct Pending {
     pub ranks: BTreeMap<ActionId, u16>,
     /// Actions that are wanted as they are, and were changed by others.
     restored: BTreeSet<ActionId>,
+    /// What was sent, and was not answered yet.
+    pub under_way: BTreeSet<ActionId>,
     /// What went wrong: what needs it is not made, everything else is.
     failed: BTreeMap<ActionId, (String, CapabilityError)>,
 }
@@ -38,11 +41,6 @@ pub(crate) struct Pending {
 const EXTERNAL: &str = "windlass:secrets/external";
 
 impl Pending {
-    /// Tells whether nothing else can be made.
-    fn is_stuck(&self, ready: &[ActionId], is_waiting: bool) -> bool {
-        ready.is_empty() && !is_waiting && !self.failed.is_empty()
-    }
-
     /// Says what failed and what was not made because of it.
     fn into_stop(self, deadline: Instant, cancel: &Cancel) -> Result<(), Stop> {
         let Some((_, error)) = self.failed.values().next() else { return Ok(()) };
@@ -66,34 +64,76 @@ impl Run<'_> {
         let mut pending = self.pending(&planned).await?;
         self.read_kept().await?;
         self.preflight(&planned, &pending, deadline, cancel).await?;
-        while !pending.ranks.is_empty() || !self.waiting.is_empty() {
+        let scope = Scope::new(self, deadline, cancel);
+        let mut effects = Effects::new(&scope);
+        let mut result = self.drive(&planned, &mut pending, &mut effects, deadline, cancel).await;
+        // What is under way when a run stops is not cut off: it comes to its end, which is noted.
+        while !effects.is_empty() {
+            effects.next().await;
+            result = result.and(self.take_answers(&mut effects, &mut pending).await);
+        }
+        result?;
+        pending.into_stop(deadline, cancel)
+    }
+
+    /// Begins whatever is ready, until nothing is left that could be. Everything is awaited beside the effects: none of them stands
+    /// still because something else takes its time.
+    async fn drive(
+        &mut self,
+        planned: &BTreeMap<&ActionId, &PlannedAction>,
+        pending: &mut Pending,
+        effects: &mut Effects<'_>,
+        deadline: Instant,
+        cancel: &Cancel,
+    ) -> Result<(), Stop> {
+        loop {
+            self.take_answers(effects, pending).await?;
+            let ready = self.order.ready(
+                &pending.ranks,
+                |id| self.waiting.contains_key(id) || pending.under_way.contains(id),
+                |id| !pending.failed.is_empty() && self.order.needs(id).any(|need| pending.failed.contains_key(need)),
+            );
+            let mut began = false;
+            for (system, mut batch) in grouped(ready.iter().filter_map(|id| planned.get(id).copied())) {
+                if cancel.is_cancelled() {
+                    return Err(Stop::Cancelled);
+                }
+                if effects.is_busy(&system) {
+                    continue;
+                }
+                began = true;
+                batch.truncate(limits::EFFECT_BATCH_MAX);
+                if let Some(effect) = effects.beside(self.prepare(&system, batch, pending, deadline, cancel)).await? {
+                    pending.under_way.extend(effect.records.iter().map(|record| record.id.clone()));
+                    effects.begin(effect);
+                }
+            }
+            if began {
+                continue;
+            }
             if cancel.is_cancelled() {
                 return Err(Stop::Cancelled);
             }
-            let ready = order::ready(
-                &pending.ranks,
-                &self.needs,
-                |id| planned.get(id).map_or("", |action| action.capability.as_str()),
-                |id| self.waiting.contains_key(id),
-                |id| self.needs.get(id).into_iter().flatten().any(|need| pending.failed.contains_key(need)),
-            );
-            if pending.is_stuck(&ready, !self.waiting.is_empty()) {
-                break;
+            if effects.is_empty() && self.waiting.is_empty() {
+                let is_over = pending.ranks.is_empty() || !pending.failed.is_empty();
+                let knot = || Stop::Failed { reason: "the plan's actions wait for each other".to_owned(), hint: None };
+                return if is_over { Ok(()) } else { Err(knot()) };
             }
-            if ready.is_empty() {
-                self.wait(&mut pending, deadline, cancel).await?;
-                continue;
-            }
-            for ((interface, connection), actions) in grouped(ready.iter().filter_map(|id| planned.get(id).copied())) {
-                for batch in actions.chunks(limits::EFFECT_BATCH_MAX) {
-                    if cancel.is_cancelled() {
-                        return Err(Stop::Cancelled);
-                    }
-                    self.batch(&interface, &connection, batch, &mut pending, deadline, cancel).await?;
-                }
-            }
+            self.wait(pending, effects, deadline, cancel).await?;
         }
-        pending.into_stop(deadline, cancel)
+    }
+
+    /// Takes note of what came of effects.
+    async fn take_answers(&mut self, effects: &mut Effects<'_>, pending: &mut Pending) -> Result<(), Stop> {
+        let mut result = Ok(());
+        for Answer { records, steps, .. } in effects.answers() {
+            for record in &records {
+                pending.under_way.remove(&record.id);
+            }
+            let taken = effects.beside(self.take_steps(records, steps, pending)).await;
+            result = result.and(taken);
+        }
+        result
     }
 
     /// Finds out what is to be made: what the plan changes, and what others changed that it leaves alone.
@@ -103,7 +143,8 @@ impl Run<'_> {
         if depth == Depth::Presence && changed.values().any(|found| found.phase == Phase::Present) {
             changed = self.changed_in_the_world(Depth::Full).await?;
         }
-        let mut pending = Pending { ranks: BTreeMap::new(), restored: changed.keys().cloned().collect(), failed: BTreeMap::new() };
+        let restored = changed.keys().cloned().collect();
+        let mut pending = Pending { ranks: BTreeMap::new(), restored, under_way: BTreeSet::new(), failed: BTreeMap::new() };
         for action in planned.values() {
             let found = changed.get(&action.id);
             if found.is_some_and(|found| found.phase == Phase::Absent)
@@ -197,7 +238,7 @@ impl Run<'_> {
         deadline: Instant,
         cancel: &Cancel,
     ) -> Result<(), Stop> {
-        let mut refused: Vec<(String, CapabilityError)> = Vec::new();
+        let mut asked = Vec::new();
         for ((interface, connection), actions) in grouped(pending.ranks.keys().filter_map(|id| planned.get(id).copied())) {
             let mut preflights = Vec::with_capacity(actions.len());
             for action in actions {
@@ -216,31 +257,36 @@ impl Run<'_> {
                 });
             }
             let settings = self.settings(&connection);
-            let session = self.session(&interface, &connection, &settings).await?;
-            let (notes, journal) = (Notes(self.engine), self.journal());
-            let answers = session.preflight(&self.effect_cx(deadline, cancel, &journal, &notes), &preflights).await;
-            refused.extend(
-                preflights.into_iter().zip(answers).filter_map(|(asked, answer)| answer.err().map(|error| (asked.identity, error))),
-            );
+            asked.push((self.session(&interface, &connection, &settings).await?, preflights));
         }
+        let (notes, journal) = (Notes(self.engine), self.journal());
+        let cx = self.effect_cx(deadline, cancel, &journal, &notes);
+        let answers = join_all(asked.iter().map(|(session, preflights)| session.preflight(&cx, preflights))).await;
+        let refused: Vec<(&str, CapabilityError)> = asked
+            .iter()
+            .zip(answers)
+            .flat_map(|((_, preflights), answers)| preflights.iter().zip(answers))
+            .filter_map(|(asked, answer)| Some((asked.identity.as_str(), answer.err()?)))
+            .collect();
         let Some((_, first)) = refused.first() else { return Ok(()) };
         let hint = first.hint.clone();
         let reason = refused.iter().map(|(identity, error)| format!("`{identity}`: {}", error.message)).collect::<Vec<_>>().join("\n");
         Err(Stop::Failed { reason, hint })
     }
 
-    async fn batch(
+    /// Takes away what is replaced, and writes the intents of a batch; nothing if there is nothing to send.
+    async fn prepare(
         &mut self,
-        interface: &str,
-        connection: &DocumentName,
-        batch: &[&PlannedAction],
+        system: &System,
+        batch: Vec<&PlannedAction>,
         pending: &mut Pending,
         deadline: Instant,
         cancel: &Cancel,
-    ) -> Result<(), Stop> {
+    ) -> Result<Option<Effect>, Stop> {
+        let (interface, connection) = system;
         let settings = self.settings(connection);
         let session = self.session(interface, connection, &settings).await?;
-        let replaced = self.replaced(batch);
+        let replaced = self.replaced(&batch);
         if !replaced.is_empty() {
             for (record, error) in self.remove(replaced, deadline, cancel).await? {
                 pending.ranks.remove(&record.id);
@@ -280,18 +326,10 @@ impl Run<'_> {
             });
         }
         if resolved.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         self.sending(sending.clone(), is_on_disk).await?;
-        let steps = {
-            let (notes, journal) = (Notes(self.engine), self.journal());
-            let cx = self.effect_cx(deadline, cancel, &journal, &notes);
-            self.engine.observer.point("before effect");
-            let steps = session.ensure(&cx, &resolved).await;
-            self.engine.observer.point("after effect");
-            steps
-        };
-        self.take_steps(sending, steps, pending).await
+        Ok(Some(Effect { system: system.clone(), session, records: sending, actions: resolved }))
     }
 
     /// Lists what must go before it can be made again; what an earlier process made again already stays.

@@ -1,6 +1,7 @@
 //! Applying: a plan becomes so, exactly; killed at any instant, the next process goes on where it stood.
 
 mod ask;
+mod effects;
 mod look;
 mod make;
 mod order;
@@ -13,7 +14,7 @@ mod values;
 mod wait;
 
 pub use ask::Foreign;
-pub use look::Found;
+pub use look::{Drift, Found};
 pub use values::sent;
 
 use std::{

@@ -1,57 +1,128 @@
-//! What must be done before what.
+//! In which order things are made and taken away.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use windlass_model::{
     ActionId, NodeKey,
     name::DocumentName,
-    plan::{Plan, PlannedNode},
+    plan::{Plan, PlannedAction},
     platform::ConnectionSettings,
     state::RecordedAction,
 };
 
-/// For each action, the actions that come before it: its own, and those of the nodes that its node uses.
-pub(crate) fn needs(plan: &Plan) -> BTreeMap<ActionId, BTreeSet<ActionId>> {
-    let nodes: BTreeMap<&NodeKey, &PlannedNode> = plan.nodes().map(|node| (&node.key, node)).collect();
-    let mut of_node: BTreeMap<&NodeKey, BTreeSet<ActionId>> = BTreeMap::new();
-    let mut needs = BTreeMap::new();
-    // Nodes come in topological order: what a node yields to others is known when they ask.
-    for node in plan.nodes() {
-        let mut before: BTreeSet<ActionId> = BTreeSet::new();
-        for edge in &node.depends_on {
-            before.extend(of_node.get(edge).into_iter().flatten().cloned());
-        }
-        for action in &node.actions {
-            let own = action.depends_on.iter().filter(|id| *id != &action.id).cloned();
-            needs.insert(action.id.clone(), before.iter().cloned().chain(own).collect());
-        }
-        // A node without actions hands on what it waited for.
-        let yields = if node.actions.is_empty() { before } else { node.actions.iter().map(|action| action.id.clone()).collect() };
-        if let Some((key, _)) = nodes.get_key_value(&node.key) {
-            of_node.insert(key, yields);
-        }
-    }
-    needs
+/// What must be done before what.
+#[derive(Default)]
+pub(crate) struct Order {
+    needs: BTreeMap<ActionId, BTreeSet<ActionId>>,
+    places: BTreeMap<ActionId, Place>,
+    /// What others beside it need, though their ranks are lower: it does not wait for them.
+    early: BTreeSet<ActionId>,
 }
 
-/// Chooses the next actions: all that wait for nothing, of each interface those of the lowest rank. What is under way, or can't be
-/// made any more, is not chosen; what is under way holds back what comes behind it in its interface, and nothing else.
-pub(crate) fn ready<'p>(
-    pending: &BTreeMap<ActionId, u16>,
-    needs: &BTreeMap<ActionId, BTreeSet<ActionId>>,
-    interface: impl Fn(&ActionId) -> &'p str,
-    is_under_way: impl Fn(&ActionId) -> bool,
-    is_hopeless: impl Fn(&ActionId) -> bool,
-) -> Vec<ActionId> {
-    let is_free = |id: &ActionId| needs.get(id).is_none_or(|before| before.iter().all(|other| !pending.contains_key(other)));
-    let free: Vec<(&ActionId, u16)> =
-        pending.iter().filter(|(id, _)| is_free(id) && !is_hopeless(id)).map(|(id, rank)| (id, *rank)).collect();
-    let mut lowest: BTreeMap<&str, u16> = BTreeMap::new();
-    for (id, rank) in &free {
-        let known = lowest.entry(interface(id)).or_insert(*rank);
-        *known = (*known).min(*rank);
+/// Where ranks are compared: numbers of a node and of an interface.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    node: usize,
+    interface: usize,
+}
+
+impl Order {
+    pub(crate) fn of(plan: &Plan) -> Self {
+        let mut of_node: BTreeMap<&NodeKey, BTreeSet<ActionId>> = BTreeMap::new();
+        let mut interfaces: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut order = Self::default();
+        // Nodes come in topological order: what a node yields to others is known when they ask.
+        for (number, node) in plan.nodes().enumerate() {
+            let mut before: BTreeSet<ActionId> = BTreeSet::new();
+            for edge in &node.depends_on {
+                before.extend(of_node.get(edge).into_iter().flatten().cloned());
+            }
+            for action in &node.actions {
+                let own = action.depends_on.iter().filter(|id| *id != &action.id).cloned();
+                order.needs.insert(action.id.clone(), before.iter().cloned().chain(own).collect());
+                let known = interfaces.len();
+                let interface = *interfaces.entry(action.capability.as_str()).or_insert(known);
+                order.places.insert(action.id.clone(), Place { node: number, interface });
+            }
+            order.early.extend(early(&node.actions));
+            // A node without actions hands on what it waited for.
+            let yields = if node.actions.is_empty() { before } else { node.actions.iter().map(|action| action.id.clone()).collect() };
+            of_node.insert(&node.key, yields);
+        }
+        order
     }
-    free.into_iter().filter(|(id, rank)| lowest.get(interface(id)) == Some(rank) && !is_under_way(id)).map(|(id, _)| id.clone()).collect()
+
+    /// The actions that come before one: its own, and those of the nodes that its node uses.
+    pub(crate) fn needs(&self, id: &ActionId) -> impl Iterator<Item = &ActionId> {
+        self.needs.get(id).into_iter().flatten()
+    }
+
+    /// Chooses the next actions: all that wait for nothing, of each interface those of the lowest rank. What is under way, or can't be
+    /// made any more, is not chosen; what is under way holds back what comes behind it in its interface, and nothing else.
+    pub(crate) fn ready(
+        &self,
+        pending: &BTreeMap<ActionId, u16>,
+        is_under_way: impl Fn(&ActionId) -> bool,
+        is_hopeless: impl Fn(&ActionId) -> bool,
+    ) -> Vec<ActionId> {
+        let hopeful: Vec<(&ActionId, u16)> = pending.iter().filter(|(id, _)| !is_hopeless(id)).map(|(id, rank)| (id, *rank)).collect();
+        let needs_nothing = |id: &ActionId| self.needs(id).all(|other| !pending.contains_key(other));
+        let beside = lowest(hopeful.iter().copied(), |id| self.places.get(id));
+        // Within a node and an interface ranks hold also for what is not free yet: a Secret that waits for its value comes before
+        // the pods that mount it.
+        let is_first = |id: &ActionId, rank: u16| {
+            self.early.contains(id) || self.places.get(id).and_then(|place| beside.get(place)).is_none_or(|lowest| rank <= *lowest)
+        };
+        let mut free: Vec<(&ActionId, u16)> = hopeful.iter().copied().filter(|(id, _)| needs_nothing(id)).collect();
+        let first: Vec<(&ActionId, u16)> = free.iter().copied().filter(|(id, rank)| is_first(id, *rank)).collect();
+        // Ranks across interfaces could wait for each other; needs can't.
+        if !first.is_empty() || pending.keys().any(&is_under_way) {
+            free = first;
+        }
+        let interface = |id: &ActionId| self.places.get(id).map(|place| &place.interface);
+        let lowest = lowest(free.iter().copied(), interface);
+        let is_lowest = |id: &ActionId, rank: u16| interface(id).and_then(|interface| lowest.get(interface)) == Some(&rank);
+        free.into_iter().filter(|(id, rank)| is_lowest(id, *rank) && !is_under_way(id)).map(|(id, _)| id.clone()).collect()
+    }
+}
+
+/// Finds the lowest rank of each group.
+fn lowest<'p, G: Ord + Copy + 'p>(
+    ranked: impl Iterator<Item = (&'p ActionId, u16)>,
+    group: impl Fn(&ActionId) -> Option<&'p G>,
+) -> BTreeMap<G, u16> {
+    let mut lowest = BTreeMap::new();
+    for (id, rank) in ranked {
+        if let Some(group) = group(id) {
+            let known = lowest.entry(*group).or_insert(rank);
+            *known = rank.min(*known);
+        }
+    }
+    lowest
+}
+
+/// Finds the actions of a node that others of it need, directly or not, whose rank in the same interface is lower.
+fn early(actions: &[PlannedAction]) -> Vec<ActionId> {
+    let own: BTreeMap<&ActionId, &PlannedAction> = actions.iter().map(|action| (&action.id, action)).collect();
+    let mut by_rank: Vec<&PlannedAction> = actions.iter().filter(|action| !action.depends_on.is_empty()).collect();
+    by_rank.sort_by_key(|action| action.rank);
+    // What was reached from a lower rank already is reached once: what lies behind it was, too.
+    let mut reached: BTreeSet<(&str, &ActionId)> = BTreeSet::new();
+    let mut early = Vec::new();
+    for first in by_rank {
+        let mut open = vec![first];
+        while let Some(action) = open.pop() {
+            for next in action.depends_on.iter().filter_map(|id| own.get(id)) {
+                if reached.insert((first.capability.as_str(), &next.id)) {
+                    if next.capability == first.capability && next.rank > first.rank {
+                        early.push(next.id.clone());
+                    }
+                    open.push(next);
+                }
+            }
+        }
+    }
+    early
 }
 
 /// Records that one session acts on.
@@ -133,20 +204,98 @@ mod tests {
         assert_eq!(removable(&left(&["ns"]), &[&db]), []);
     }
 
+    /// What is known of an action: name, node, interface, rank, what it needs.
+    type Known<'k> = (&'k str, usize, usize, u16, &'k [&'k str]);
+
+    /// Chooses of all but these, whose names are not pending any more; those after it are under way.
+    fn chosen(known: &[Known<'_>], done: &[&str], under_way: &[&str], failed: &[&str]) -> Vec<String> {
+        let ids = |names: &[&str]| -> BTreeSet<ActionId> { names.iter().map(|name| id(name)).collect() };
+        let mut order = Order::default();
+        for (name, node, interface, _, needs) in known {
+            order.needs.insert(id(name), ids(needs));
+            order.places.insert(id(name), Place { node: *node, interface: *interface });
+        }
+        for number in known.iter().map(|known| known.1).collect::<BTreeSet<_>>() {
+            let of_node = known.iter().filter(|known| known.1 == number);
+            let actions: Vec<PlannedAction> =
+                of_node.map(|(name, _, interface, rank, needs)| action(name, *interface, *rank, needs)).collect();
+            order.early.extend(early(&actions));
+        }
+        let pending = known.iter().filter(|known| !done.contains(&known.0)).map(|known| (id(known.0), known.3)).collect();
+        let (under_way, failed) = (ids(under_way), ids(failed));
+        let ready = order.ready(&pending, |id| under_way.contains(id), |id| order.needs(id).any(|need| failed.contains(need)));
+        ready.iter().map(|id| id.as_str().rsplit(':').next().unwrap_or_default().to_owned()).collect()
+    }
+
+    fn action(name: &str, interface: usize, rank: u16, needs: &[&str]) -> PlannedAction {
+        PlannedAction {
+            id: id(name),
+            change: windlass_model::plan::Change::Create,
+            capability: interface.to_string(),
+            connection: "cluster".parse().unwrap(),
+            identity: name.into(),
+            spec: windlass_model::Spec::null(),
+            depends_on: needs.iter().map(|name| id(name)).collect(),
+            rank,
+            fields: Vec::new(),
+            on_remove: OnRemove::Delete,
+            holds_data: false,
+        }
+    }
+
+    const RDS: usize = 0;
+    const OBJECTS: usize = 1;
+    const SECRETS: usize = 2;
+
     #[test]
     fn what_is_under_way_holds_back_its_own_interface_alone() {
-        let pending: BTreeMap<ActionId, u16> =
-            [("db-instance/a", 5), ("db-instance/replica", 6), ("object/secret", 20), ("object/web", 50), ("object/needs-failed", 20)]
-                .map(|(name, rank)| (id(name), rank))
-                .into();
-        let needs = BTreeMap::from([(id("object/needs-failed"), BTreeSet::from([id("object/failed")]))]);
-        let chosen = ready(
-            &pending,
-            &needs,
-            |action| if action.as_str().contains("db-instance") { "rds" } else { "objects" },
-            |action| *action == id("db-instance/a"),
-            |action| *action == id("object/needs-failed"),
-        );
-        assert_eq!(chosen, [id("object/secret")]);
+        let known: [Known<'_>; 5] = [
+            ("instance", 0, RDS, 5, &[]),
+            ("replica", 0, RDS, 6, &[]),
+            ("secret", 1, OBJECTS, 20, &[]),
+            ("web", 1, OBJECTS, 50, &[]),
+            ("needs-failed", 2, OBJECTS, 20, &["failed"]),
+        ];
+        assert_eq!(chosen(&known, &[], &["instance"], &["failed"]), ["secret"]);
+        assert_eq!(chosen(&known, &["instance", "secret"], &["replica"], &["failed"]), ["web"]);
+    }
+
+    #[test]
+    fn ranks_hold_within_a_node_also_for_what_is_not_free_yet() {
+        let known: [Known<'_>; 5] = [
+            ("password", 0, SECRETS, 0, &[]),
+            ("claim", 0, OBJECTS, 10, &[]),
+            ("secret", 0, OBJECTS, 20, &["password"]),
+            ("database", 0, OBJECTS, 50, &[]),
+            ("other", 1, OBJECTS, 50, &[]),
+        ];
+        assert_eq!(chosen(&known, &[], &[], &[]), ["claim", "password"]);
+        assert_eq!(chosen(&known, &["claim"], &["password"], &[]), ["other"], "the pods that mount the Secret come behind it");
+        assert_eq!(chosen(&known, &["claim", "password", "other"], &[], &[]), ["secret"]);
+        assert_eq!(chosen(&known, &["claim", "password", "secret", "other"], &[], &[]), ["database"]);
+    }
+
+    #[test]
+    fn what_a_lower_rank_needs_does_not_wait_for_it() {
+        let known: [Known<'_>; 4] = [
+            ("secret", 0, OBJECTS, 20, &["address"]),
+            ("address", 0, RDS, 0, &["balancer"]),
+            ("balancer", 0, OBJECTS, 30, &[]),
+            ("web", 0, OBJECTS, 50, &[]),
+        ];
+        assert_eq!(chosen(&known, &[], &[], &[]), ["balancer"]);
+        assert_eq!(chosen(&known, &["balancer"], &["address"], &[]), [""; 0]);
+        assert_eq!(chosen(&known, &["balancer", "address"], &[], &[]), ["secret"]);
+    }
+
+    #[test]
+    fn ranks_of_two_interfaces_never_wait_for_each_other() {
+        let known: [Known<'_>; 4] = [
+            ("secret", 0, OBJECTS, 20, &["second"]),
+            ("first", 0, RDS, 5, &["web"]),
+            ("second", 0, RDS, 6, &[]),
+            ("web", 0, OBJECTS, 50, &[]),
+        ];
+        assert_eq!(chosen(&known, &[], &[], &[]), ["second", "web"]);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -18,15 +19,23 @@ use super::{
     run::{Notes, Run},
     stop::{Stop, broken_off, first},
 };
-use crate::session::{Cancel, CapabilityError, CapabilityErrorKind as Kind, Step};
+use crate::session::{Cancel, CapabilityError, CapabilityErrorKind as Kind, Session, Step};
 
 /// Longest pause between two looks at what is going away.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
+/// What one system was asked to delete.
+struct Leaving {
+    session: Arc<dyn Session>,
+    records: Vec<RecordedAction>,
+    /// When to look how far that is.
+    ask_at: Instant,
+}
+
 impl Run<'_> {
     /// Takes away what the plan says, in the reverse of the order in which it was made.
     pub(crate) async fn take_away(&mut self, deadline: Instant, cancel: &Cancel) -> Result<(), Stop> {
-        let plan = std::sync::Arc::clone(&self.request.plan);
+        let plan = Arc::clone(&self.request.plan);
         let ids = |act: OnRemove| -> BTreeSet<ActionId> {
             plan.destroys.iter().filter(|destroy| is_late(destroy, act)).map(|destroy| destroy.id.clone()).collect()
         };
@@ -71,72 +80,76 @@ impl Run<'_> {
             if cancel.is_cancelled() {
                 return Err(Stop::Cancelled);
             }
-            for group in order::by_connection(batch) {
-                let failed = self.remove_group(group, deadline, cancel).await?;
-                for (record, error) in &failed {
-                    self.defer(Event::ActionFailed { id: record.id.clone(), message: error.message.clone() });
-                }
-                stayed.extend(failed);
+            let failed = self.remove_batch(batch, deadline, cancel).await?;
+            for (record, error) in &failed {
+                self.defer(Event::ActionFailed { id: record.id.clone(), message: error.message.clone() });
             }
+            stayed.extend(failed);
         }
         Ok(stayed)
     }
 
-    async fn remove_group(
+    /// Deletes what stands in no order. Every system is asked before any is waited for.
+    async fn remove_batch(
         &mut self,
-        group: Group,
+        batch: Vec<RecordedAction>,
         deadline: Instant,
         cancel: &Cancel,
     ) -> Result<Vec<(RecordedAction, CapabilityError)>, Stop> {
-        let Group { interface, connection, settings, records: mut todo } = group;
-        let session = self.session(&interface, &connection, &settings).await?;
-        let ids: Vec<ActionId> = todo.iter().map(|record| record.id.clone()).collect();
+        let ids: Vec<ActionId> = batch.iter().map(|record| record.id.clone()).collect();
+        let mut groups = Vec::new();
+        for Group { interface, connection, settings, records } in order::by_connection(batch) {
+            let session = self.session(&interface, &connection, &settings).await?;
+            groups.push(Leaving { session, records, ask_at: Instant::now() });
+        }
         self.append(Event::Removing { ids }).await?;
         let mut failed = Vec::new();
         loop {
-            let steps = {
-                let (notes, journal) = (Notes(self.engine), self.journal());
-                let cx = self.effect_cx(deadline, cancel, &journal, &notes);
-                self.engine.observer.point("before effect");
-                let steps = session.delete(&cx, &todo).await;
-                self.engine.observer.point("after effect");
-                steps
-            };
-            let mut gone = Vec::new();
-            let mut waiting = Vec::new();
-            let mut pause = PAUSE_MAX;
-            for (record, step) in todo.into_iter().zip(steps) {
-                match step {
-                    Ok(Step::Done(_)) => gone.push(record.id),
-                    Ok(Step::Waiting { retry_after_ms, note, .. }) => {
-                        pause = pause.min(Duration::from_millis(retry_after_ms));
-                        self.notes.insert(record.id.clone(), note);
-                        waiting.push(record);
-                    }
-                    Err(error) => failed.push((record, changed_by_hand(error))),
+            for Leaving { session, records, ask_at } in groups.iter_mut().filter(|group| group.ask_at <= Instant::now()) {
+                if cancel.is_cancelled() {
+                    return Err(Stop::Cancelled);
                 }
+                let steps = {
+                    let (notes, journal) = (Notes(self.engine), self.journal());
+                    let cx = self.effect_cx(deadline, cancel, &journal, &notes);
+                    self.engine.observer.point("before effect");
+                    let steps = session.delete(&cx, records).await;
+                    self.engine.observer.point("after effect");
+                    steps
+                };
+                let mut gone = Vec::new();
+                let mut pause = PAUSE_MAX;
+                for (record, step) in std::mem::take(records).into_iter().zip(steps) {
+                    match step {
+                        Ok(Step::Done(_)) => gone.push(record.id),
+                        Ok(Step::Waiting { retry_after_ms, note, .. }) => {
+                            pause = pause.min(Duration::from_millis(retry_after_ms));
+                            self.notes.insert(record.id.clone(), note);
+                            records.push(record);
+                        }
+                        Err(error) => failed.push((record, changed_by_hand(error))),
+                    }
+                }
+                if !gone.is_empty() {
+                    gone.iter().for_each(|id| {
+                        self.recorded.remove(id);
+                    });
+                    self.defer(Event::Removed { ids: gone, act: OnRemove::Delete });
+                }
+                *ask_at = Instant::now() + pause;
             }
-            if !gone.is_empty() {
-                gone.iter().for_each(|id| {
-                    self.recorded.remove(id);
-                });
-                self.defer(Event::Removed { ids: gone, act: OnRemove::Delete });
-            }
-            todo = waiting;
-            if todo.is_empty() {
-                return Ok(failed);
-            }
+            groups.retain(|group| !group.records.is_empty());
+            let Some(next) = groups.iter().map(|group| group.ask_at).min() else { return Ok(failed) };
             if cancel.is_cancelled() {
                 return Err(Stop::Cancelled);
             }
             if Instant::now() >= deadline {
                 let note = |id| self.notes.get(id).map_or("being deleted", String::as_str);
-                return Err(Stop::TimedOut(first(
-                    todo.iter().map(|record| format!("`{}`: {}", record.identity, note(&record.id))).collect(),
-                )));
+                let left = groups.iter().flat_map(|group| &group.records);
+                return Err(Stop::TimedOut(first(left.map(|record| format!("`{}`: {}", record.identity, note(&record.id))).collect())));
             }
             self.flush().await?;
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep_until(next.into()).await;
         }
     }
 }

@@ -20,7 +20,7 @@ use windlass_model::{
 use super::{
     ApplyError, Engine, Outcome, Request,
     make::grouped,
-    order,
+    order::Order,
     stop::Stop,
     values::{self, FIRST_VERSION, Fresh, Values},
 };
@@ -47,7 +47,7 @@ pub(crate) struct Run<'a> {
     pub recorded: BTreeMap<ActionId, RecordedAction>,
     pub owner: Owner,
     sessions: BTreeMap<(String, String), Arc<dyn Session>>,
-    pub needs: BTreeMap<ActionId, BTreeSet<ActionId>>,
+    pub order: Order,
     pub wanted: BTreeMap<ActionId, BTreeSet<WantedOutput>>,
     pub waiting: BTreeMap<ActionId, Ticket>,
     /// How far that is, in words.
@@ -120,7 +120,7 @@ impl<'a> Run<'a> {
     pub(crate) fn new(engine: &'a Engine, environment: EnvironmentKey, request: &'a Request, state: EnvironmentState) -> Self {
         Self {
             owner: Owner { installation: engine.store.installation().to_owned(), environment: environment.clone() },
-            needs: order::needs(&request.plan),
+            order: Order::of(&request.plan),
             wanted: values::wanted(&request.plan),
             engine,
             environment,
@@ -264,7 +264,7 @@ impl<'a> Run<'a> {
             outputs: before.map(|before| before.outputs.clone()).unwrap_or_default(),
             unsettled: before.is_some_and(|before| before.unsettled),
             status,
-            depends_on: self.needs.get(&action.id).into_iter().flatten().cloned().collect(),
+            depends_on: self.order.needs(&action.id).cloned().collect(),
             rank: action.rank,
             on_remove: action.on_remove,
             holds_data: action.holds_data,
@@ -316,6 +316,11 @@ impl<'a> Run<'a> {
             self.unwritten_since.get_or_insert_with(Instant::now);
         }
         self.unwritten.push(event);
+    }
+
+    /// Says for how long what came of effects may still stay unwritten.
+    pub(crate) fn may_stay_unwritten(&self) -> Duration {
+        self.unwritten_since.map_or(Duration::MAX, |since| UNWRITTEN_MAX.saturating_sub(since.elapsed()))
     }
 
     /// Tells of what is sent. Intents that were complete when the deployment began are on disk already.

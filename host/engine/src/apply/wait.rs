@@ -8,6 +8,7 @@ use std::{
 use windlass_model::{ActionId, name::DocumentName};
 
 use super::{
+    effects::Effects,
     make::Pending,
     run::{Notes, Run},
     stop::{Stop, first},
@@ -20,14 +21,30 @@ const POLL_MIN: Duration = Duration::from_millis(50);
 const POLL_MAX: Duration = Duration::from_secs(5);
 
 impl Run<'_> {
-    /// Asks about everything that is under way, until something is done.
-    pub(crate) async fn wait(&mut self, pending: &mut Pending, deadline: Instant, cancel: &Cancel) -> Result<(), Stop> {
+    /// Waits for what is under way, until something has happened.
+    pub(crate) async fn wait(
+        &mut self,
+        pending: &mut Pending,
+        effects: &mut Effects<'_>,
+        deadline: Instant,
+        cancel: &Cancel,
+    ) -> Result<(), Stop> {
         if self.waiting.is_empty() {
-            return Err(Stop::Failed { reason: "the plan's actions wait for each other".to_owned(), hint: None });
+            effects.next_within(self.may_stay_unwritten()).await;
+            return if effects.has_answers() { Ok(()) } else { effects.beside(self.flush()).await };
         }
         if Instant::now() >= deadline {
-            return Err(Stop::TimedOut(self.awaited()));
+            return Err(Stop::TimedOut(self.awaited(pending)));
         }
+        let pause = effects.beside(self.ask(pending, deadline, cancel)).await?;
+        if let Some(pause) = pause.filter(|_| !effects.has_answers()) {
+            effects.next_within(pause).await;
+        }
+        Ok(())
+    }
+
+    /// Asks about everything that has a ticket; says how long to pause if nothing is done.
+    async fn ask(&mut self, pending: &mut Pending, deadline: Instant, cancel: &Cancel) -> Result<Option<Duration>, Stop> {
         self.flush().await?;
         let mut groups: BTreeMap<(String, DocumentName), Vec<Ticket>> = BTreeMap::new();
         for (id, ticket) in &self.waiting {
@@ -64,18 +81,16 @@ impl Run<'_> {
                 self.take_steps(moved.0, moved.1, pending).await?;
             }
         }
-        if !progressed {
-            tokio::time::sleep(pause.max(POLL_MIN).min(deadline.saturating_duration_since(Instant::now()))).await;
-        }
-        Ok(())
+        let left = deadline.saturating_duration_since(Instant::now());
+        Ok((!progressed).then(|| pause.max(POLL_MIN).min(left)))
     }
 
     /// Says what is waited for.
-    fn awaited(&self) -> Vec<String> {
+    fn awaited(&self, pending: &Pending) -> Vec<String> {
         let line = |id: &ActionId| {
             let identity = self.recorded.get(id).map_or(id.as_str(), |record| record.identity.as_str());
             format!("`{identity}`: {}", self.notes.get(id).map_or("sent", String::as_str))
         };
-        first(self.waiting.keys().map(line).collect())
+        first(self.waiting.keys().chain(&pending.under_way).map(line).collect())
     }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 use windlass_model::{
-    NodeKey,
+    NodeKey, did_you_mean,
     name::WorkloadName,
-    nearest, pointer,
+    pointer,
     sealed::{Encoding, Origin, Sealed},
 };
 use windlass_resolve::{Maker, NodeKind, Scope, expand::ExpandError, graph};
@@ -57,10 +57,8 @@ impl Lookup<'_, '_> {
             let known = self.aliases();
             let error =
                 ExpandError::new("unknown-resource", format!("`${{resources.{}}}`: there is no resource `{alias}`", path.join(".")));
-            return Err(match nearest(alias, known.iter().map(String::as_str)) {
-                Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error.hint(format!("known: {}", known.join(", "))),
-            });
+            let near = did_you_mean(alias, known.iter().map(String::as_str));
+            return Err(error.hint(near.unwrap_or_else(|| format!("known: {}", known.join(", ")))));
         };
         if rest.is_empty() {
             return Ok(Value::String(key.to_string()));
@@ -88,11 +86,11 @@ impl Lookup<'_, '_> {
         let Some((name, rest)) = path.split_first() else { return Ok(Value::Object(outputs.clone())) };
         let Some(value) = outputs.get(name) else {
             let error = ExpandError::new("unknown-output", format!("`${{{shown}.{}}}`: `{node}` has no output `{name}`", path.join(".")));
-            return Err(match nearest(name, outputs.keys().map(String::as_str)) {
-                Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None if outputs.is_empty() => error.hint("it has no outputs"),
-                None => error.hint(format!("outputs: {}", outputs.keys().cloned().collect::<Vec<_>>().join(", "))),
-            });
+            let all = || match outputs.is_empty() {
+                true => "it has no outputs".to_owned(),
+                false => format!("outputs: {}", outputs.keys().cloned().collect::<Vec<_>>().join(", ")),
+            };
+            return Err(error.hint(did_you_mean(name, outputs.keys().map(String::as_str)).unwrap_or_else(all)));
         };
         descend(value, rest).ok_or_else(|| {
             ExpandError::new("unknown-output", format!("`${{{shown}.{}}}`: the output `{name}` has no such field", path.join(".")))

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
-use windlass_model::{Diagnostic, NodeKey, ResourceKey, nearest, plan::PlannedNode};
+use windlass_model::{Diagnostic, NodeKey, ResourceKey, did_you_mean, plan::PlannedNode};
 use windlass_resolve::{GraphNode, HostType, Scope};
 
 use super::{Cx, NodeOutcome, expand::given_secret, resource::params_value};
@@ -73,10 +73,7 @@ fn service_outputs(
     };
     let Some(workload) = cx.effective.workloads.get(name) else {
         let problem = Diagnostic::error("service", format!("there is no workload `{name}`")).at("/params/workload");
-        return Err(match nearest(name, cx.effective.workloads.keys().map(windlass_model::name::WorkloadName::as_str)) {
-            Some(near) => problem.hint(format!("did you mean `{near}`?")),
-            None => problem,
-        });
+        return Err(problem.hint_if(did_you_mean(name, cx.effective.workloads.keys().map(windlass_model::name::WorkloadName::as_str))));
     };
     let service = workload.metadata.annotations.get(SERVICE_NAME_ANNOTATION).map_or(name, String::as_str);
     let ports = workload.service.as_ref().map(|service| &service.ports).filter(|ports| !ports.is_empty());

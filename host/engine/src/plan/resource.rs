@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use windlass_model::{
-    Diagnostic, NodeKey, ResourceKey, nearest,
+    Diagnostic, NodeKey, ResourceKey, did_you_mean,
     plan::PlannedNode,
     platform::{LayerName, MatchRule, OnRemove, ResourceDefinition},
     pointer::Pointer,
@@ -352,10 +352,7 @@ fn outputs(
                     format!("the output `{name}` is not declared by the type `{}`", call.key.r#type),
                 )
                 .at(format!("/{name}"));
-                problems.push(match nearest(&name, properties.keys().map(String::as_str)) {
-                    Some(near) => problem.hint(format!("did you mean `{near}`?")),
-                    None => problem,
-                });
+                problems.push(problem.hint_if(did_you_mean(&name, properties.keys().map(String::as_str))));
             }
         }
         out.insert(name, closed);

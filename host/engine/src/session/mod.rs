@@ -1,9 +1,11 @@
 //! The ports of capabilities: executors open sessions, sessions act in batches. The engine owns all waiting.
 
+mod entries;
 mod error;
 mod observation;
 mod secret;
 
+pub use entries::{Entries, EntryStore};
 pub use error::{CapabilityError, CapabilityErrorKind};
 pub use observation::{ActionRef, Depth, Observation, Owner, Ownership, Phase};
 pub use secret::{Fields, Secret, SecretStore, generated_name, given_name};
@@ -59,6 +61,10 @@ pub trait Session: Send + Sync {
     async fn preflight(&self, cx: &EffectCx<'_>, actions: &[Preflight]) -> Vec<Result<(), CapabilityError>>;
     /// Makes specs so: absent is created, ours converges, someone else's is refused.
     async fn ensure(&self, cx: &EffectCx<'_>, actions: &[ResolvedAction]) -> Vec<Result<Step, CapabilityError>>;
+    /// Tells whether `ensure` may be called again before it has answered: where each action takes long and stands alone.
+    fn takes_many(&self) -> bool {
+        false
+    }
     /// Asks how far things are. A system in which nothing takes long hands no tickets out and is never asked.
     async fn poll(&self, _cx: &EffectCx<'_>, tickets: &[Ticket]) -> Vec<Result<Step, CapabilityError>> {
         CapabilityError::new(CapabilityErrorKind::Invalid, "this system hands no tickets out").of_each(tickets.len())

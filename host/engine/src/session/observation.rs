@@ -5,6 +5,8 @@ use std::fmt;
 use serde_json::{Map, Value};
 use windlass_model::{ActionId, event::DriftedField, state::EnvironmentKey};
 
+use super::{CapabilityError, CapabilityErrorKind, Insistence};
+
 /// The mark of an environment: `INSTALLATION/APPLICATION/ENVIRONMENT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
@@ -95,6 +97,27 @@ pub enum Ownership {
     Other(String),
     /// Nobody's mark is on it, or it does not exist.
     None,
+}
+
+impl Ownership {
+    /// Refuses what is not ours, unless somebody said that it is to be taken over.
+    pub fn admit(&self, what: &str, insistence: Insistence) -> Result<(), CapabilityError> {
+        let said = match self {
+            Self::Ours => return Ok(()),
+            _ if insistence == Insistence::TakeOver => return Ok(()),
+            Self::Other(owner) => format!("{what} exists and belongs to {owner}"),
+            Self::None => format!("{what} exists, and Windlass did not make it"),
+        };
+        Err(CapabilityError::new(CapabilityErrorKind::Conflict, said).hint("use another name, or take it over with `--take-ownership`"))
+    }
+
+    /// Refuses to take away what is not ours.
+    pub fn admit_removal(&self, what: &str) -> Result<(), CapabilityError> {
+        if *self == Self::Ours {
+            return Ok(());
+        }
+        Err(CapabilityError::new(CapabilityErrorKind::Conflict, format!("{what} exists and is not ours")))
+    }
 }
 
 /// How far something is.

@@ -97,22 +97,4 @@ impl Fields {
         };
         Ok(Secret::new(text.clone()))
     }
-
-    /// Reads `PATH#FIELD` references, each path once.
-    pub async fn read<R>(references: &[&str], read: impl Fn(String) -> R + Send + Sync) -> Vec<Result<Secret, CapabilityError>>
-    where
-        R: Future<Output = Result<Self, CapabilityError>> + Send,
-    {
-        let mut known: BTreeMap<&str, Result<Self, CapabilityError>> = BTreeMap::new();
-        let mut out = Vec::with_capacity(references.len());
-        for reference in references {
-            let (path, field) = reference.split_once('#').unwrap_or((reference, ""));
-            if !known.contains_key(path) {
-                known.insert(path, read(path.to_owned()).await);
-            }
-            let found = known.get(path).ok_or_else(|| CapabilityError::new(CapabilityErrorKind::Failed, "nothing was read"));
-            out.push(found.and_then(|fields| fields.as_ref().map_err(Clone::clone)).and_then(|fields| fields.get(path, field)));
-        }
-        out
-    }
 }

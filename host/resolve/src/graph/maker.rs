@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use windlass_model::{
-    Diagnostic, ResourceKey,
+    Diagnostic, ResourceKey, did_you_mean,
     name::DocumentName,
-    nearest,
     platform::{LayerName, MatchRule, MatchSubject, ResourceDefinition},
 };
 
@@ -97,10 +96,10 @@ impl<'a> Builder<'a> {
             types.sort_unstable();
             types.dedup();
             let problem = Diagnostic::error("unknown-type", format!("unknown resource type `{}`", key.r#type));
-            match nearest(key.r#type.as_str(), types.iter().copied()) {
-                Some(near) => problem.hint(format!("did you mean `{near}`?")),
-                None => problem.hint("write a ResourceDefinition for it; `windlass platform list` shows the known types"),
-            }
+            problem.hint(
+                did_you_mean(key.r#type.as_str(), types.iter().copied())
+                    .unwrap_or_else(|| "write a ResourceDefinition for it; `windlass platform list` shows the known types".to_owned()),
+            )
         };
         self.problems.push(problem.on(wanted.subject.clone()).at(format!("{}/type", wanted.pointer)));
         None

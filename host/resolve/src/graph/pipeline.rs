@@ -1,9 +1,8 @@
 //! Which profile renders a workload, and its pipeline: appended stages can't be matched away.
 
 use windlass_model::{
-    Diagnostic,
+    Diagnostic, did_you_mean,
     name::{DocumentName, WorkloadName},
-    nearest,
     platform::{EnvironmentType, LayerName, MatchRule, Stage, WorkloadProfile},
     score::{self, Workload},
 };
@@ -68,10 +67,7 @@ impl<'a> Builder<'a> {
                     Some(wanted) => {
                         let problem = Diagnostic::error("profile", format!("no profile `{wanted}` applies here"))
                             .at(format!("/metadata/annotations/{}", windlass_model::pointer::escape(score::PROFILE_ANNOTATION)));
-                        match nearest(wanted, names.into_iter()) {
-                            Some(near) if near != wanted => problem.hint(format!("did you mean `{near}`?")),
-                            _ => problem,
-                        }
+                        problem.hint_if(did_you_mean(wanted, names.into_iter()))
                     }
                     None => Diagnostic::error("profile", "no workload profile applies here")
                         .hint("write a WorkloadProfile without `match`, or use the built-in platform"),
