@@ -178,28 +178,6 @@ fn what_is_broken_off_hands_its_state_over_and_leaves_nothing_running() {
     folder.ok("destroy -e dev --yes");
 }
 
-/// Objects of which one waits for a module, and the other names it.
-const MAIL: &str = "
-apiVersion: windlass.dev/v1alpha1
-kind: ResourceType
-metadata: { name: mail }
-spec: {}
----
-apiVersion: windlass.dev/v1alpha1
-kind: ResourceDefinition
-metadata: { name: mail }
-spec:
-  type: mail
-  driver: { builtin: template }
-  inputs:
-    values: { bucket: \"${resources.files.bucket}\" }
-    manifests:
-      settings: { apiVersion: v1, kind: Secret, metadata: { name: mailer }, stringData: { bucket: \"{{ values.bucket }}\" } }
-      service: { apiVersion: v1, kind: Service, metadata: { name: mailer }, spec: { selector: { app: mailer }, ports: [{ port: 25 }] } }
-  resources: { files: { type: s3, params: { versioned: true } } }
-  grants: [{ import: windlass:kubernetes/objects, kinds: [v1/Secret, v1/Service] }, { import: windlass:secrets/generated }]
-";
-
 #[test]
 fn a_module_that_takes_its_time_keeps_nothing_else_waiting() {
     let folder = scene(MODULE);
@@ -209,10 +187,8 @@ fn a_module_that_takes_its_time_keeps_nothing_else_waiting() {
     let slow = format!("provisioner \"local-exec\" {{ command = var.versioning ? \"{waits}\" : \"true\" }}");
     let module = MODULE.replace("resource \"terraform_data\" \"key\" {", &format!("resource \"terraform_data\" \"key\" {{\n  {slow}"));
     folder.write("platform/bucket/main.tf", &module);
-    folder.write("platform/mail.yaml", MAIL);
     folder.ok("platform apply platform");
-    // `web` needs slow ones, `api` needs one that is quick, `site` needs none.
-    folder.write("shop/web.score.yaml", &format!("{FILES}  mail: {{ type: mail }}\n"));
+    // `web` needs the slow one, `api` needs one that is quick, `site` needs none.
     folder.write("shop/api.score.yaml", &FILES.replace("name: web", "name: api").replace("versioned: true", "versioned: false"));
     folder.write(
         "shop/site.score.yaml",
@@ -224,10 +200,9 @@ fn a_module_that_takes_its_time_keeps_nothing_else_waiting() {
     // What came of the others is on disk while it still runs.
     Folder::wait_beside(&mut child, || folder.ok("events 1 --app shop -e dev").out.contains("deployment.api"));
     assert!(!made("deployment.apps-web"));
-    assert!(!made("service-mailer"), "it comes behind the Secret of its resource, which waits");
     folder.write("go", "");
     assert!(child.wait().unwrap().success());
-    assert!(made("deployment.apps-web") && made("secret-mailer") && made("service-mailer"));
+    assert!(made("deployment.apps-web"));
     assert!(folder.ok("deploy shop -e dev --yes").err.contains("nothing was written"));
 }
 
