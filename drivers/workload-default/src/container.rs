@@ -1,5 +1,7 @@
 //! One container of a pod.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use windlass_sdk::{
     prelude::*,
@@ -37,18 +39,17 @@ pub(crate) fn render(
     put("livenessProbe", container.liveness_probe.as_ref().map(probe));
     put("readinessProbe", container.readiness_probe.as_ref().map(probe));
     if is_main {
+        // Several ports of a Service may lead to one of the container.
+        let mut known = BTreeSet::new();
         let ports: Vec<Value> = workload
             .service
             .iter()
             .flat_map(|service| &service.ports)
-            .map(|(name, port)| (port.target_port.unwrap_or(port.port), port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()), name))
-            .map(|(target, protocol, name)| {
-                // Port names of pods are shorter than those of Services.
-                if name.len() <= 15 {
-                    json!({ "name": name, "containerPort": target, "protocol": protocol })
-                } else {
-                    json!({ "containerPort": target, "protocol": protocol })
-                }
+            .map(|(name, port)| (name, port.target_port.unwrap_or(port.port), port.protocol.as_deref().unwrap_or("TCP")))
+            .filter(|(_, target, protocol)| known.insert((*target, *protocol)))
+            .map(|(name, target, protocol)| match is_port_name(name) {
+                true => json!({ "name": name, "containerPort": target, "protocol": protocol }),
+                false => json!({ "containerPort": target, "protocol": protocol }),
             })
             .collect();
         put("ports", (!ports.is_empty()).then_some(Value::Array(ports)));
@@ -70,6 +71,11 @@ pub(crate) fn render(
     }
     put("volumeMounts", (!mounts.is_empty()).then_some(Value::Array(mounts)));
     Ok(out)
+}
+
+/// Names of ports are shorter in pods than in Services, and are no numbers (RFC 6335).
+fn is_port_name(name: &str) -> bool {
+    name.len() <= 15 && name.bytes().any(|byte| byte.is_ascii_lowercase())
 }
 
 /// Score's probes are Kubernetes' own, by the same names.

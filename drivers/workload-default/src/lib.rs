@@ -1,5 +1,6 @@
 //! Renders a workload as Kubernetes objects: the profile that everything else builds on.
 
+mod check;
 mod config;
 mod container;
 mod order;
@@ -81,6 +82,7 @@ impl WorkloadProfile for WorkloadDefault {
 
     fn render(request: RenderRequest<Inputs>) -> Result<Manifests, Diagnostics> {
         let RenderRequest { context, name, workload, inputs, manifests: mut out } = request;
+        check::check(&workload)?;
         let kind = kind_of(&workload, &inputs)?;
         let identity = Identity::new(&context, &name, &workload);
         let mut config = config::Config::new(&name);

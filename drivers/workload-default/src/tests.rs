@@ -102,3 +102,32 @@ fn a_jobs_name_changes_with_its_template_only() {
     assert_eq!(job("a:1"), job("a:1"));
     assert_ne!(job("a:1"), job("a:2"));
 }
+
+#[test]
+fn several_ports_lead_to_one() {
+    let ports = json!({
+        "8080": { "port": 8080 }, "alias": { "port": 80, "targetPort": 8080 }, "dns": { "port": 53, "protocol": "UDP" }, "dns-tcp": { "port": 53 },
+    });
+    let outcome = render::<WorkloadDefault>(json!({ "workload": workload(json!({ "service": { "ports": ports } })) }));
+    assert_eq!(
+        outcome.manifests[1].pointer("/spec/template/spec/containers/0/ports"),
+        Some(&json!([
+            { "containerPort": 8080, "protocol": "TCP" },
+            { "name": "dns", "containerPort": 53, "protocol": "UDP" },
+            { "name": "dns-tcp", "containerPort": 53, "protocol": "TCP" },
+        ]))
+    );
+}
+
+#[test]
+fn what_kubernetes_would_refuse_is_said_at_once() {
+    insta::assert_json_snapshot!(render::<WorkloadDefault>(json!({ "workload": workload(json!({
+        "service": { "ports": { "a": { "port": 80, "targetPort": 1 }, "b": { "port": 80, "targetPort": 2, "protocol": "TCP" }, "c": { "port": 80, "protocol": "UDP" } } },
+        "containers": { "main": {
+            "files": { "/data/a": { "content": "x" } },
+            "volumes": { "/data/a": { "source": { "emptyDir": {} } }, "/up": { "source": { "emptyDir": {} }, "path": "a/../.." }, "/in": { "source": { "emptyDir": {} }, "path": "a..b/c" } },
+            "resources": { "requests": { "cpu": "1.5", "memory": "128Mi" }, "limits": { "cpu": "1500m", "memory": "128M" } },
+            "livenessProbe": { "exec": { "command": [] } },
+        } },
+    })) })));
+}

@@ -77,7 +77,11 @@ pub(crate) fn read_beneath(folder: &Path, path: &str) -> Result<Vec<u8>, String>
         return Err(format!("`{path}` is no regular file"));
     }
     if metadata.len() > limits::SOURCE_FILE_BYTES_MAX as u64 {
-        return Err(format!("`{path}` has {} bytes; {} are allowed", metadata.len(), limits::SOURCE_FILE_BYTES_MAX));
+        return Err(format!(
+            "`{path}` has {} bytes; {} are allowed: a ConfigMap holds no more",
+            metadata.len(),
+            limits::SOURCE_FILE_BYTES_MAX
+        ));
     }
     fs::read(&at).map_err(|error| format!("`{path}` can't be read: {error}"))
 }

@@ -100,6 +100,9 @@ pub fn check(manifest: &Value, input: &PolicyInput<'_>, context: &PolicyContext<
     }
     check_name(api_version, kind, name, &mut problems);
     check_metadata(manifest, &mut problems);
+    if api_version == "v1" && matches!(kind, "ConfigMap" | "Secret") {
+        check_data(manifest, kind, &mut problems);
+    }
     if kind == "Secret" && text("/type") == Some(SECRET_TOKEN) && !lifted(PolicyException::TokenSecrets) {
         problems.push(
             Diagnostic::error("policy-token-secret", "a Secret of this type would be filled with a service account's token")
@@ -186,6 +189,38 @@ fn is_role_name(text: &str) -> bool {
     !matches!(text, "" | "." | "..") && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))
 }
 
+/// Holds keys and size of a ConfigMap or Secret to what the server takes. What is sealed has no size yet.
+fn check_data(manifest: &Value, kind: &str, problems: &mut Vec<Diagnostic>) {
+    let mut bytes = 0;
+    for (field, is_encoded) in [("data", kind == "Secret"), ("stringData", false), ("binaryData", true)] {
+        for (key, value) in manifest.get(field).and_then(Value::as_object).into_iter().flatten() {
+            let length = value.as_str().map_or(0, str::len);
+            bytes += if is_encoded { length / 4 * 3 } else { length };
+            if !is_data_key(key) {
+                problems.push(
+                    Diagnostic::error("manifest-key", format!("`{key}` is no key of a {kind}"))
+                        .at(format!("/{field}/{}", pointer::escape(key)))
+                        .hint(format!("at most {} letters, digits, `-`, `_` and `.`", limits::OBJECT_NAME_CHARS_MAX)),
+                );
+            }
+        }
+    }
+    let most = limits::OBJECT_DATA_BYTES_MAX;
+    if bytes > most {
+        problems.push(
+            Diagnostic::error("manifest-size", format!("a {kind} of {bytes} bytes: Kubernetes takes {most}"))
+                .hint("bring what is big in the image, or put it on a volume"),
+        );
+    }
+}
+
+fn is_data_key(key: &str) -> bool {
+    (1..=limits::OBJECT_NAME_CHARS_MAX).contains(&key.len())
+        && !matches!(key, "." | "..")
+        && !key.starts_with("..")
+        && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+}
+
 fn check_metadata(manifest: &Value, problems: &mut Vec<Diagnostic>) {
     let metadata = manifest.get("metadata");
     for field in
@@ -201,6 +236,13 @@ fn check_metadata(manifest: &Value, problems: &mut Vec<Diagnostic>) {
             let Some(entries) = metadata.get(field).and_then(Value::as_object) else { continue };
             for (key, value) in entries {
                 let place = || format!("{base}/{field}/{}", pointer::escape(key));
+                if !is_qualified_name(key) {
+                    problems.push(
+                        Diagnostic::error("manifest-key", format!("`{key}` is no key of {field}"))
+                            .at(place())
+                            .hint("at most 63 letters, digits, `-`, `_` and `.`, behind a domain and `/` if need be"),
+                    );
+                }
                 if key.starts_with(OUR_PREFIX) && !OURS_ALLOWED.contains(&key.as_str()) {
                     problems.push(Diagnostic::error("policy-our-label", format!("`{key}` is written by the host alone")).at(place()));
                 }
@@ -225,6 +267,14 @@ fn check_metadata(manifest: &Value, problems: &mut Vec<Diagnostic>) {
             }
         }
     }
+}
+
+/// A key of labels and annotations: `[DOMAIN/]NAME`.
+fn is_qualified_name(key: &str) -> bool {
+    let (domain, name) = key.split_once('/').map_or((None, key), |(domain, name)| (Some(domain), name));
+    domain.is_none_or(|domain| domain.len() <= limits::OBJECT_NAME_CHARS_MAX && is_subdomain(domain))
+        && !name.is_empty()
+        && is_label_value(name)
 }
 
 fn is_label_value(text: &str) -> bool {
@@ -353,6 +403,38 @@ mod tests {
         for bad in ["", "..", "a/b", "a?force=true", "a#b", "a b", "a%2fb"] {
             assert!(!named("Role", bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn data_is_held_to_what_the_server_takes() {
+        let object = |kind: &str, fields: Value| {
+            let mut manifest = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "x", "namespace": "shop-dev"}});
+            manifest.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            workload(manifest)
+        };
+        let (most, half) = ("x".repeat(limits::OBJECT_DATA_BYTES_MAX), "x".repeat(limits::OBJECT_DATA_BYTES_MAX / 2));
+        assert!(object("ConfigMap", json!({"data": {"a": most}})).is_empty());
+        assert_eq!(object("ConfigMap", json!({"data": {"a": half, "b": half, "c": "x"}})), ["manifest-size "]);
+        // Four characters of base64 are three bytes.
+        assert!(object("Secret", json!({"data": {"a": most, "b": "x".repeat(300_000)}})).is_empty());
+        assert_eq!(object("Secret", json!({"stringData": {"a": most, "b": "x"}})), ["manifest-size "]);
+        assert_eq!(
+            object("ConfigMap", json!({"data": {"a/b": "x", "..c": "x", "d.e": "x"}})),
+            ["manifest-key /data/..c", "manifest-key /data/a~1b"]
+        );
+    }
+
+    #[test]
+    fn keys_are_qualified_names() {
+        for good in ["a", "A_b.c-9", "example.com/team", "ad.datadoghq.com/main.logs"] {
+            assert!(is_qualified_name(good), "{good}");
+        }
+        let long = "x".repeat(limits::LABEL_CHARS_MAX + 1);
+        for bad in ["", "/", "a/", "/b", "a b", "x/y/z", "Example.com/a", "-a", "a_", &long] {
+            assert!(!is_qualified_name(bad), "{bad}");
+        }
+        let annotated = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": "shop-dev", "annotations": {"a b": "c"}}});
+        assert_eq!(workload(annotated), ["manifest-key /metadata/annotations/a b"]);
     }
 
     #[test]

@@ -49,9 +49,12 @@ fn the_main_job_on_a_cluster() {
     assert!(scene.kubectl(&["get", "namespace", &scene.namespace]).is_err(), "the namespace is still there");
 }
 
+/// Numbers as names, several that lead to one, long names, one number twice.
+const PORTS: &str = "{ 8080: { port: 8080 }, www: { port: 80, targetPort: 8080 }, the-metrics-of-it-all: { port: 9090 }, dns: { port: 53, protocol: UDP }, dns-tcp: { port: 53 } }";
+
 /// Score's names are as long as a label; controllers put more behind those of what they run, and write that into labels.
 #[test]
-fn names_of_full_length() {
+fn names_of_full_length_and_ports_of_all_kinds() {
     let scene = Scene::new("names");
     let long = |letter: &str| letter.repeat(63);
     let (set, cron, db) = (long("s"), long("c"), long("d"));
@@ -59,7 +62,7 @@ fn names_of_full_length() {
         let annotations = format!("{{ k8s.score.dev/kind: {kind}, windlass.dev/schedule: \"0 0 1 1 *\" }}");
         let container = format!("  {}: {{ image: web:1, variables: {{ P: \"${{resources.db.password}}\" }} }}", long("m"));
         let text = format!(
-            "apiVersion: score.dev/v1b1\nmetadata: {{ name: {name}, annotations: {annotations} }}\ncontainers:\n{container}\nresources:\n  db: {{ type: postgres, id: {db} }}\n"
+            "apiVersion: score.dev/v1b1\nmetadata: {{ name: {name}, annotations: {annotations} }}\nservice: {{ ports: {PORTS} }}\ncontainers:\n{container}\nresources:\n  db: {{ type: postgres, id: {db} }}\n"
         );
         scene.folder.write(&format!("app/{kind}.score.yaml"), &text);
     }

@@ -163,6 +163,44 @@ pub(crate) fn params_place(cx: &Cx<'_>, node: &NodeKey, scope: &Scope) -> (Strin
     }
 }
 
+/// A part of a driver's request, and where in the documents it stands.
+pub(crate) struct Place {
+    /// The pointer of the part, as the driver sees it.
+    pub part: &'static str,
+    /// The document.
+    pub subject: String,
+    /// The pointer in it.
+    pub base: String,
+}
+
+/// Tells where the params and inputs of a resource stand.
+fn places(cx: &Cx<'_>, node: &NodeKey, document: &str) -> Vec<Place> {
+    let inputs = Place { part: "/inputs", subject: document.to_owned(), base: "/spec/inputs".to_owned() };
+    let params = match cx.graph.nodes.get(node).map(|node| &node.kind) {
+        Some(NodeKind::Resource { params: Some((_, scope)), .. }) => {
+            let (subject, base) = params_place(cx, node, scope);
+            Some(Place { part: "/params", subject, base })
+        }
+        _ => None,
+    };
+    std::iter::once(inputs).chain(params).collect()
+}
+
+/// Moves a finding about a driver's request to where somebody wrote that.
+pub(crate) fn placed(problem: Diagnostic, node: &NodeKey, places: &[Place]) -> Diagnostic {
+    if problem.subject != node.to_string() || problem.code == STAGED {
+        return problem;
+    }
+    let found = places.iter().find_map(|place| Some((place, problem.pointer.strip_prefix(place.part)?)));
+    match found.filter(|(_, rest)| rest.is_empty() || rest.starts_with('/')) {
+        Some((place, rest)) => {
+            let pointer = format!("{}{rest}", place.base);
+            problem.on(&place.subject).at(pointer)
+        }
+        None => problem,
+    }
+}
+
 /// Expands a typed value; every wrong placeholder is a finding with its place.
 pub(crate) fn expand_value(lookup: &Lookup<'_, '_>, value: &Value, subject: &str, base: &str, problems: &mut Vec<Diagnostic>) -> Value {
     let mut errors = Vec::new();
@@ -194,8 +232,10 @@ pub(crate) fn call(cx: &Cx<'_>, call: &ResourceCall<'_>) -> Result<NodeOutcome, 
     let mut problems: Vec<Diagnostic> =
         schemas.inputs.check(&inputs, "/spec/inputs", &label).into_iter().map(|problem| problem.on(&document)).collect();
     problems.extend(schemas.params.check(&params, "/params", &label).into_iter().map(|problem| problem.on(&node)));
+    let places = places(cx, &node, &document);
+    let place = |problem: Diagnostic| placed(problem, &node, &places);
     if !problems.is_empty() {
-        return Err(problems.into_iter().map(|problem| staged_sentence(problem, &node)).collect());
+        return Err(problems.into_iter().map(|problem| place(staged_sentence(problem, &node))).collect());
     }
     let request = DriverRequest::Define {
         context: cx.driver_context(call.namespace.as_deref()),
@@ -206,9 +246,9 @@ pub(crate) fn call(cx: &Cx<'_>, call: &ResourceCall<'_>) -> Result<NodeOutcome, 
     };
     let recorder = Recorder::new(cx.recorder_input(&node, &call.used, call.namespace.as_deref(), tokens)?);
     let (result, recorder) = cx.host.call(&call.used.component, &request, recorder);
-    let answer = answered(result, &recorder, &node)?;
+    let answer = answered(result, &recorder, &node).map_err(|problems| problems.into_iter().map(place).collect::<Vec<_>>())?;
     let (outputs, mut warnings) = outputs(cx, call, &answer, &recorder, &schemas.outputs, &node)?;
-    warnings.extend(answer.warnings.into_iter().map(|warning| warning.on(&node)));
+    warnings.extend(answer.warnings.into_iter().map(|warning| place(warning.on(&node))));
     let actions = cx.planned_actions(&node, recorder.actions, &call.used.grants, on_remove(call.definition), call.namespace.as_deref())?;
     Ok(NodeOutcome::new(PlannedNode { actions, outputs, ..call.unasked() }, warnings, 1))
 }
@@ -228,9 +268,12 @@ pub(crate) fn token_label(tokens: &TokenTable) -> impl Fn(&str) -> Option<String
     }
 }
 
+/// The code of what is refused because it is known only in a later stage.
+const STAGED: &str = "staged";
+
 /// Gives the refusal of a staged node its sentence.
 pub(crate) fn staged_sentence(problem: Diagnostic, node: &NodeKey) -> Diagnostic {
-    if problem.code != "staged" {
+    if problem.code != STAGED {
         return problem;
     }
     let after = problem.message.rsplit_once("known only after ").map_or("another action is ready", |(_, after)| after);

@@ -17,7 +17,7 @@ use super::{
     Cx, DriverUse, NodeOutcome, OBJECTS,
     expand::Lookup,
     planned_driver,
-    resource::{answered, diagnostic, expand_value, staged_sentence, token_label},
+    resource::{Place, answered, diagnostic, expand_value, placed, staged_sentence, token_label},
     stage::{Fields, Settled},
     winning,
 };
@@ -268,8 +268,10 @@ fn call_stage(
     };
     let recorder = Recorder::new(cx.recorder_input(node, &stage.used, call.namespace.as_deref(), tokens)?);
     let (result, recorder) = cx.host.call(component, &request, recorder);
-    let answer = answered(result, &recorder, node)?;
-    let warnings = answer.warnings.iter().cloned().map(named).collect();
+    let places = [Place { part: "/workload", subject: node.to_string(), base: String::new() }];
+    let place = |problem: Diagnostic| placed(problem, node, &places);
+    let answer = answered(result, &recorder, node).map_err(|problems| problems.into_iter().map(place).collect::<Vec<_>>())?;
+    let warnings = answer.warnings.iter().cloned().map(|warning| place(named(warning))).collect();
     let Body::Manifests(texts) = answer.body else {
         return Err(vec![named(Diagnostic::error("driver-answer", "the driver gave outputs instead of manifests"))]);
     };
