@@ -8,17 +8,21 @@ use windlass_sdk::{
     workload::{Container, Probe, Workload},
 };
 
+use crate::SERVICE_NAME;
+
 /// Looks for everything at once.
 pub(crate) fn check(workload: &Workload) -> Result<(), Diagnostics> {
     let mut problems = Vec::new();
     ports(workload, &mut problems);
+    service_name(workload, &mut problems);
     for (name, container) in &workload.containers {
         let base = format!("/workload/containers/{name}");
         targets(container, &base, &mut problems);
         amounts(container, &base, &mut problems);
-        for (field, probe) in [("livenessProbe", &container.liveness_probe), ("readinessProbe", &container.readiness_probe)] {
-            if probe.as_ref().is_some_and(runs_nothing) {
-                problems.push(Diagnostic::error("probe", "the probe runs no command").at(format!("{base}/{field}/exec/command")));
+        variables(container, &base, &mut problems);
+        for (field, asked) in [("livenessProbe", &container.liveness_probe), ("readinessProbe", &container.readiness_probe)] {
+            if let Some(asked) = asked {
+                probe(asked, &format!("{base}/{field}"), &mut problems);
             }
         }
     }
@@ -39,9 +43,22 @@ fn ports(workload: &Workload, problems: &mut Vec<Diagnostic>) {
     }
 }
 
+/// A Service's name begins with a letter, a workload's need not.
+fn service_name(workload: &Workload, problems: &mut Vec<Diagnostic>) {
+    let is_needed = workload.service.as_ref().is_some_and(|service| !service.ports.is_empty());
+    let is_named = workload.metadata.annotations.contains_key(SERVICE_NAME);
+    let name = &workload.metadata.name;
+    if is_needed && !is_named && !name.starts_with(|c: char| c.is_ascii_lowercase()) {
+        problems.push(
+            Diagnostic::error("service-name", format!("`{name}` can't name a Service, which begins with a letter"))
+                .at("/workload/metadata/name")
+                .hint(format!("name the Service by the annotation `{SERVICE_NAME}`")),
+        );
+    }
+}
+
 /// A path is mounted once, and what is mounted lies within its volume.
 fn targets(container: &Container, base: &str, problems: &mut Vec<Diagnostic>) {
-    let escaped = |path: &str| path.replace('~', "~0").replace('/', "~1");
     for path in container.files.keys().filter(|path| container.volumes.contains_key(*path)) {
         problems.push(
             Diagnostic::error("mount", format!("`{path}` is both a file and a volume")).at(format!("{base}/files/{}", escaped(path))),
@@ -56,6 +73,11 @@ fn targets(container: &Container, base: &str, problems: &mut Vec<Diagnostic>) {
             );
         }
     }
+}
+
+/// Writes a name as a part of a pointer.
+fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
 }
 
 /// What is requested fits into the limit.
@@ -96,7 +118,29 @@ fn amount(text: &str) -> Option<f64> {
     Some(number.parse::<f64>().ok()? * factor)
 }
 
-fn runs_nothing(probe: &Probe) -> bool {
+fn variables(container: &Container, base: &str, problems: &mut Vec<Diagnostic>) {
+    for name in container.variables.keys().filter(|name| !name.bytes().all(|byte| matches!(byte, b' '..=b'~'))) {
+        problems.push(
+            Diagnostic::error("variable", format!("`{name}` is no name of a variable"))
+                .at(format!("{base}/variables/{}", escaped(name)))
+                .hint("printable ASCII without `=`"),
+        );
+    }
+}
+
+fn probe(probe: &Probe, base: &str, problems: &mut Vec<Diagnostic>) {
     let command = probe.exec.as_ref().and_then(|exec| exec.get("command")).and_then(Value::as_array);
-    probe.http_get.is_none() && command.is_some_and(Vec::is_empty)
+    if probe.http_get.is_none() && command.is_some_and(Vec::is_empty) {
+        problems.push(Diagnostic::error("probe", "the probe runs no command").at(format!("{base}/exec/command")));
+    }
+    let headers = probe.http_get.as_ref().and_then(|http_get| http_get.get("httpHeaders")).and_then(Value::as_array);
+    for (index, header) in headers.into_iter().flatten().enumerate() {
+        if let Some(name) = header.get("name").and_then(Value::as_str).filter(|name| name.contains('_')) {
+            problems.push(
+                Diagnostic::error("probe", format!("`{name}` is no name of a header"))
+                    .at(format!("{base}/httpGet/httpHeaders/{index}/name"))
+                    .hint("letters, digits and `-`"),
+            );
+        }
+    }
 }

@@ -35,7 +35,7 @@ pub(crate) fn render(
     put("args", container.args.as_ref().map(|args| json!(args)));
     let env: Vec<Value> = container.variables.iter().map(|(variable, value)| config.variable(name, variable, value)).collect();
     put("env", (!env.is_empty()).then_some(Value::Array(env)));
-    put("resources", container.resources.clone().filter(|resources| !resources.is_null()));
+    put("resources", container.resources.as_ref().filter(|resources| !resources.is_null()).map(amounts));
     put("livenessProbe", container.liveness_probe.as_ref().map(probe));
     put("readinessProbe", container.readiness_probe.as_ref().map(probe));
     if is_main {
@@ -71,6 +71,19 @@ pub(crate) fn render(
     }
     put("volumeMounts", (!mounts.is_empty()).then_some(Value::Array(mounts)));
     Ok(out)
+}
+
+/// Score writes a thousand as `K`, Kubernetes as `k`; everything else is the same.
+fn amounts(resources: &Value) -> Value {
+    let mut resources = resources.clone();
+    for list in ["limits", "requests"] {
+        if let Some(Value::String(memory)) = resources.pointer_mut(&format!("/{list}/memory"))
+            && let Some(number) = memory.strip_suffix('K')
+        {
+            *memory = format!("{number}k");
+        }
+    }
+    resources
 }
 
 /// Names of ports are shorter in pods than in Services, and are no numbers (RFC 6335).

@@ -36,7 +36,7 @@ fn a_web_service_with_everything() {
                     "/etc/web/logo.png": { "binaryContent": "AAEC", "noExpand": true }
                 },
                 "volumes": { "/data": { "source": { "persistentVolumeClaim": { "claimName": "data" } }, "path": "web", "readOnly": true }, "/tmp": { "source": { "emptyDir": {} } } },
-                "resources": { "limits": { "memory": "128Mi" }, "requests": { "cpu": "100m" } },
+                "resources": { "limits": { "memory": "128000K" }, "requests": { "cpu": "100m", "memory": "64Mi" } },
                 "livenessProbe": { "httpGet": { "path": "/live", "port": 8080 } },
                 "readinessProbe": { "exec": { "command": ["/bin/ready"] } }
             } }
@@ -122,12 +122,15 @@ fn several_ports_lead_to_one() {
 #[test]
 fn what_kubernetes_would_refuse_is_said_at_once() {
     insta::assert_json_snapshot!(render::<WorkloadDefault>(json!({ "workload": workload(json!({
+        "metadata": { "name": "7zip" },
         "service": { "ports": { "a": { "port": 80, "targetPort": 1 }, "b": { "port": 80, "targetPort": 2, "protocol": "TCP" }, "c": { "port": 80, "protocol": "UDP" } } },
         "containers": { "main": {
             "files": { "/data/a": { "content": "x" } },
             "volumes": { "/data/a": { "source": { "emptyDir": {} } }, "/up": { "source": { "emptyDir": {} }, "path": "a/../.." }, "/in": { "source": { "emptyDir": {} }, "path": "a..b/c" } },
             "resources": { "requests": { "cpu": "1.5", "memory": "128Mi" }, "limits": { "cpu": "1500m", "memory": "128M" } },
+            "variables": { "GRÖSSE": "1", "a b.c-d": "2" },
             "livenessProbe": { "exec": { "command": [] } },
+            "readinessProbe": { "httpGet": { "path": "/", "port": 1, "httpHeaders": [{ "name": "X-A", "value": "" }, { "name": "x_b", "value": "" }] } },
         } },
     })) })));
 }

@@ -160,7 +160,8 @@ fn check_name(api_version: &str, kind: &str, name: &str, problems: &mut Vec<Diag
         _ if api_version.starts_with("rbac.authorization.k8s.io/") => {
             (is_role_name, limits::OBJECT_NAME_CHARS_MAX, "letters, digits, `-`, `_`, `.` and `:`")
         }
-        "Service" | "Namespace" | "Job" => (is_label, limits::LABEL_CHARS_MAX, "lower-case letters, digits and `-`"),
+        "Service" => (is_host_label, limits::LABEL_CHARS_MAX, "lower-case letters, digits and `-`, a letter first"),
+        "Namespace" | "Job" => (is_label, limits::LABEL_CHARS_MAX, "lower-case letters, digits and `-`"),
         "StatefulSet" | "CronJob" => (is_label, limits::CONTROLLED_NAME_CHARS_MAX, "lower-case letters, digits and `-`"),
         _ => (is_subdomain, limits::OBJECT_NAME_CHARS_MAX, "lower-case letters, digits, `-` and `.`"),
     };
@@ -178,6 +179,11 @@ fn is_label(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && !text.starts_with('-')
         && !text.ends_with('-')
+}
+
+/// Names of Services are older than the rule that digits may come first (RFC 1035).
+fn is_host_label(text: &str) -> bool {
+    is_label(text) && text.starts_with(|c: char| c.is_ascii_lowercase())
 }
 
 fn is_subdomain(text: &str) -> bool {
@@ -399,6 +405,7 @@ mod tests {
             assert!(named(kind, &"x".repeat(most)) && !named(kind, &"x".repeat(most + 1)), "{kind}");
         }
         assert!(named("Secret", "a.b") && !named("Service", "a.b") && !named("Secret", "a..b") && !named("Secret", "-a"));
+        assert!(named("Service", "a9") && !named("Service", "9a") && named("Job", "9a"));
         assert!(named("Role", "Read:all"));
         for bad in ["", "..", "a/b", "a?force=true", "a#b", "a b", "a%2fb"] {
             assert!(!named("Role", bad), "{bad}");

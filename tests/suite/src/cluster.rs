@@ -150,6 +150,16 @@ impl Scene {
         self.shared.kubectl(arguments, None).map_err(|error| error.to_string())
     }
 
+    /// Asks the server whether it would take manifests.
+    ///
+    /// # Errors
+    ///
+    /// With what it says against them.
+    pub fn try_out(&self, manifests: &str) -> Result<(), String> {
+        let arguments = ["apply", "--server-side", "--dry-run=server", "--filename", "-"];
+        self.shared.kubectl(&arguments, Some(manifests)).map(drop).map_err(|error| error.to_string())
+    }
+
     /// Returns an object of the namespace.
     ///
     /// # Panics

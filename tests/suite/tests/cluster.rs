@@ -1,6 +1,9 @@
 //! A real API server behind the same seam: applied, waited for, explained, healed, pruned, removed.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests: a failure here is the test's")]
 
+#[path = "cluster/accepted.rs"]
+mod accepted;
+
 use windlass_cluster::Shared;
 use windlass_suite::{binary::Folder, cluster::Scene};
 
