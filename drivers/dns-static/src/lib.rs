@@ -57,6 +57,7 @@ impl ResourceDefinition for DnsStatic {
 
     fn define(request: Request<Params, Inputs>) -> Result<Answer<Outputs>, Diagnostics> {
         let Request { context, key, params, inputs, .. } = request;
+        let asked = if params.name.is_some() { "/params/name" } else { "/inputs" };
         let host = match (inputs.host, params.name) {
             (Some(host), None) => host,
             (Some(host), Some(name)) => format!("{name}.{host}"),
@@ -68,7 +69,7 @@ impl ResourceDefinition for DnsStatic {
         };
         if !is_host(&host) {
             return Err(Diagnostic::error("host", format!("`{host}` is no DNS name"))
-                .at("/inputs")
+                .at(asked)
                 .hint("labels of lower-case letters, digits and `-`, joined with dots")
                 .into());
         }
@@ -108,6 +109,7 @@ mod tests {
             ),
             define::<DnsStatic>(json!({ "params": { "name": "api" }, "inputs": { "domain": "dev.example" } })),
             define::<DnsStatic>(json!({ "inputs": { "host": "Not A Host" } })),
+            define::<DnsStatic>(json!({ "params": { "name": "Bad_Name" } })),
         ]);
     }
 }

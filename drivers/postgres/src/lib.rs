@@ -74,7 +74,14 @@ impl ResourceDefinition for Postgres {
         let namespace = context.namespace()?;
         let name = of_resource(&key);
         let database = "app";
+        let at = if params.version.is_some() { "/params/version" } else { "/inputs/version" };
         let version = params.version.or(inputs.version).unwrap_or_else(|| "17".to_owned());
+        if !is_tag(&version) {
+            return Err(Diagnostic::error("version", format!("`{version}` is no version"))
+                .at(at)
+                .hint("the tag of an image: `17`, `16.4`")
+                .into());
+        }
         let image = format!("{}:{version}", inputs.image.as_deref().unwrap_or("docker.io/library/postgres"));
         let labels = resource_labels(&context, &key);
         let selector = resource_selector(&context, &key);
@@ -152,6 +159,13 @@ impl ResourceDefinition for Postgres {
     }
 }
 
+/// Tells whether a version can be the tag of an image.
+fn is_tag(text: &str) -> bool {
+    text.len() <= 128
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
+}
+
 windlass_sdk::export_resource!(Postgres);
 
 #[cfg(test)]
@@ -165,6 +179,15 @@ mod tests {
         insta::assert_json_snapshot!(define::<Postgres>(
             json!({ "key": { "type": "postgres", "id": "web.db" }, "inputs": { "storage": "5Gi", "storage_class": "fast" }, "params": { "version": "16" } })
         ));
+    }
+
+    #[test]
+    fn a_version_is_a_tag() {
+        for (at, version) in [("params", "17; rm"), ("inputs", "")] {
+            let outcome = define::<Postgres>(json!({ at: { "version": version } }));
+            assert_eq!(outcome.diagnostics[0].pointer, format!("/{at}/version"));
+        }
+        assert!(is_tag("16.4-alpine_3") && !is_tag(".5") && !is_tag("ä"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod kinds;
 mod pod;
 mod policy;
 mod readiness;
+mod shape;
 
 pub use immutable::why_replaced;
 pub use kinds::{Kind, find};

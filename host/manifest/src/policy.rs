@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 use windlass_model::{
-    Diagnostic, limits,
+    Diagnostic,
     platform::{DeclaredKind, KindGrant, PolicyException, Scope},
     pointer,
 };
 
-use crate::{find, scope_of};
+use crate::{find, scope_of, shape};
 
 /// What a manifest is checked against.
 #[derive(Clone, Copy, Debug)]
@@ -98,11 +98,12 @@ pub fn check(manifest: &Value, input: &PolicyInput<'_>, context: &PolicyContext<
             check_namespace(text("/metadata/namespace"), context, lifted(PolicyException::ForeignNamespaces), &mut problems)
         }
     }
-    check_name(api_version, kind, name, &mut problems);
     check_metadata(manifest, &mut problems);
-    if api_version == "v1" && matches!(kind, "ConfigMap" | "Secret") {
-        check_data(manifest, kind, &mut problems);
+    if name.starts_with("system:") || name.starts_with("kube-") {
+        problems
+            .push(Diagnostic::error("policy-system-name", format!("the name `{name}` belongs to the cluster itself")).at("/metadata/name"));
     }
+    shape::check(manifest, api_version, kind, name, &mut problems);
     if kind == "Secret" && text("/type") == Some(SECRET_TOKEN) && !lifted(PolicyException::TokenSecrets) {
         problems.push(
             Diagnostic::error("policy-token-secret", "a Secret of this type would be filled with a service account's token")
@@ -117,7 +118,7 @@ pub fn check(manifest: &Value, input: &PolicyInput<'_>, context: &PolicyContext<
         problems.push(Diagnostic::error("policy-token-secret", "a Secret may not name a service account").at("/metadata/annotations"));
     }
     if !lifted(PolicyException::PrivilegedPods) {
-        for at in ["/spec", "/spec/template/spec", "/spec/jobTemplate/spec/template/spec"] {
+        for at in shape::PODS {
             if let Some(pod) = pointer::find(manifest, at).filter(|pod| pod.get("containers").is_some()) {
                 check_pod(pod, at, &mut problems);
             }
@@ -150,83 +151,6 @@ fn check_namespace(namespace: Option<&str>, context: &PolicyContext<'_>, foreign
     }
 }
 
-fn check_name(api_version: &str, kind: &str, name: &str, problems: &mut Vec<Diagnostic>) {
-    if name.starts_with("system:") || name.starts_with("kube-") {
-        problems
-            .push(Diagnostic::error("policy-system-name", format!("the name `{name}` belongs to the cluster itself")).at("/metadata/name"));
-        return;
-    }
-    let (is_written_so, chars_max, letters): (fn(&str) -> bool, usize, &str) = match kind {
-        _ if api_version.starts_with("rbac.authorization.k8s.io/") => {
-            (is_role_name, limits::OBJECT_NAME_CHARS_MAX, "letters, digits, `-`, `_`, `.` and `:`")
-        }
-        "Service" => (is_host_label, limits::LABEL_CHARS_MAX, "lower-case letters, digits and `-`, a letter first"),
-        "Namespace" | "Job" => (is_label, limits::LABEL_CHARS_MAX, "lower-case letters, digits and `-`"),
-        "StatefulSet" | "CronJob" => (is_label, limits::CONTROLLED_NAME_CHARS_MAX, "lower-case letters, digits and `-`"),
-        _ => (is_subdomain, limits::OBJECT_NAME_CHARS_MAX, "lower-case letters, digits, `-` and `.`"),
-    };
-    if name.len() > chars_max || !is_written_so(name) {
-        problems.push(
-            Diagnostic::error("manifest-name", format!("`{name}` is no name of a {kind}"))
-                .at("/metadata/name")
-                .hint(format!("at most {chars_max} {letters}")),
-        );
-    }
-}
-
-fn is_label(text: &str) -> bool {
-    !text.is_empty()
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        && !text.starts_with('-')
-        && !text.ends_with('-')
-}
-
-/// Names of Services are older than the rule that digits may come first (RFC 1035).
-fn is_host_label(text: &str) -> bool {
-    is_label(text) && text.starts_with(|c: char| c.is_ascii_lowercase())
-}
-
-fn is_subdomain(text: &str) -> bool {
-    text.split('.').all(is_label)
-}
-
-/// Any segment of a path would do for the server; these are what people write, and none of them ends the segment.
-fn is_role_name(text: &str) -> bool {
-    !matches!(text, "" | "." | "..") && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))
-}
-
-/// Holds keys and size of a ConfigMap or Secret to what the server takes. What is sealed has no size yet.
-fn check_data(manifest: &Value, kind: &str, problems: &mut Vec<Diagnostic>) {
-    let mut bytes = 0;
-    for (field, is_encoded) in [("data", kind == "Secret"), ("stringData", false), ("binaryData", true)] {
-        for (key, value) in manifest.get(field).and_then(Value::as_object).into_iter().flatten() {
-            let length = value.as_str().map_or(0, str::len);
-            bytes += if is_encoded { length / 4 * 3 } else { length };
-            if !is_data_key(key) {
-                problems.push(
-                    Diagnostic::error("manifest-key", format!("`{key}` is no key of a {kind}"))
-                        .at(format!("/{field}/{}", pointer::escape(key)))
-                        .hint(format!("at most {} letters, digits, `-`, `_` and `.`", limits::OBJECT_NAME_CHARS_MAX)),
-                );
-            }
-        }
-    }
-    let most = limits::OBJECT_DATA_BYTES_MAX;
-    if bytes > most {
-        problems.push(
-            Diagnostic::error("manifest-size", format!("a {kind} of {bytes} bytes: Kubernetes takes {most}"))
-                .hint("bring what is big in the image, or put it on a volume"),
-        );
-    }
-}
-
-fn is_data_key(key: &str) -> bool {
-    (1..=limits::OBJECT_NAME_CHARS_MAX).contains(&key.len())
-        && !matches!(key, "." | "..")
-        && !key.starts_with("..")
-        && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
-}
-
 fn check_metadata(manifest: &Value, problems: &mut Vec<Diagnostic>) {
     let metadata = manifest.get("metadata");
     for field in
@@ -236,19 +160,12 @@ fn check_metadata(manifest: &Value, problems: &mut Vec<Diagnostic>) {
             problems.push(Diagnostic::error("policy-metadata", format!("`{field}` may not be set")).at(format!("/metadata/{field}")));
         }
     }
-    for base in ["/metadata", "/spec/template/metadata", "/spec/jobTemplate/spec/template/metadata"] {
+    for base in shape::METADATA {
         let Some(metadata) = pointer::find(manifest, base) else { continue };
         for field in ["labels", "annotations"] {
             let Some(entries) = metadata.get(field).and_then(Value::as_object) else { continue };
-            for (key, value) in entries {
+            for key in entries.keys() {
                 let place = || format!("{base}/{field}/{}", pointer::escape(key));
-                if !is_qualified_name(key) {
-                    problems.push(
-                        Diagnostic::error("manifest-key", format!("`{key}` is no key of {field}"))
-                            .at(place())
-                            .hint("at most 63 letters, digits, `-`, `_` and `.`, behind a domain and `/` if need be"),
-                    );
-                }
                 if key.starts_with(OUR_PREFIX) && !OURS_ALLOWED.contains(&key.as_str()) {
                     problems.push(Diagnostic::error("policy-our-label", format!("`{key}` is written by the host alone")).at(place()));
                 }
@@ -257,38 +174,9 @@ fn check_metadata(manifest: &Value, problems: &mut Vec<Diagnostic>) {
                         Diagnostic::error("policy-foreign-mark", format!("`{key}` would hand the object to another tool")).at(place()),
                     );
                 }
-                if field == "labels" {
-                    match value.as_str() {
-                        Some(text) if is_label_value(text) => {}
-                        Some(text) => problems.push(
-                            Diagnostic::error(
-                                "manifest-label",
-                                format!("`{text}` is no label value: at most 63 letters, digits, `-`, `_` and `.`"),
-                            )
-                            .at(place()),
-                        ),
-                        None => problems.push(Diagnostic::error("manifest-label", "a label value is text").at(place())),
-                    }
-                }
             }
         }
     }
-}
-
-/// A key of labels and annotations: `[DOMAIN/]NAME`.
-fn is_qualified_name(key: &str) -> bool {
-    let (domain, name) = key.split_once('/').map_or((None, key), |(domain, name)| (Some(domain), name));
-    domain.is_none_or(|domain| domain.len() <= limits::OBJECT_NAME_CHARS_MAX && is_subdomain(domain))
-        && !name.is_empty()
-        && is_label_value(name)
-}
-
-fn is_label_value(text: &str) -> bool {
-    let edge = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
-    text.len() <= limits::LABEL_CHARS_MAX
-        && edge(text.chars().next())
-        && edge(text.chars().last())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
 /// The rules of Pod Security `baseline` that protect the node and other tenants.
@@ -309,7 +197,7 @@ fn check_pod(pod: &Value, at: &str, problems: &mut Vec<Diagnostic>) {
             refuse(format!("{at}/volumes/{index}/hostPath"), "a pod may not mount the host's paths");
         }
     }
-    for list in ["containers", "initContainers", "ephemeralContainers"] {
+    for list in shape::CONTAINERS {
         for (index, container) in pod.get(list).and_then(Value::as_array).into_iter().flatten().enumerate() {
             let base = format!("{at}/{list}/{index}");
             let security = container.get("securityContext");
@@ -387,61 +275,6 @@ mod tests {
             object("v1", "ConfigMap", json!({"metadata": {"name": "Not Valid", "namespace": "shop-dev", "labels": {"a": "sha256:x"}}})),
         ];
         insta::assert_json_snapshot!(cases.map(workload));
-    }
-
-    #[test]
-    fn names_are_held_to_what_their_kind_bears() {
-        let named = |kind: &str, name: &str| {
-            let api = match kind {
-                "StatefulSet" => "apps/v1",
-                "CronJob" | "Job" => "batch/v1",
-                "Role" => "rbac.authorization.k8s.io/v1",
-                _ => "v1",
-            };
-            let manifest = json!({"apiVersion": api, "kind": kind, "metadata": {"name": name, "namespace": "shop-dev"}});
-            !workload(manifest).iter().any(|problem| problem.starts_with("manifest-name"))
-        };
-        for (kind, most) in [("StatefulSet", 52), ("CronJob", 52), ("Job", 63), ("Service", 63), ("ConfigMap", 253)] {
-            assert!(named(kind, &"x".repeat(most)) && !named(kind, &"x".repeat(most + 1)), "{kind}");
-        }
-        assert!(named("Secret", "a.b") && !named("Service", "a.b") && !named("Secret", "a..b") && !named("Secret", "-a"));
-        assert!(named("Service", "a9") && !named("Service", "9a") && named("Job", "9a"));
-        assert!(named("Role", "Read:all"));
-        for bad in ["", "..", "a/b", "a?force=true", "a#b", "a b", "a%2fb"] {
-            assert!(!named("Role", bad), "{bad}");
-        }
-    }
-
-    #[test]
-    fn data_is_held_to_what_the_server_takes() {
-        let object = |kind: &str, fields: Value| {
-            let mut manifest = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "x", "namespace": "shop-dev"}});
-            manifest.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-            workload(manifest)
-        };
-        let (most, half) = ("x".repeat(limits::OBJECT_DATA_BYTES_MAX), "x".repeat(limits::OBJECT_DATA_BYTES_MAX / 2));
-        assert!(object("ConfigMap", json!({"data": {"a": most}})).is_empty());
-        assert_eq!(object("ConfigMap", json!({"data": {"a": half, "b": half, "c": "x"}})), ["manifest-size "]);
-        // Four characters of base64 are three bytes.
-        assert!(object("Secret", json!({"data": {"a": most, "b": "x".repeat(300_000)}})).is_empty());
-        assert_eq!(object("Secret", json!({"stringData": {"a": most, "b": "x"}})), ["manifest-size "]);
-        assert_eq!(
-            object("ConfigMap", json!({"data": {"a/b": "x", "..c": "x", "d.e": "x"}})),
-            ["manifest-key /data/..c", "manifest-key /data/a~1b"]
-        );
-    }
-
-    #[test]
-    fn keys_are_qualified_names() {
-        for good in ["a", "A_b.c-9", "example.com/team", "ad.datadoghq.com/main.logs"] {
-            assert!(is_qualified_name(good), "{good}");
-        }
-        let long = "x".repeat(limits::LABEL_CHARS_MAX + 1);
-        for bad in ["", "/", "a/", "/b", "a b", "x/y/z", "Example.com/a", "-a", "a_", &long] {
-            assert!(!is_qualified_name(bad), "{bad}");
-        }
-        let annotated = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "namespace": "shop-dev", "annotations": {"a b": "c"}}});
-        assert_eq!(workload(annotated), ["manifest-key /metadata/annotations/a b"]);
     }
 
     #[test]

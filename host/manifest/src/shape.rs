@@ -1,0 +1,268 @@
+//! What a server takes, as far as it can be known without one: names, keys, sizes, quantities.
+
+use serde_json::Value;
+use windlass_model::{Diagnostic, limits, pointer};
+
+/// Where objects of all kinds have labels and annotations.
+pub(crate) const METADATA: [&str; 3] = ["/metadata", "/spec/template/metadata", "/spec/jobTemplate/spec/template/metadata"];
+/// Where the pods of all kinds are.
+pub(crate) const PODS: [&str; 3] = ["/spec", "/spec/template/spec", "/spec/jobTemplate/spec/template/spec"];
+/// The lists of containers of a pod.
+pub(crate) const CONTAINERS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
+
+/// Checks one manifest; everything that is wrong is a finding.
+pub(crate) fn check(manifest: &Value, api_version: &str, kind: &str, name: &str, problems: &mut Vec<Diagnostic>) {
+    check_name(api_version, kind, name, problems);
+    check_labels(manifest, problems);
+    if api_version == "v1" && matches!(kind, "ConfigMap" | "Secret") {
+        check_data(manifest, kind, problems);
+    }
+    for at in PODS {
+        let Some(pod) = pointer::find(manifest, at).filter(|pod| pod.get("containers").is_some()) else { continue };
+        for list in CONTAINERS {
+            for (index, container) in pod.get(list).and_then(Value::as_array).into_iter().flatten().enumerate() {
+                check_amounts(container.get("resources"), || format!("{at}/{list}/{index}/resources"), problems);
+            }
+        }
+    }
+    if kind == "PersistentVolumeClaim" {
+        check_amounts(pointer::find(manifest, "/spec/resources"), || "/spec/resources".to_owned(), problems);
+    }
+    let templates = pointer::find(manifest, "/spec/volumeClaimTemplates").and_then(Value::as_array);
+    for (index, template) in templates.into_iter().flatten().enumerate() {
+        let base = || format!("/spec/volumeClaimTemplates/{index}/spec/resources");
+        check_amounts(template.pointer("/spec/resources"), base, problems);
+    }
+}
+
+fn check_name(api_version: &str, kind: &str, name: &str, problems: &mut Vec<Diagnostic>) {
+    let (is_written_so, chars_max, letters): (fn(&str) -> bool, usize, &str) = match kind {
+        _ if api_version.starts_with("rbac.authorization.k8s.io/") => {
+            (is_role_name, limits::OBJECT_NAME_CHARS_MAX, "letters, digits, `-`, `_`, `.` and `:`")
+        }
+        "Service" => (is_host_label, limits::LABEL_CHARS_MAX, "lower-case letters, digits and `-`, a letter first"),
+        "Namespace" | "Job" => (is_label, limits::LABEL_CHARS_MAX, "lower-case letters, digits and `-`"),
+        "StatefulSet" | "CronJob" => (is_label, limits::CONTROLLED_NAME_CHARS_MAX, "lower-case letters, digits and `-`"),
+        _ => (is_subdomain, limits::OBJECT_NAME_CHARS_MAX, "lower-case letters, digits, `-` and `.`"),
+    };
+    if name.len() > chars_max || !is_written_so(name) {
+        problems.push(
+            Diagnostic::error("manifest-name", format!("`{name}` is no name of a {kind}"))
+                .at("/metadata/name")
+                .hint(format!("at most {chars_max} {letters}")),
+        );
+    }
+}
+
+fn is_label(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+/// Names of Services are older than the rule that digits may come first (RFC 1035).
+fn is_host_label(text: &str) -> bool {
+    is_label(text) && text.starts_with(|c: char| c.is_ascii_lowercase())
+}
+
+fn is_subdomain(text: &str) -> bool {
+    text.split('.').all(is_label)
+}
+
+/// Any segment of a path would do for the server; these are what people write, and none of them ends the segment.
+fn is_role_name(text: &str) -> bool {
+    !matches!(text, "" | "." | "..") && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))
+}
+
+fn check_labels(manifest: &Value, problems: &mut Vec<Diagnostic>) {
+    for base in METADATA {
+        let Some(metadata) = pointer::find(manifest, base) else { continue };
+        for field in ["labels", "annotations"] {
+            for (key, value) in metadata.get(field).and_then(Value::as_object).into_iter().flatten() {
+                let place = || format!("{base}/{field}/{}", pointer::escape(key));
+                if !is_qualified_name(key) {
+                    problems.push(
+                        Diagnostic::error("manifest-key", format!("`{key}` is no key of {field}"))
+                            .at(place())
+                            .hint("at most 63 letters, digits, `-`, `_` and `.`, behind a domain and `/` if need be"),
+                    );
+                }
+                if field == "labels" {
+                    match value.as_str() {
+                        Some(text) if is_label_value(text) => {}
+                        Some(text) => problems.push(
+                            Diagnostic::error(
+                                "manifest-label",
+                                format!("`{text}` is no label value: at most 63 letters, digits, `-`, `_` and `.`"),
+                            )
+                            .at(place()),
+                        ),
+                        None => problems.push(Diagnostic::error("manifest-label", "a label value is text").at(place())),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A key of labels and annotations: `[DOMAIN/]NAME`.
+fn is_qualified_name(key: &str) -> bool {
+    let (domain, name) = key.split_once('/').map_or((None, key), |(domain, name)| (Some(domain), name));
+    domain.is_none_or(|domain| domain.len() <= limits::OBJECT_NAME_CHARS_MAX && is_subdomain(domain))
+        && !name.is_empty()
+        && is_label_value(name)
+}
+
+fn is_label_value(text: &str) -> bool {
+    let edge = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
+    text.len() <= limits::LABEL_CHARS_MAX
+        && edge(text.chars().next())
+        && edge(text.chars().last())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+}
+
+/// Holds keys and size of a ConfigMap or Secret to what the server takes. What is sealed has no size yet.
+fn check_data(manifest: &Value, kind: &str, problems: &mut Vec<Diagnostic>) {
+    let mut bytes = 0;
+    for (field, is_encoded) in [("data", kind == "Secret"), ("stringData", false), ("binaryData", true)] {
+        for (key, value) in manifest.get(field).and_then(Value::as_object).into_iter().flatten() {
+            let length = value.as_str().map_or(0, str::len);
+            bytes += if is_encoded { length / 4 * 3 } else { length };
+            if !is_data_key(key) {
+                problems.push(
+                    Diagnostic::error("manifest-key", format!("`{key}` is no key of a {kind}"))
+                        .at(format!("/{field}/{}", pointer::escape(key)))
+                        .hint(format!("at most {} letters, digits, `-`, `_` and `.`", limits::OBJECT_NAME_CHARS_MAX)),
+                );
+            }
+        }
+    }
+    let most = limits::OBJECT_DATA_BYTES_MAX;
+    if bytes > most {
+        problems.push(
+            Diagnostic::error("manifest-size", format!("a {kind} of {bytes} bytes: Kubernetes takes {most}"))
+                .hint("bring what is big in the image, or put it on a volume"),
+        );
+    }
+}
+
+fn is_data_key(key: &str) -> bool {
+    (1..=limits::OBJECT_NAME_CHARS_MAX).contains(&key.len())
+        && !matches!(key, "." | "..")
+        && !key.starts_with("..")
+        && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+}
+
+/// Holds limits and requests to what is a quantity; there is no storage of nothing.
+fn check_amounts(resources: Option<&Value>, at: impl Fn() -> String, problems: &mut Vec<Diagnostic>) {
+    let Some(resources) = resources else { return };
+    for list in ["limits", "requests"] {
+        for (name, amount) in resources.get(list).and_then(Value::as_object).into_iter().flatten() {
+            let is_nothing = |text: &str| !text.bytes().any(|byte| matches!(byte, b'1'..=b'9'));
+            let Some(text) = amount.as_str().filter(|text| !is_quantity(text) || (name == "storage" && is_nothing(text))) else { continue };
+            problems.push(
+                Diagnostic::error("manifest-quantity", format!("`{text}` is no amount of {name}"))
+                    .at(format!("{}/{list}/{}", at(), pointer::escape(name)))
+                    .hint("a number and its unit: `100m`, `128Mi`, `2Gi`, `10G`"),
+            );
+        }
+    }
+}
+
+/// Reads the server's grammar of quantities, without its signs.
+fn is_quantity(text: &str) -> bool {
+    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let is_number = number.bytes().any(|byte| byte.is_ascii_digit()) && number.matches('.').count() <= 1;
+    let is_exponent = || {
+        unit.strip_prefix(['e', 'E']).is_some_and(|exponent| {
+            let digits = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+            !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+        })
+    };
+    let units = ["", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+    is_number && (units.contains(&unit) || is_exponent())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn found(api_version: &str, kind: &str, name: &str, more: Value) -> Vec<String> {
+        let mut manifest = json!({ "metadata": { "name": name } });
+        manifest.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let mut problems = Vec::new();
+        check(&manifest, api_version, kind, name, &mut problems);
+        problems.iter().map(|problem| format!("{} {}", problem.code, problem.pointer)).collect()
+    }
+
+    #[test]
+    fn names_are_held_to_what_their_kind_bears() {
+        let named = |kind: &str, name: &str| {
+            let api = match kind {
+                "StatefulSet" => "apps/v1",
+                "CronJob" | "Job" => "batch/v1",
+                "Role" => "rbac.authorization.k8s.io/v1",
+                _ => "v1",
+            };
+            found(api, kind, name, json!({})).is_empty()
+        };
+        for (kind, most) in [("StatefulSet", 52), ("CronJob", 52), ("Job", 63), ("Service", 63), ("ConfigMap", 253)] {
+            assert!(named(kind, &"x".repeat(most)) && !named(kind, &"x".repeat(most + 1)), "{kind}");
+        }
+        assert!(named("Secret", "a.b") && !named("Service", "a.b") && !named("Secret", "a..b") && !named("Secret", "-a"));
+        assert!(named("Service", "a9") && !named("Service", "9a") && named("Job", "9a"));
+        assert!(named("Role", "Read:all"));
+        for bad in ["", "..", "a/b", "a?force=true", "a#b", "a b", "a%2fb"] {
+            assert!(!named("Role", bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn keys_are_qualified_names() {
+        for good in ["a", "A_b.c-9", "example.com/team", "ad.datadoghq.com/main.logs"] {
+            assert!(is_qualified_name(good), "{good}");
+        }
+        let long = "x".repeat(limits::LABEL_CHARS_MAX + 1);
+        for bad in ["", "/", "a/", "/b", "a b", "x/y/z", "Example.com/a", "-a", "a_", &long] {
+            assert!(!is_qualified_name(bad), "{bad}");
+        }
+        let annotated = json!({ "spec": { "template": { "metadata": { "annotations": { "a b": "c" } } } } });
+        assert_eq!(found("apps/v1", "Deployment", "x", annotated), ["manifest-key /spec/template/metadata/annotations/a b"]);
+    }
+
+    #[test]
+    fn data_is_held_to_what_the_server_takes() {
+        let object = |kind: &str, fields: Value| found("v1", kind, "x", fields);
+        let (most, half) = ("x".repeat(limits::OBJECT_DATA_BYTES_MAX), "x".repeat(limits::OBJECT_DATA_BYTES_MAX / 2));
+        assert!(object("ConfigMap", json!({ "data": { "a": most } })).is_empty());
+        assert_eq!(object("ConfigMap", json!({ "data": { "a": half, "b": half, "c": "x" } })), ["manifest-size "]);
+        // Four characters of base64 are three bytes.
+        assert!(object("Secret", json!({ "data": { "a": most, "b": "x".repeat(300_000) } })).is_empty());
+        assert_eq!(object("Secret", json!({ "stringData": { "a": most, "b": "x" } })), ["manifest-size "]);
+        let keys = json!({ "data": { "a/b": "x", "..c": "x", "d.e": "x" } });
+        assert_eq!(object("ConfigMap", keys), ["manifest-key /data/..c", "manifest-key /data/a~1b"]);
+    }
+
+    #[test]
+    fn amounts_are_quantities() {
+        for good in ["1", "0.5", ".5", "1.", "100m", "128Mi", "5k", "1e3", "1E-3", "2Gi"] {
+            assert!(is_quantity(good), "{good}");
+        }
+        for bad in ["", ".", "lots", "10K", "1.2.3", "1e", "1 Gi", "Mi", "-1", "1mi"] {
+            assert!(!is_quantity(bad), "{bad}");
+        }
+        let claim = |size: &str| json!({ "spec": { "resources": { "requests": { "storage": size } } } });
+        let storage = ["manifest-quantity /spec/resources/requests/storage"];
+        assert_eq!(found("v1", "PersistentVolumeClaim", "x", claim("0Gi")), storage);
+        assert_eq!(found("v1", "PersistentVolumeClaim", "x", claim("lots")), storage);
+        assert!(found("v1", "PersistentVolumeClaim", "x", claim("10Gi")).is_empty());
+        let limits = json!({ "cpu": "0", "memory": "1KB" });
+        let pod = json!({ "spec": { "template": { "spec": { "containers": [{ "resources": { "limits": limits } }] } } } });
+        let memory = "manifest-quantity /spec/template/spec/containers/0/resources/limits/memory";
+        assert_eq!(found("apps/v1", "Deployment", "x", pod), [memory]);
+    }
+}
