@@ -125,7 +125,7 @@ fn an_instance_is_made_waited_for_changed_and_removed_with_a_snapshot() {
         _ => Verdict::Pass,
     });
     let account = Account::open(&endpoint);
-    let inputs = "class: db.t4g.micro, subnets: [], parameters: { log_statement: none }";
+    let inputs = "class: db.t4g.micro, storage: 30, subnets: [], parameters: { log_statement: none }";
     let scene = scene("rds", &proxy.endpoint(), STORED, &rds(inputs));
     let made = scene.folder.ok("deploy app -e dev --create-env development --yes");
     assert!(made.err.contains("is creating"), "progress is shown: {}", made.err);
@@ -145,10 +145,10 @@ fn an_instance_is_made_waited_for_changed_and_removed_with_a_snapshot() {
     assert_eq!(proxy.changes()[before..], ["ModifyDBInstance"]);
     assert_eq!(account.instance(&identifier).unwrap().db_instance_class(), Some("db.m7g.large"));
     // What can't be changed in place is known while planning.
-    scene.folder.write("platform/definition.yaml", &rds(&inputs.replace("class:", "storage: 10, class:")));
+    scene.folder.write("platform/definition.yaml", &rds(&inputs.replace("storage: 30", "storage: 20")));
     scene.folder.ok("platform apply platform");
     let plan = scene.folder.ok("plan app -e dev");
-    assert!(plan.out.contains("storage can't shrink from 20 to 10 GiB"), "{}", plan.out);
+    assert!(plan.out.contains("storage can't shrink from 30 to 20 GiB"), "{}", plan.out);
     scene.folder.ok("destroy -e dev --yes");
     assert!(account.instance(&identifier).is_none());
     assert_eq!(account.snapshots(&identifier).len(), 1, "the last snapshot");

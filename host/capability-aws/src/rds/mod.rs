@@ -1,5 +1,6 @@
 //! Instances of RDS with the groups that they need.
 
+mod check;
 mod executor;
 mod group;
 mod instance;

@@ -5,9 +5,12 @@ use windlass_engine::{
     planner::{Authority, CapabilityDescriptor, KindDescriptor, MethodDescriptor, OutputDeclaration, Planner, SpecContext},
     spec,
 };
-use windlass_model::{ActionId, Diagnostic, plan::Change, platform::Family, sealed::Sealed};
+use windlass_model::{ActionId, Diagnostic, plan::Change, platform::Family};
 
-use super::spec::{DbInstanceSpec, DbParameterGroupSpec, DbSubnetGroupSpec};
+use super::{
+    check::{check_instance, check_subnets, wrong_name},
+    spec::{DbInstanceSpec, DbParameterGroupSpec, DbSubnetGroupSpec},
+};
 
 /// Plans instances and groups.
 #[derive(Clone, Copy, Debug, Default)]
@@ -149,112 +152,11 @@ fn why_replaced(recorded: &Value, planned: &Value) -> Option<String> {
     None
 }
 
-fn check_instance(spec: &DbInstanceSpec, value: &Value) -> Vec<Diagnostic> {
-    let mut problems: Vec<Diagnostic> = wrong_name(&spec.identifier, 63).map(|problem| problem.at("/identifier")).into_iter().collect();
-    let mut refuse = |at: &str, why: &str| problems.push(Diagnostic::error("db-instance", why).at(at));
-    if !spec.class.starts_with("db.") || spec.class.split('.').count() < 3 {
-        refuse("/class", "a class is written as `db.t4g.micro`");
-    }
-    let password = value.get("masterPassword");
-    if let Some(password) = password
-        && !Sealed::from_json(password).is_some_and(|sealed| sealed.is_secret())
-    {
-        refuse("/masterPassword", "the password stands in clear text: use a generated secret, or let RDS manage it");
-    }
-    let managed = spec.manage_master_password == Some(true);
-    if spec.replicate_from.is_some() {
-        for (at, given) in [
-            ("/engine", spec.engine.is_some()),
-            ("/masterUsername", spec.master_username.is_some()),
-            ("/masterPassword", password.is_some()),
-            ("/manageMasterPassword", managed),
-            ("/dbName", spec.db_name.is_some()),
-            ("/allocatedStorage", spec.allocated_storage.is_some()),
-        ] {
-            if given {
-                refuse(at, "a read replica has it from its source");
-            }
-        }
-    } else {
-        if spec.engine.is_none() {
-            refuse("/engine", "the engine is missing");
-        }
-        if spec.master_username.is_none() {
-            refuse("/masterUsername", "the name of the master user is missing");
-        }
-        if managed == password.is_some() {
-            refuse("/masterPassword", "give either `masterPassword` or `manageMasterPassword: true`");
-        }
-    }
-    if let (Some(least), Some(most)) = (spec.allocated_storage, spec.max_allocated_storage)
-        && most <= least
-    {
-        refuse("/maxAllocatedStorage", "storage can grow only beyond what is allocated");
-    }
-    if spec.kms_key.is_some() && spec.storage_encrypted == Some(false) {
-        refuse("/kmsKey", "a key needs `storageEncrypted`");
-    }
-    if spec.backup_retention_days.is_some_and(|days| !(0..=35).contains(&days)) {
-        refuse("/backupRetentionDays", "backups are kept 0 to 35 days");
-    }
-    problems
-}
-
-fn check_subnets(spec: &DbSubnetGroupSpec) -> Vec<Diagnostic> {
-    let mut problems: Vec<Diagnostic> = wrong_name(&spec.name, 255).into_iter().collect();
-    if spec.subnets.len() < 2 {
-        problems
-            .push(Diagnostic::error("db-subnet-group", "a subnet group needs subnets in two availability zones or more").at("/subnets"));
-    }
-    problems
-}
-
-/// Letters, digits and single hyphens; a letter first, no hyphen last.
-fn wrong_name(name: &str, chars_max: usize) -> Option<Diagnostic> {
-    let fits = (1..=chars_max).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-        && name.starts_with(|c: char| c.is_ascii_lowercase())
-        && !name.ends_with('-')
-        && !name.contains("--");
-    (!fits).then(|| {
-        Diagnostic::error("rds-name", format!("`{name}` is no name of RDS"))
-            .at("/name")
-            .hint(format!("1 to {chars_max} lower-case letters, digits and single hyphens, a letter first"))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use windlass_engine::planner::Kinds;
 
     use super::*;
-
-    fn checked(resource: &str, value: Value) -> Vec<String> {
-        let authority = Authority { kinds: Kinds::Listed(Vec::new()), exceptions: Vec::new() };
-        let context = SpecContext { application: "shop".into(), environment: "dev".into(), namespace: None, connection_kind: "aws" };
-        let spec = RdsPlanner.normalise(resource, value, &authority, &context);
-        RdsPlanner
-            .check(&spec, &authority, &context)
-            .into_iter()
-            .map(|problem| format!("{} {}", problem.pointer, problem.message))
-            .collect()
-    }
-
-    #[test]
-    fn wrong_specs_say_where_and_why() {
-        let found = [
-            checked("db-instance", json!({ "identifier": "Shop_DB", "class": "large" })),
-            checked(
-                "db-instance",
-                json!({ "identifier": "shop", "class": "db.t4g.micro", "engine": "postgres", "masterUsername": "app", "masterPassword": "hunter2", "allocatedStorage": 20, "maxAllocatedStorage": 20 }),
-            ),
-            checked("db-instance", json!({ "identifier": "shop", "class": "db.t4g.micro", "replicateFrom": "main", "engine": "postgres" })),
-            checked("db-instance", json!({ "identifier": "shop", "class": "db.t4g.micro", "instanceClass": "x" })),
-            checked("db-subnet-group", json!({ "name": "shop", "description": "x", "subnets": ["subnet-1"] })),
-        ];
-        insta::assert_snapshot!(found.iter().flatten().cloned().collect::<Vec<_>>().join("\n"));
-    }
 
     #[test]
     fn what_can_t_be_changed_in_place_is_known_while_planning() {

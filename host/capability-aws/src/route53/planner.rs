@@ -1,5 +1,7 @@
 //! The pure half of `windlass:aws/route53`.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use serde_json::Value;
 use windlass_engine::{
     planner::{Authority, CapabilityDescriptor, KindDescriptor, MethodDescriptor, OutputDeclaration, Planner, SpecContext},
@@ -60,6 +62,13 @@ impl Planner for Route53Planner {
         }
         if record.r#type == "CNAME" && record.values.len() > 1 {
             refuse("/values", "a CNAME has one value".to_owned());
+        }
+        // What is sealed is no text yet.
+        let open = value.get("values").and_then(Value::as_array).into_iter().flatten().enumerate();
+        for (index, text) in open.filter_map(|(index, value)| Some((index, value.as_str()?))) {
+            if let Some(form) = wrong_value(&record.r#type, text) {
+                refuse(&format!("/values/{index}"), format!("`{text}` is no value of {}: it is written as {form}", record.r#type));
+            }
         }
         let routed = record.weight.is_some() || record.failover.is_some();
         if routed != record.set_identifier.is_some() {
@@ -133,6 +142,21 @@ fn wrong_name(name: &str) -> Option<String> {
     labels.clone().find(|label| !fits(label)).map(|label| format!("`{label}` can't stand in a name"))
 }
 
+/// Tells how values of a type are written, if this is none.
+fn wrong_value(r#type: &str, text: &str) -> Option<&'static str> {
+    let parts = text.split_whitespace().count();
+    let (fits, form) = match r#type {
+        "A" => (text.parse::<Ipv4Addr>().is_ok(), "`192.0.2.1`"),
+        "AAAA" => (text.parse::<Ipv6Addr>().is_ok(), "`2001:db8::1`"),
+        "CNAME" | "PTR" => (parts == 1, "`shop.example.com`"),
+        "MX" => (parts == 2, "`10 mail.example.com`"),
+        "SRV" => (parts == 4, "`10 5 5060 sip.example.com`"),
+        "CAA" => (parts >= 3, "`0 issue \"ca.example.net\"`"),
+        _ => return None,
+    };
+    (!fits).then_some(form)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -162,6 +186,10 @@ mod tests {
                 json!({ "name": "x.example.com", "type": "A", "values": ["192.0.2.1"], "alias": { "zoneId": "Z", "name": "y" }, "ttl": 1 }),
             ),
             checked(json!({ "name": "x.example.com", "type": "CNAME", "values": ["a", "b"], "weight": 1, "failover": "FIRST" })),
+            checked(json!({ "name": "x.example.com", "type": "A", "values": ["192.0.2.1", "x.example.net"] })),
+            checked(json!({ "name": "x.example.com", "type": "AAAA", "values": ["192.0.2.1", "2001:db8::1"] })),
+            checked(json!({ "name": "x.example.com", "type": "MX", "values": ["mail.example.com", "10 mail.example.com"] })),
+            checked(json!({ "name": "x.example.com", "type": "TXT", "values": ["", "any text"] })),
         ];
         insta::assert_snapshot!(found.iter().flatten().cloned().collect::<Vec<_>>().join("\n"));
     }

@@ -77,19 +77,24 @@ pub(crate) fn read_name(name: &str) -> String {
 }
 
 /// A value longer than this stands in several strings.
-const STRING_CHARS_MAX: usize = 255;
+const STRING_BYTES_MAX: usize = 255;
 
-/// Quotes the text of a TXT record.
+/// Quotes the text of a TXT record; what is not printable ASCII is written in octal, as Route 53 writes it.
 fn quoted(text: &str) -> String {
     if text.starts_with('"') && text.ends_with('"') && text.len() > 1 {
         return text.to_owned();
     }
-    let characters: Vec<char> = text.chars().collect();
-    characters
-        .chunks(STRING_CHARS_MAX)
-        .map(|part| format!("\"{}\"", part.iter().collect::<String>().replace('\\', "\\\\").replace('"', "\\\"")))
-        .collect::<Vec<_>>()
-        .join(" ")
+    if text.is_empty() {
+        return "\"\"".to_owned();
+    }
+    let escaped = |byte: &u8| match byte {
+        b'"' | b'\\' => format!("\\{}", char::from(*byte)),
+        b' '..=b'~' => char::from(*byte).to_string(),
+        other => format!("\\{other:03o}"),
+    };
+    let strings: Vec<String> =
+        text.as_bytes().chunks(STRING_BYTES_MAX).map(|part| format!("\"{}\"", part.iter().map(escaped).collect::<String>())).collect();
+    strings.join(" ")
 }
 
 impl RecordSetSpec {
@@ -264,5 +269,7 @@ mod tests {
         assert_eq!(quoted("v=spf1 \"x\""), r#""v=spf1 \"x\"""#);
         assert_eq!(quoted("\"done\""), "\"done\"");
         assert_eq!(quoted(&"x".repeat(300)).len(), 300 + 5);
+        assert_eq!(quoted(""), "\"\"");
+        assert_eq!(quoted("grün\t\\"), r#""gr\303\274n\011\\""#);
     }
 }
