@@ -93,9 +93,17 @@ impl Vault {
         Ok(login.client.clone())
     }
 
+    /// Splits a path into mount and rest: the longest mount that the connection names, else the first part.
+    fn parts<'p>(&self, path: &'p str) -> Result<(&'p str, &'p str), CapabilityError> {
+        let first = split(path).ok_or_else(|| CapabilityError::new(Kind::Invalid, format!("`{path}` is no path of a secret")))?;
+        let named = self.settings.mounts.iter().map(|mount| mount.trim_matches('/'));
+        let below = named.filter_map(|mount| Some((path.get(..mount.len())?, path.strip_prefix(mount)?.strip_prefix('/')?)));
+        Ok(below.max_by_key(|(mount, _)| mount.len()).unwrap_or(first))
+    }
+
     /// Replaces the custom metadata of a path.
     async fn set_custom(&self, what: String, path: &str, custom: &HashMap<String, String>) -> Result<(), CapabilityError> {
-        let (mount, rest) = parts(path)?;
+        let (mount, rest) = self.parts(path)?;
         self.call(what, |client| async move {
             let mut request = SetSecretMetadataRequest::builder();
             kv2::set_metadata(&*client, mount, rest, Some(request.custom_metadata(custom.clone()))).await
@@ -104,7 +112,7 @@ impl Vault {
     }
 
     async fn put(&self, path: &str, data: &BTreeMap<String, String>, over: u64) -> Result<Value, CapabilityError> {
-        let (mount, rest) = parts(path)?;
+        let (mount, rest) = self.parts(path)?;
         let cas = u32::try_from(over)
             .map_err(|_| CapabilityError::new(Kind::Invalid, format!("`{path}` has more versions than can be written over")))?;
         let written = self.call(format!("writing `{path}`"), |client| async move {
@@ -119,10 +127,10 @@ impl EntryStore for Vault {
     type Known = ReadSecretMetadataResponse;
 
     const NAME: &'static str = "Vault";
-    const HINT: &'static str = "check the mount and the path; it must be a KV engine of version 2";
+    const HINT: &'static str = "check the mount and the path; it must be a KV engine of version 2, and stand in `mounts` of the connection if its name has a slash";
 
     async fn look(&self, path: &str) -> Result<Option<ReadSecretMetadataResponse>, CapabilityError> {
-        let (mount, rest) = parts(path)?;
+        let (mount, rest) = self.parts(path)?;
         self.call(format!("looking at `{path}`"), |client| async move { found(kv2::read_metadata(&*client, mount, rest).await) }).await
     }
 
@@ -136,7 +144,7 @@ impl EntryStore for Vault {
     }
 
     async fn fields(&self, path: &str) -> Result<Option<Fields>, CapabilityError> {
-        let (mount, rest) = parts(path)?;
+        let (mount, rest) = self.parts(path)?;
         let read = self.call(format!("reading `{path}`"), |client| async move {
             found(kv2::read::<BTreeMap<String, Value>>(&*client, mount, rest).await)
         });
@@ -172,14 +180,10 @@ impl EntryStore for Vault {
     }
 
     async fn delete(&self, path: &str, _: &ReadSecretMetadataResponse) -> Result<bool, CapabilityError> {
-        let (mount, rest) = parts(path)?;
+        let (mount, rest) = self.parts(path)?;
         let deleted = self.call(format!("deleting `{path}`"), |client| async move { kv2::delete_metadata(&*client, mount, rest).await });
         deleted.await.map(|()| true)
     }
-}
-
-fn parts(path: &str) -> Result<(&str, &str), CapabilityError> {
-    split(path).ok_or_else(|| CapabilityError::new(Kind::Invalid, format!("`{path}` is no path of a secret")))
 }
 
 fn is_denied(error: &ClientError) -> bool {

@@ -18,7 +18,6 @@ use crate::{
     problem::{Problem, Problems},
     schema,
     score::{Changes, load_node},
-    tree::Node,
 };
 
 /// What to read, and what the command line changes about it.
@@ -88,22 +87,24 @@ pub fn load_application(input: &ApplicationInput) -> Result<LoadedApplication, P
             .into());
     }
     check_single(input, &workloads, &mut problems);
-    let mut models: BTreeMap<WorkloadName, (WorkloadModel, Node, Document)> = BTreeMap::new();
-    for document in workloads {
-        let folder = document.path.parent().unwrap_or(Path::new(".")).to_path_buf();
+    let mut models: Loaded = BTreeMap::new();
+    // Trees are bigger than what they become: each goes as soon as it was read.
+    for Document { source, path, node, .. } in workloads {
+        let folder = path.parent().unwrap_or(Path::new("."));
         let changes = Changes { overrides: input.overrides.as_ref(), properties: &input.properties };
-        match load_node(&document.source, document.node.clone(), &folder, &changes) {
+        match load_node(&source, node, folder, &changes) {
             Ok((score, node)) => {
                 let name = score.metadata.name.clone();
-                if let Some((_, _, first)) = models.get(&name) {
+                if let Some((_, first)) = models.get(&name) {
                     problems.push(
-                        Problem::file(&document.source, "duplicate", format!("workload `{name}` is written twice"))
-                            .at(document.node.span_at("/metadata/name"), "/metadata/name")
-                            .hint(format!("the first stands in {}", first.source.path)),
+                        Problem::file(&source, "duplicate", format!("workload `{name}` is written twice"))
+                            .at(node.span_at("/metadata/name"), "/metadata/name")
+                            .hint(format!("the first stands in {}", first.path)),
                     );
                     continue;
                 }
-                models.insert(name, (WorkloadModel { score, images: BTreeMap::new() }, node, document));
+                let file = SourceFile { path: source.path.clone(), lines: node.lines() };
+                models.insert(name, (WorkloadModel { score, images: BTreeMap::new() }, file));
             }
             Err(more) => problems.extend(more),
         }
@@ -114,25 +115,23 @@ pub fn load_application(input: &ApplicationInput) -> Result<LoadedApplication, P
     let complete = application.is_some() || input.paths.iter().any(|path| path.is_dir());
     let name = application_name(input, application.as_ref().map(|(_, application)| application), &root, &models)?;
     let mut provenance = Provenance::default();
-    for (name, (_, node, document)) in &models {
-        provenance.0.insert(format!("workload/{name}"), SourceFile { path: document.source.path.clone(), lines: node.lines() });
-    }
-    let mut model = Model {
-        application: name,
-        workloads: models.iter().map(|(name, (model, _, _))| (name.clone(), model.clone())).collect(),
-        resources: BTreeMap::new(),
-        environments: Vec::new(),
-        complete,
-    };
-    if let Some((document, application)) = &application {
+    let mut model = Model { application: name, workloads: BTreeMap::new(), resources: BTreeMap::new(), environments: Vec::new(), complete };
+    if let Some((document, application)) = application {
         provenance.0.insert("application".into(), SourceFile { path: document.source.path.clone(), lines: document.node.lines() });
-        check_variations(document, application, &models, &mut problems);
-        model.resources.clone_from(&application.spec.resources);
-        model.environments.clone_from(&application.spec.environments);
+        check_variations(&document, &application, &models, &mut problems);
+        model.resources = application.spec.resources;
+        model.environments = application.spec.environments;
+    }
+    for (name, (workload, file)) in models {
+        provenance.0.insert(format!("workload/{name}"), file);
+        model.workloads.insert(name, workload);
     }
     set_images(&mut model, &input.images, &root, &mut problems);
     problems.into_result(LoadedApplication { model, provenance })
 }
+
+/// Workloads, and where their fields stand.
+type Loaded = BTreeMap<WorkloadName, (WorkloadModel, SourceFile)>;
 
 fn read_application(document: &Document) -> Result<Application, Problems> {
     let mut problems = Problems::default();
@@ -194,7 +193,7 @@ fn application_name(
     input: &ApplicationInput,
     application: Option<&Application>,
     root: &Path,
-    models: &BTreeMap<WorkloadName, (WorkloadModel, Node, Document)>,
+    models: &Loaded,
 ) -> Result<ApplicationName, Problems> {
     if let Some(name) = &input.name {
         return Ok(name.clone());
@@ -296,12 +295,7 @@ fn set_images(model: &mut Model, images: &[String], root: &Path, problems: &mut 
 }
 
 /// Checks what variations change, each by itself, so that all errors come at once and with their place.
-fn check_variations(
-    document: &Document,
-    application: &Application,
-    models: &BTreeMap<WorkloadName, (WorkloadModel, Node, Document)>,
-    problems: &mut Problems,
-) {
+fn check_variations(document: &Document, application: &Application, models: &Loaded, problems: &mut Problems) {
     for (index, variation) in application.spec.environments.iter().enumerate() {
         let base = format!("/spec/environments/{index}");
         for (field, given) in [
@@ -329,7 +323,7 @@ fn check_variations(
             }
         }
         for (name, change) in &variation.overrides {
-            let Some((model, _, _)) = models.get(name) else { continue };
+            let Some((model, _)) = models.get(name) else { continue };
             let Ok(mut value) = serde_json::to_value(&model.score) else { continue };
             overrides::merge(&mut value, &Value::Object(change.clone()));
             let mut found = Problems::default();

@@ -1,6 +1,6 @@
 //! The model as one environment sees it: variations and images applied.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde_json::{Map, Value};
 use windlass_model::{
@@ -14,11 +14,11 @@ use crate::matching;
 
 /// What one environment sees of a model.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Effective {
-    /// The workloads that are switched on.
-    pub workloads: BTreeMap<WorkloadName, Workload>,
+pub struct Effective<'m> {
+    /// The workloads that are switched on; those that nothing changes are the model's own.
+    pub workloads: BTreeMap<WorkloadName, Cow<'m, Workload>>,
     /// The shared resources.
-    pub resources: BTreeMap<ResourceId, SharedResource>,
+    pub resources: Cow<'m, BTreeMap<ResourceId, SharedResource>>,
     /// The values of the environment.
     pub values: Map<String, Value>,
     /// Images taken over from the last deployment, by `WORKLOAD/CONTAINER`.
@@ -26,14 +26,14 @@ pub struct Effective {
 }
 
 /// Applies variations, then images; an open image is the last deployed one.
-pub fn effective(
-    model: &Model,
+pub fn effective<'m>(
+    model: &'m Model,
     environment: &EnvironmentName,
     environment_type: &EnvironmentTypeName,
     last_images: &BTreeMap<String, String>,
-) -> (Effective, Vec<Diagnostic>) {
+) -> (Effective<'m>, Vec<Diagnostic>) {
     let mut problems = Vec::new();
-    let mut out = Effective { resources: model.resources.clone(), ..Effective::default() };
+    let mut out = Effective { resources: Cow::Borrowed(&model.resources), ..Effective::default() };
     let variations: Vec<_> = model
         .environments
         .iter()
@@ -48,10 +48,10 @@ pub fn effective(
             continue;
         }
         let changes: Vec<_> = variations.iter().filter_map(|variation| variation.overrides.get(name)).collect();
-        let mut score = workload.score.clone();
+        let mut score = Cow::Borrowed(&workload.score);
         if !changes.is_empty() {
-            match overridden(&score, &changes) {
-                Ok(changed) => score = changed,
+            match overridden(&workload.score, &changes) {
+                Ok(changed) => score = Cow::Owned(changed),
                 Err(error) => {
                     problems.push(
                         Diagnostic::error("override", format!("the overrides of this environment make the workload invalid: {error}"))
@@ -61,14 +61,15 @@ pub fn effective(
                 }
             }
         }
-        for (container, definition) in &mut score.containers {
+        let mut images: Vec<(String, String)> = Vec::new();
+        for (container, definition) in &score.containers {
             if let Some(image) = workload.images.get(container) {
-                definition.image.clone_from(image);
+                images.push((container.clone(), image.clone()));
             } else if definition.image == "." {
                 let key = format!("{name}/{container}");
                 match last_images.get(&key) {
                     Some(image) => {
-                        definition.image.clone_from(image);
+                        images.push((container.clone(), image.clone()));
                         out.carried_images.insert(key, image.clone());
                     }
                     None => problems.push(
@@ -78,6 +79,11 @@ pub fn effective(
                             .hint(format!("say `--image {name}=REF`")),
                     ),
                 }
+            }
+        }
+        for (container, image) in images {
+            if let Some(definition) = score.to_mut().containers.get_mut(&container) {
+                definition.image = image;
             }
         }
         out.workloads.insert(name.clone(), score);

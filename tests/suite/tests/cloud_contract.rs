@@ -89,7 +89,7 @@ fn vault() {
     let path = folder.path().join("token");
     std::fs::write(&path, token).unwrap();
     let auth = VaultAuth::Token(Reference::File(path.display().to_string()));
-    let vault = VaultSettings { address, namespace: None, ca_cert: None, auth };
+    let vault = VaultSettings { address, namespace: None, mounts: Vec::new(), ca_cert: None, auth };
     let subject = Subject {
         interface: "windlass:secrets/external",
         identity: |name| format!("entry/secret/{}", named(name)),

@@ -174,6 +174,40 @@ fn a_role_logs_in_and_a_wrong_one_is_told() {
     assert!(secret_of(&folder).contains("by-role"));
 }
 
+fn connection(auth: VaultAuth, mounts: &[&str]) -> OpenConnection {
+    let mounts = mounts.iter().map(ToString::to_string).collect();
+    let vault = VaultSettings { address: SharedServers::find().unwrap().vault().0, namespace: None, mounts, ca_cert: None, auth };
+    let environment = EnvironmentKey { application: "shop".parse().unwrap(), environment: "dev".parse().unwrap() };
+    OpenConnection { name: "vault".parse().unwrap(), settings: ConnectionSettings::Vault { vault }, environment }
+}
+
+#[test]
+fn mounts_with_slashes_are_named_by_the_connection() {
+    let team = format!("team{}", std::process::id());
+    let (kv, deep) = (format!("{team}s/kv"), format!("{team}s/deep/er"));
+    for mount in [&team, &kv, &deep] {
+        bao("POST", &format!("sys/mounts/{mount}"), &json!({ "type": "kv", "options": { "version": "2" } }));
+        // A new mount takes a moment until it is one of version 2.
+        while bao("POST", &format!("{mount}/data/app"), &json!({ "data": { "where": mount } }))["data"]["version"].is_null() {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+    let folder = Folder::new();
+    folder.write("token", SharedServers::find().unwrap().vault().1);
+    let token = || VaultAuth::Token(Reference::File(folder.path().join("token").display().to_string()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let session = VaultExecutor.open(&connection(token(), &[&kv, &format!("{deep}/")])).await.unwrap();
+        for mount in [&team, &kv, &deep] {
+            let read = session.read(&[&format!("{mount}/app#where")]).await.remove(0);
+            assert_eq!(read.unwrap().expose(), mount);
+        }
+        let unaware = VaultExecutor.open(&connection(token(), &[])).await.unwrap();
+        let missing = unaware.read(&[&format!("{kv}/app#where")]).await.remove(0).unwrap_err();
+        assert!(missing.hint.unwrap().contains("`mounts` of the connection"), "{}", missing.message);
+    });
+}
+
 #[test]
 fn a_token_that_runs_out_is_replaced() {
     bao("POST", "sys/auth/approle", &json!({ "type": "approle" }));
@@ -186,10 +220,7 @@ fn a_token_that_runs_out_is_replaced() {
     let folder = Folder::new();
     folder.write("secret-id", &secret);
     let secret_id = Reference::File(folder.path().join("secret-id").display().to_string());
-    let auth = VaultAuth::AppRole { mount: None, role_id, secret_id };
-    let vault = VaultSettings { address: SharedServers::find().unwrap().vault().0, namespace: None, ca_cert: None, auth };
-    let environment = EnvironmentKey { application: "shop".parse().unwrap(), environment: "dev".parse().unwrap() };
-    let connection = OpenConnection { name: "vault".parse().unwrap(), settings: ConnectionSettings::Vault { vault }, environment };
+    let connection = connection(VaultAuth::AppRole { mount: None, role_id, secret_id }, &[]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let session = VaultExecutor.open(&connection).await.unwrap();

@@ -26,7 +26,7 @@ use crate::{
 pub(crate) struct Cx<'a> {
     pub input: &'a PlanInput,
     pub graph: &'a Graph<'a>,
-    pub effective: &'a Effective,
+    pub effective: &'a Effective<'a>,
     pub planners: &'a Planners,
     pub host: &'a dyn DriverHost,
     pub connections: &'a Connections<'a>,

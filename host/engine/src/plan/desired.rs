@@ -111,7 +111,7 @@ pub(crate) fn digest(
     input: &PlanInput,
     documents: &BTreeMap<String, Value>,
     components: &BTreeMap<String, Digest>,
-    effective: &Effective,
+    effective: &Effective<'_>,
     policy: &Digest,
     revisions: &BTreeMap<&'static str, u32>,
 ) -> Result<Digest, Vec<Diagnostic>> {

@@ -187,7 +187,7 @@ fn try_plan(input: &PlanInput, planners: &Planners, host: &dyn DriverHost) -> Re
 /// What is known before any driver is called.
 #[derive(Clone, Copy)]
 pub(crate) struct Prepared<'a> {
-    pub effective: &'a Effective,
+    pub effective: &'a Effective<'a>,
     pub graph: &'a Graph<'a>,
     pub connections: &'a Connections<'a>,
     pub documents: &'a BTreeMap<String, Value>,
@@ -210,7 +210,7 @@ pub(crate) fn prepare<R>(
     }
     if input.destroy {
         effective.workloads.clear();
-        effective.resources.clear();
+        effective.resources = std::borrow::Cow::default();
     }
     let graph_input = GraphInput {
         application: &environment.application,

@@ -218,7 +218,8 @@ pub(crate) fn call(cx: &Cx<'_>, call: &WorkloadCall<'_>) -> Result<NodeOutcome, 
     let mut staged: Vec<StagedAction> = Vec::new();
     let mut drivers = Vec::new();
     let score = cx.effective.workloads.get(&call.name);
-    let mut warnings: Vec<Diagnostic> = score.into_iter().flat_map(unusable_images).map(|warning| warning.on(&node)).collect();
+    let mut warnings: Vec<Diagnostic> =
+        score.into_iter().flat_map(|score| unusable_images(score)).map(|warning| warning.on(&node)).collect();
     let mut last: Option<Recorder> = None;
     for stage in &call.stages {
         let (rendered, recorder, driver, more) = call_stage(cx, call, stage, &manifests, &node)?;

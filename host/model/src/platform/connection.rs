@@ -366,6 +366,9 @@ pub struct VaultSettings {
     /// The namespace of Vault Enterprise, OpenBao or HCP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
+    /// Mounts with a slash in their names: `team/kv`. All others are the first part of a path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<String>,
     /// The authority that signed the server's certificate, in PEM; the usual ones if nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_cert: Option<Reference>,

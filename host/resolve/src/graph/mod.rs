@@ -31,7 +31,7 @@ pub struct GraphInput<'a> {
     /// Its type.
     pub environment_type: &'a EnvironmentTypeName,
     /// The model as the environment sees it.
-    pub effective: &'a Effective,
+    pub effective: &'a Effective<'a>,
     /// The platform.
     pub layers: &'a Layers,
 }
@@ -171,7 +171,7 @@ impl<'a> Builder<'a> {
         for (name, workload) in &effective.workloads {
             self.add_workload(name, workload, environment_type);
         }
-        for (id, resource) in &effective.resources {
+        for (id, resource) in effective.resources.iter() {
             let key = ResourceKey { r#type: resource.r#type.clone(), class: resource.class.clone().unwrap_or_default(), id: id.clone() };
             self.queue.push_back(Wanted {
                 key,

@@ -1,6 +1,6 @@
 //! The graph: edges, sharing, co-provisioning, reverse queries, and errors with their paths.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -39,7 +39,7 @@ fn workload(name: &str, resources: Value) -> (WorkloadName, Workload) {
 }
 
 /// Resolves and shows nodes with their edges, or the problems.
-fn shown(effective: &Effective, layers: &Layers) -> Vec<String> {
+fn shown(effective: &Effective<'_>, layers: &Layers) -> Vec<String> {
     let (application, environment, environment_type) = ("shop".parse().unwrap(), "dev".parse().unwrap(), "development".parse().unwrap());
     let input = GraphInput { application: &application, environment: &environment, environment_type: &environment_type, effective, layers };
     match resolve(&input) {
@@ -70,7 +70,8 @@ fn shown(effective: &Effective, layers: &Layers) -> Vec<String> {
 
 fn resolved(workloads: Vec<(WorkloadName, Workload)>, shared: Value, definitions: &[ResourceDefinition]) -> Vec<String> {
     let resources: BTreeMap<_, SharedResource> = serde_json::from_value(shared).unwrap();
-    let effective = Effective { workloads: workloads.into_iter().collect(), resources, ..Effective::default() };
+    let workloads = workloads.into_iter().map(|(name, workload)| (name, Cow::Owned(workload))).collect();
+    let effective = Effective { workloads, resources: Cow::Owned(resources), ..Effective::default() };
     shown(&effective, &Layers(vec![(LayerName::BuiltIn, Arc::new(platform(definitions)))]))
 }
 
