@@ -101,6 +101,9 @@ impl Runner<'_> {
     ) -> Result<Ran, CapabilityError> {
         let name = self.program.version.split(' ').next().unwrap_or_default();
         let fail = |error: std::io::Error| CapabilityError::new(Kind::Failed, format!("`{name}` can't be run: {error}"));
+        if let Some(why) = cx.and_then(why_stop) {
+            return Err(CapabilityError::new(Kind::Uncertain, format!("`{name}` was not run: {why}")).hint("the next deployment goes on"));
+        }
         let mut child = self.command(arguments).spawn().map_err(fail)?;
         let pid = child.id();
         if let Some(pid) = pid {
@@ -172,16 +175,19 @@ fn stop_if_asked(cx: Option<&EffectCx<'_>>, child: &mut Child, asked: &mut Optio
         }
         return;
     }
-    let now = Instant::now();
-    let why = match () {
-        () if cx.cancel.is_cancelled() => "somebody asked for it",
-        () if now > cx.deadline => "the deployment's time was up",
-        () => return,
-    };
+    let Some(why) = why_stop(cx) else { return };
     if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
         let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
     }
-    *asked = Some(Asked { since: now, why });
+    *asked = Some(Asked { since: Instant::now(), why });
+}
+
+/// Says why nothing should go on, if somebody wants to stop or the time is up.
+fn why_stop(cx: &EffectCx<'_>) -> Option<&'static str> {
+    if cx.cancel.is_cancelled() {
+        return Some("somebody asked for it");
+    }
+    (Instant::now() > cx.deadline).then_some("the deployment's time was up")
 }
 
 /// Where a run keeps what is temporary: in its own folder. Providers listen there, and the path of a socket is short: where the
