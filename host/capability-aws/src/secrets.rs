@@ -113,7 +113,11 @@ impl EntryStore for SecretsManager {
         Ok(json!(made.map_err(|error| error::of(&format!("writing the secret `{path}`"), &error))?.version_id()))
     }
 
-    async fn revive(&self, path: &str) -> Result<(), CapabilityError> {
+    async fn revive(&self, path: &str, known: &DescribeSecretOutput) -> Result<(), CapabilityError> {
+        if known.deleted_date().is_none() {
+            // There was never a value.
+            return Ok(());
+        }
         let restored = self.0.restore_secret().secret_id(path).send().await;
         restored.map(drop).map_err(|error| error::of(&format!("bringing back the secret `{path}`"), &error))
     }

@@ -41,7 +41,7 @@ pub trait EntryStore: Send + Sync {
     /// Makes an entry that never was, with our mark, and returns its version.
     async fn create(&self, owner: &Owner, path: &str, data: &BTreeMap<String, String>) -> Result<Value, CapabilityError>;
     /// Brings back what was deleted, as far as the store asks for it before it can be written.
-    async fn revive(&self, _path: &str) -> Result<(), CapabilityError> {
+    async fn revive(&self, _path: &str, _known: &Self::Known) -> Result<(), CapabilityError> {
         Ok(())
     }
     /// Marks an entry as ours.
@@ -149,7 +149,7 @@ impl<S: EntryStore> Entries<S> {
         whose.admit(&named(path), action.insistence)?;
         let version = self.0.version(known);
         if version.is_none() {
-            self.0.revive(path).await?;
+            self.0.revive(path, known).await?;
         }
         let foreign = whose != Ownership::Ours;
         if foreign {
