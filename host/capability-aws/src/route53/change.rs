@@ -1,6 +1,15 @@
-//! Changes, cut into batches that the API takes.
+//! Changes: which ones make a record set so or take it away, and batches of them that the API takes.
 
-use aws_sdk_route53::types::{Change, ChangeAction, ResourceRecordSet};
+use aws_sdk_route53::{
+    error::BuildError,
+    types::{Change, ChangeAction, ResourceRecordSet},
+};
+use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, Insistence, Owner, Ownership};
+
+use super::{
+    record::{Exact, Key, owner_key, owner_record, whose},
+    zones::Contents,
+};
 
 /// Records of one request; those of an UPSERT count twice.
 const RECORDS_MAX: usize = 1_000;
@@ -13,6 +22,76 @@ pub(crate) struct Group {
     /// Which action, by its place in the batch.
     pub index: usize,
     pub changes: Vec<Change>,
+}
+
+pub(crate) fn built(error: BuildError) -> CapabilityError {
+    CapabilityError::new(Kind::Invalid, error.to_string())
+}
+
+pub(crate) fn change(action: ChangeAction, set: ResourceRecordSet) -> Result<Change, CapabilityError> {
+    Change::builder().action(action).resource_record_set(set).build().map_err(built)
+}
+
+/// Names a record set for people.
+fn named(key: &Key) -> String {
+    format!("the record `{}` {}", key.name, key.r#type)
+}
+
+/// Refuses a record set that is somebody else's, and one whose owner's record is.
+pub(crate) fn admitted(key: &Key, contents: &Contents, owner: &Owner, insistence: Insistence) -> Result<(), CapabilityError> {
+    if contents.0.contains_key(key) {
+        return contents.whose(key, owner).admit(&named(key), insistence);
+    }
+    let beside = owner_key(key);
+    match contents.value(&beside) {
+        Some(value) => whose(Some(value), owner).admit(&named(&beside), insistence),
+        None => Ok(()),
+    }
+}
+
+/// Decides what makes a record set and its owner's record so; nothing if they are.
+pub(crate) fn group(
+    index: usize,
+    set: &ResourceRecordSet,
+    contents: &Contents,
+    owner: &Owner,
+    insistence: Insistence,
+) -> Result<Option<Group>, CapabilityError> {
+    let key = Key::of(set);
+    let beside = owner_record(set, owner).map_err(built)?;
+    let mut changes = Vec::new();
+    admitted(&key, contents, owner, insistence)?;
+    match contents.0.get(&key) {
+        Some(known) if Exact::of(known) == Exact::of(set) => {}
+        Some(_) => changes.push(change(ChangeAction::Upsert, set.clone())?),
+        None => changes.push(change(ChangeAction::Create, set.clone())?),
+    }
+    match contents.0.get(&Key::of(&beside)) {
+        Some(known) if Exact::of(known) == Exact::of(&beside) => {}
+        // A record of ours whose name stands beside nothing is what a cut-off deletion left.
+        Some(_) => changes.push(change(ChangeAction::Upsert, beside)?),
+        None => changes.push(change(ChangeAction::Create, beside)?),
+    }
+    Ok((!changes.is_empty()).then_some(Group { index, changes }))
+}
+
+/// Decides what takes a record set and its owner's record away: exactly what stands there, if it is what we made.
+pub(crate) fn removal(key: &Key, contents: &Contents, owner: &Owner, exact: Option<&Exact>) -> Result<Vec<Change>, CapabilityError> {
+    let mut changes = Vec::new();
+    if let Some(known) = contents.0.get(key) {
+        contents.whose(key, owner).admit_removal(&named(key))?;
+        if exact.is_some_and(|exact| *exact != Exact::of(known)) {
+            return Err(CapabilityError::new(Kind::Conflict, format!("{} is not what was made: somebody changed it", named(key))));
+        }
+        changes.push(change(ChangeAction::Delete, known.clone())?);
+    }
+    let beside = owner_key(key);
+    if let Some(known) = contents.0.get(&beside)
+        && whose(contents.value(&beside), owner) == Ownership::Ours
+    {
+        changes.push(change(ChangeAction::Delete, known.clone())?);
+    }
+    Ok(changes)
 }
 
 /// What a change counts.
@@ -54,9 +133,16 @@ pub(crate) fn batches(groups: Vec<Group>) -> Vec<Vec<Group>> {
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_route53::types::{ResourceRecord, RrType};
+    use std::collections::BTreeMap;
 
-    use super::*;
+    use aws_sdk_route53::types::{ResourceRecord, RrType};
+    use serde_json::json;
+    use windlass_engine::spec;
+
+    use super::{
+        super::record::{RecordSetSpec, owner_value},
+        *,
+    };
 
     fn group(index: usize, action: ChangeAction, value: &str) -> Group {
         let record = ResourceRecord::builder().value(value).build().unwrap();
@@ -72,5 +158,36 @@ mod tests {
         assert_eq!(sizes((0..1_500).map(|index| group(index, ChangeAction::Upsert, "192.0.2.1")).collect()), [500, 500, 500]);
         assert_eq!(sizes((0..5).map(|index| group(index, ChangeAction::Create, &"x".repeat(15_000))).collect()), [2, 2, 1]);
         assert!(batches(Vec::new()).is_empty());
+    }
+
+    fn owner() -> Owner {
+        let environment =
+            windlass_model::state::EnvironmentKey { application: "shop".parse().unwrap(), environment: "dev".parse().unwrap() };
+        Owner { installation: "11111111-2222-3333-4444-555555555555".into(), environment }
+    }
+
+    fn text(name: &str, value: &str) -> ResourceRecordSet {
+        let record = ResourceRecord::builder().value(value).build().unwrap();
+        ResourceRecordSet::builder().name(name).r#type("TXT".into()).ttl(300).resource_records(record).build().unwrap()
+    }
+
+    fn wish() -> ResourceRecordSet {
+        let spec = json!({ "name": "shop.example.com", "type": "A", "values": ["192.0.2.1"] });
+        spec::read::<RecordSetSpec>(&spec).unwrap().build().unwrap()
+    }
+
+    fn holding(set: ResourceRecordSet) -> Contents {
+        Contents(BTreeMap::from_iter([(Key::of(&set), set)]))
+    }
+
+    #[test]
+    fn what_says_whose_a_record_is_may_be_somebody_s_own() {
+        for value in ["\"heritage=external-dns,external-dns/owner=default\"", "\"google-site-verification=x\""] {
+            let refused = super::group(0, &wish(), &holding(text("a-shop.example.com", value)), &owner(), Insistence::Refuse);
+            assert!(refused.err().unwrap().message.contains("`a-shop.example.com` TXT"), "{value}");
+        }
+        let left = holding(text("a-shop.example.com", &owner_value(&owner())));
+        let made = super::group(0, &wish(), &left, &owner(), Insistence::Refuse).unwrap().unwrap();
+        assert_eq!(made.changes.len(), 1, "what a cut-off deletion left is used again");
     }
 }

@@ -10,16 +10,16 @@ use aws_sdk_route53::{
 use serde_json::{Map, Value, json};
 use windlass_engine::{
     session::{
-        ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Insistence, Observation, Observed, Owner, Ownership,
-        Phase, Preflight, ResolvedAction, Session, Step, Ticket,
+        ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Observation, Observed, Owner, Ownership, Phase,
+        Preflight, ResolvedAction, Session, Step, Ticket,
     },
     spec,
 };
 use windlass_model::{event::DriftedField, state::RecordedAction};
 
 use super::{
-    change::{Group, batches},
-    record::{self, Exact, Key, RecordSetSpec, owner_key, plain_name, read_name, whose},
+    change::{Group, admitted, batches, built, change, group, removal},
+    record::{Exact, Key, RecordSetSpec, owner_key, plain_name, read_name},
     zones::{Contents, Zone, Zones},
 };
 use crate::error;
@@ -202,10 +202,6 @@ impl Route53Session {
     }
 }
 
-fn built(error: aws_sdk_route53::error::BuildError) -> CapabilityError {
-    CapabilityError::new(Kind::Invalid, error.to_string())
-}
-
 /// Reads where something was made.
 fn placed_by(handle: &Value) -> Option<(Zone, Key)> {
     let text = |field: &str| handle.get(field).and_then(Value::as_str).map(str::to_owned);
@@ -215,75 +211,6 @@ fn placed_by(handle: &Value) -> Option<(Zone, Key)> {
 
 fn done(zone: &str, handle: Value, changed: bool) -> Step {
     Step::Done(Observed { handle, outputs: Map::from_iter([("zone-id".to_owned(), json!(zone))]), changed, ..Observed::default() })
-}
-
-fn change(action: ChangeAction, set: ResourceRecordSet) -> Result<Change, CapabilityError> {
-    Change::builder().action(action).resource_record_set(set).build().map_err(built)
-}
-
-/// Names a record set for people.
-fn named(key: &Key) -> String {
-    format!("the record `{}` {}", key.name, key.r#type)
-}
-
-/// Refuses a record set that is somebody else's, and one whose owner's record is.
-fn admitted(key: &Key, contents: &Contents, owner: &Owner, insistence: Insistence) -> Result<(), CapabilityError> {
-    if contents.0.contains_key(key) {
-        return contents.whose(key, owner).admit(&named(key), insistence);
-    }
-    let beside = owner_key(key);
-    match contents.value(&beside) {
-        Some(value) => whose(Some(value), owner).admit(&named(&beside), insistence),
-        None => Ok(()),
-    }
-}
-
-/// Decides what makes a record set and its owner's record so; nothing if they are.
-fn group(
-    index: usize,
-    set: &ResourceRecordSet,
-    contents: &Contents,
-    owner: &Owner,
-    insistence: Insistence,
-) -> Result<Option<Group>, CapabilityError> {
-    let key = Key::of(set);
-    let beside = record::owner_record(set, owner).map_err(built)?;
-    let mut changes = Vec::new();
-    admitted(&key, contents, owner, insistence)?;
-    match contents.0.get(&key) {
-        Some(known) if Exact::of(known) == Exact::of(set) => {}
-        Some(_) => changes.push(change(ChangeAction::Upsert, set.clone())?),
-        None => changes.push(change(ChangeAction::Create, set.clone())?),
-    }
-    match contents.0.get(&Key::of(&beside)) {
-        Some(known) if Exact::of(known) == Exact::of(&beside) => {}
-        // A record of ours whose name stands beside nothing is what a cut-off deletion left.
-        Some(_) => changes.push(change(ChangeAction::Upsert, beside)?),
-        None => changes.push(change(ChangeAction::Create, beside)?),
-    }
-    Ok((!changes.is_empty()).then_some(Group { index, changes }))
-}
-
-/// Decides what takes a record set and its owner's record away: exactly what stands there, if it is what we made.
-fn removal(key: &Key, contents: &Contents, owner: &Owner, exact: Option<&Exact>) -> Result<Vec<Change>, CapabilityError> {
-    let mut changes = Vec::new();
-    if let Some(known) = contents.0.get(key) {
-        contents.whose(key, owner).admit_removal(&named(key))?;
-        if exact.is_some_and(|exact| *exact != Exact::of(known)) {
-            return Err(CapabilityError::new(
-                Kind::Conflict,
-                format!("the record `{}` {} is not what was made: somebody changed it", key.name, key.r#type),
-            ));
-        }
-        changes.push(change(ChangeAction::Delete, known.clone())?);
-    }
-    let beside = owner_key(key);
-    if let Some(known) = contents.0.get(&beside)
-        && whose(contents.value(&beside), owner) == Ownership::Ours
-    {
-        changes.push(change(ChangeAction::Delete, known.clone())?);
-    }
-    Ok(changes)
 }
 
 /// Names what differs between two record sets.
@@ -386,14 +313,7 @@ impl Session for Route53Session {
             let contents = self.zones.whole(&zone.id).await?;
             for key in contents.0.keys().filter(|key| contents.whose(key, owner) == Ownership::Ours && !is_owner_record(key, &contents)) {
                 let set = key.set.as_ref().map(|set| format!("/{set}")).unwrap_or_default();
-                out.push(Observation {
-                    identity: format!("record-set/{}/{}{set}", key.name, key.r#type),
-                    owner: Ownership::Ours,
-                    intact: true,
-                    phase: Phase::Present,
-                    outputs: Map::new(),
-                    drift: Vec::new(),
-                });
+                out.push(Observation::ours(format!("record-set/{}/{}{set}", key.name, key.r#type)));
             }
         }
         Ok(out)
@@ -413,43 +333,5 @@ impl Route53Session {
             return Ok(());
         };
         self.send(&zone.id, "letting go of a record set", vec![change(ChangeAction::Delete, known.clone())?]).await.map(drop)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use aws_sdk_route53::types::ResourceRecord;
-
-    use super::*;
-
-    fn owner() -> Owner {
-        let environment =
-            windlass_model::state::EnvironmentKey { application: "shop".parse().unwrap(), environment: "dev".parse().unwrap() };
-        Owner { installation: "11111111-2222-3333-4444-555555555555".into(), environment }
-    }
-
-    fn text(name: &str, value: &str) -> ResourceRecordSet {
-        let record = ResourceRecord::builder().value(value).build().unwrap();
-        ResourceRecordSet::builder().name(name).r#type("TXT".into()).ttl(300).resource_records(record).build().unwrap()
-    }
-
-    fn wish() -> ResourceRecordSet {
-        let spec = json!({ "name": "shop.example.com", "type": "A", "values": ["192.0.2.1"] });
-        spec::read::<RecordSetSpec>(&spec).unwrap().build().unwrap()
-    }
-
-    fn holding(set: ResourceRecordSet) -> Contents {
-        Contents(BTreeMap::from_iter([(Key::of(&set), set)]))
-    }
-
-    #[test]
-    fn what_says_whose_a_record_is_may_be_somebody_s_own() {
-        for value in ["\"heritage=external-dns,external-dns/owner=default\"", "\"google-site-verification=x\""] {
-            let refused = group(0, &wish(), &holding(text("a-shop.example.com", value)), &owner(), Insistence::Refuse);
-            assert!(refused.err().unwrap().message.contains("`a-shop.example.com` TXT"), "{value}");
-        }
-        let left = holding(text("a-shop.example.com", &record::owner_value(&owner())));
-        let group = group(0, &wish(), &left, &owner(), Insistence::Refuse).unwrap().unwrap();
-        assert_eq!(group.changes.len(), 1, "what a cut-off deletion left is used again");
     }
 }
