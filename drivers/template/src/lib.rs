@@ -149,7 +149,7 @@ impl Renderer {
                 fields
                     .iter()
                     .map(|(key, item)| {
-                        (key.clone(), self.value(item, &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")), problems))
+                        (key.clone(), self.value(item, &format!("{at}/{}", windlass_sdk::diagnostic::escaped(key)), problems))
                     })
                     .collect(),
             ),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use windlass_sdk::{
+    diagnostic::escaped,
     prelude::*,
     workload::{Container, Probe, Workload},
 };
@@ -33,7 +34,7 @@ pub(crate) fn check(workload: &Workload) -> Result<(), Diagnostics> {
 fn ports(workload: &Workload, problems: &mut Vec<Diagnostic>) {
     let mut known: BTreeMap<(u16, &str), &str> = BTreeMap::new();
     for (name, port) in workload.service.iter().flat_map(|service| &service.ports) {
-        let protocol = port.protocol.as_deref().unwrap_or("TCP");
+        let protocol = port.protocol();
         if let Some(other) = known.insert((port.port, protocol), name) {
             problems.push(
                 Diagnostic::error("port", format!("`{other}` and `{name}` are both port {} of {protocol}", port.port))
@@ -73,11 +74,6 @@ fn targets(container: &Container, base: &str, problems: &mut Vec<Diagnostic>) {
             );
         }
     }
-}
-
-/// Writes a name as a part of a pointer.
-fn escaped(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
 }
 
 /// What is requested fits into the limit.

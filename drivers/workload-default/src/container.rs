@@ -45,7 +45,7 @@ pub(crate) fn render(
             .service
             .iter()
             .flat_map(|service| &service.ports)
-            .map(|(name, port)| (name, port.target_port.unwrap_or(port.port), port.protocol.as_deref().unwrap_or("TCP")))
+            .map(|(name, port)| (name, port.target(), port.protocol()))
             .filter(|(_, target, protocol)| known.insert((*target, *protocol)))
             .map(|(name, target, protocol)| match is_port_name(name) {
                 true => json!({ "name": name, "containerPort": target, "protocol": protocol }),

@@ -186,7 +186,7 @@ fn service_ports(workload: &Workload) -> Vec<Value> {
         .service
         .iter()
         .flat_map(|service| &service.ports)
-        .map(|(name, port)| json!({ "name": name, "port": port.port, "targetPort": port.target_port.unwrap_or(port.port), "protocol": port.protocol.as_deref().unwrap_or("TCP") }))
+        .map(|(name, port)| json!({ "name": name, "port": port.port, "targetPort": port.target(), "protocol": port.protocol() }))
         .collect()
 }
 

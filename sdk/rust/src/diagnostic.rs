@@ -55,6 +55,11 @@ impl Diagnostic {
     }
 }
 
+/// Writes a name as a step of a pointer.
+pub fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
 /// Why a driver refuses: at least one error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Diagnostics(pub Vec<Diagnostic>);

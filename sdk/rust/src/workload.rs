@@ -69,6 +69,20 @@ pub struct Port {
     pub target_port: Option<u16>,
 }
 
+impl Port {
+    /// The container's port: the same if nothing else is said.
+    #[must_use]
+    pub fn target(&self) -> u16 {
+        self.target_port.unwrap_or(self.port)
+    }
+
+    /// `TCP` if nothing else is said.
+    #[must_use]
+    pub fn protocol(&self) -> &str {
+        self.protocol.as_deref().unwrap_or("TCP")
+    }
+}
+
 /// One container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
