@@ -256,8 +256,7 @@ impl PostgresSession {
             out.push(looked.map(|(seen, drift)| {
                 let phase = if seen.is_some() { Phase::Present } else { Phase::Absent };
                 let owner = seen.unwrap_or(Ownership::None);
-                let intact = phase == Phase::Present && drift.is_empty();
-                Observation { identity: action.identity.to_owned(), owner, intact, phase, outputs: Map::new(), drift }
+                Observation::new(action.identity, owner, phase, drift)
             }));
         }
         Ok(out)
@@ -393,17 +392,7 @@ impl Session for PostgresSession {
     async fn list_ours(&self, owner: &Owner) -> Result<Vec<Observation>, CapabilityError> {
         let mut guard = self.connected().await?;
         let found = look::ours(connection_of(&mut guard)?, owner).await?;
-        Ok(found
-            .into_iter()
-            .map(|identity| Observation {
-                identity,
-                owner: Ownership::Ours,
-                intact: true,
-                phase: Phase::Present,
-                outputs: Map::new(),
-                drift: Vec::new(),
-            })
-            .collect())
+        Ok(found.into_iter().map(Observation::ours).collect())
     }
 }
 

@@ -3,11 +3,12 @@
 use serde_json::Value;
 use windlass_engine::{
     planner::{Authority, CapabilityDescriptor, KindDescriptor, MethodDescriptor, OutputDeclaration, Planner, SpecContext},
+    session::{EntrySpec, LookupSpec},
     spec,
 };
 use windlass_model::{ActionId, Diagnostic, plan::Change, platform::Family};
 
-use crate::spec::{EntrySpec, LookupSpec, split};
+use crate::spec::split;
 
 /// Plans readings and writings.
 #[derive(Clone, Copy, Debug, Default)]

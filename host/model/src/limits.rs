@@ -12,10 +12,10 @@ pub const YAML_NODES_MAX: usize = 100_000;
 pub const YAML_ALIASES_MAX: usize = 1_000;
 /// Nesting of documents and of JSON that crosses a boundary: deeper input is an attack on recursion.
 pub const JSON_DEPTH_MAX: usize = 64;
-/// A file that a Score document names by `source`; a ConfigMap holds 1 MiB.
-pub const SOURCE_FILE_BYTES_MAX: usize = 1024 * 1024;
 /// Values of one ConfigMap or Secret together: Kubernetes takes no more.
 pub const OBJECT_DATA_BYTES_MAX: usize = 1024 * 1024;
+/// A file that a Score document names by `source`: it ends in a ConfigMap or a Secret.
+pub const SOURCE_FILE_BYTES_MAX: usize = OBJECT_DATA_BYTES_MAX;
 /// A component. First-party ones are below 1 MiB, a JavaScript driver with its engine is 12 MiB.
 pub const COMPONENT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Functions of a component, before compiling: bounds compile time.

@@ -76,19 +76,7 @@ pub(crate) fn check_instance(spec: &DbInstanceSpec, value: &Value) -> Vec<Diagno
     if spec.allocated_storage.is_some_and(|size| size < STORAGE_MIN) && spec.storage_type.as_deref() != Some("standard") {
         refuse("/allocatedStorage", "an instance has 20 GiB or more");
     }
-    let backup = text("backupWindow").map(daily);
-    let maintenance = text("maintenanceWindow").map(weekly);
-    if backup == Some(None) {
-        refuse("/backupWindow", "a window of half an hour or more is written as `03:00-04:00`, in UTC");
-    }
-    if maintenance == Some(None) {
-        refuse("/maintenanceWindow", "a window of half an hour to a day is written as `sun:05:00-sun:06:00`, in UTC");
-    }
-    if let (Some(Some(backup)), Some(Some(maintenance))) = (backup, maintenance)
-        && overlap(backup, maintenance)
-    {
-        refuse("/maintenanceWindow", "it overlaps with the window of backups");
-    }
+    check_windows(text("backupWindow"), text("maintenanceWindow"), &mut refuse);
     if let (Some(least), Some(most)) = (spec.allocated_storage, spec.max_allocated_storage)
         && most <= least
     {
@@ -101,6 +89,19 @@ pub(crate) fn check_instance(spec: &DbInstanceSpec, value: &Value) -> Vec<Diagno
         refuse("/backupRetentionDays", "backups are kept 0 to 35 days");
     }
     problems
+}
+
+fn check_windows(backup: Option<&str>, maintenance: Option<&str>, refuse: &mut impl FnMut(&str, &str)) {
+    let (backup, maintenance) = (backup.map(daily), maintenance.map(weekly));
+    if backup == Some(None) {
+        refuse("/backupWindow", "a window of half an hour or more is written as `03:00-04:00`, in UTC");
+    }
+    if maintenance == Some(None) {
+        refuse("/maintenanceWindow", "a window of half an hour to a day is written as `sun:05:00-sun:06:00`, in UTC");
+    }
+    if backup.flatten().zip(maintenance.flatten()).is_some_and(|(backup, maintenance)| overlap(backup, maintenance)) {
+        refuse("/maintenanceWindow", "it overlaps with the window of backups");
+    }
 }
 
 /// Checks a group of subnets.

@@ -40,8 +40,7 @@ pub(crate) struct Effect {
 
 /// What came of an effect.
 pub(crate) struct Answer {
-    /// Nothing if the system takes others at the same time.
-    system: Option<System>,
+    system: System,
     /// What was sent.
     pub records: Vec<RecordedAction>,
     /// How far each of it is.
@@ -90,7 +89,7 @@ impl<'a> Scope<'a> {
         self.engine.observer.point("before effect");
         let steps = session.ensure(&cx, &actions).await;
         self.engine.observer.point("after effect");
-        Answer { system: (!session.takes_many()).then_some(system), records, steps }
+        Answer { system, records, steps }
     }
 }
 
@@ -139,8 +138,8 @@ impl<'s> Effects<'s> {
     /// Takes the answers that are there.
     pub(crate) fn answers(&mut self) -> Vec<Answer> {
         let answers = std::mem::take(&mut self.answers);
-        for system in answers.iter().filter_map(|answer| answer.system.as_ref()) {
-            self.busy.remove(system);
+        for answer in &answers {
+            self.busy.remove(&answer.system);
         }
         answers
     }

@@ -115,9 +115,10 @@ impl Run<'_> {
                 return Err(Stop::Cancelled);
             }
             if effects.is_empty() && self.waiting.is_empty() {
-                let is_over = pending.ranks.is_empty() || !pending.failed.is_empty();
-                let knot = || Stop::Failed { reason: "the plan's actions wait for each other".to_owned(), hint: None };
-                return if is_over { Ok(()) } else { Err(knot()) };
+                if pending.ranks.is_empty() || !pending.failed.is_empty() {
+                    return Ok(());
+                }
+                return Err(Stop::Failed { reason: "the plan's actions wait for each other".to_owned(), hint: None });
             }
             self.wait(pending, effects, deadline, cancel).await?;
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use windlass_model::{event::DriftedField, state::RecordedAction};
@@ -18,6 +19,25 @@ use crate::spec;
 const LOOKUP: &str = "lookup";
 /// How many entries are asked for at once.
 const AT_ONCE: usize = 8;
+
+/// A value that is there already.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LookupSpec {
+    /// `MOUNT/PATH`: the mount of a KV engine of version 2, and the path inside it.
+    pub path: String,
+}
+
+/// A value of ours, written for others to read.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EntrySpec {
+    /// `MOUNT/PATH`: the mount of a KV engine of version 2, and the path inside it.
+    pub path: String,
+    /// The fields.
+    #[schemars(extend("x-windlass-sealed" = true))]
+    pub data: BTreeMap<String, String>,
+}
 
 /// A store of secrets. What it is asked for twice is once.
 #[async_trait]
@@ -61,13 +81,6 @@ pub trait EntryStore: Send + Sync {
 /// A session on a store of secrets.
 #[derive(Clone, Debug)]
 pub struct Entries<S>(S);
-
-/// What is written.
-#[derive(Deserialize)]
-struct Entry {
-    path: String,
-    data: BTreeMap<String, String>,
-}
 
 impl<S: EntryStore> Entries<S> {
     /// Wraps a store.
@@ -128,7 +141,7 @@ impl<S: EntryStore> Entries<S> {
     }
 
     async fn write(&self, owner: &Owner, action: &ResolvedAction) -> Result<Step, CapabilityError> {
-        let Entry { path, data } = spec::read(&action.spec)?;
+        let EntrySpec { path, data } = spec::read(&action.spec)?;
         let (version, changed) = match self.0.look(&path).await? {
             None => (self.0.create(owner, &path, &data).await?, true),
             Some(known) => self.converge(owner, &path, &known, &data, action).await?,

@@ -5,7 +5,7 @@ mod error;
 mod observation;
 mod secret;
 
-pub use entries::{Entries, EntryStore};
+pub use entries::{Entries, EntrySpec, EntryStore, LookupSpec};
 pub use error::{CapabilityError, CapabilityErrorKind};
 pub use observation::{ActionRef, Depth, Observation, Owner, Ownership, Phase};
 pub use secret::{Fields, Secret, SecretStore, generated_name, given_name};
