@@ -90,11 +90,8 @@ impl WorkloadProfile for WorkloadDefault {
         out.extend(config.manifests(&identity));
         let ports = service_ports(&workload);
         if !ports.is_empty() {
-            out.push(json!({
-                "apiVersion": "v1", "kind": "Service",
-                "metadata": identity.metadata(&identity.service),
-                "spec": { "selector": identity.selector, "ports": ports },
-            }));
+            let spec = object([("selector", identity.selector.clone()), ("ports", Value::Array(ports))]);
+            out.push(manifest("v1", "Service", identity.metadata(&identity.service), spec));
         }
         out.push(match kind {
             Kind::Deployment => deployment(&identity, &inputs, pod),
@@ -190,6 +187,15 @@ fn service_ports(workload: &Workload) -> Vec<Value> {
         .collect()
 }
 
+/// Makes an object of parts that are moved into it; `json!` copies what stands in it, and a pod is large.
+pub(crate) fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+fn manifest(api_version: &str, kind: &str, metadata: Value, spec: Value) -> Value {
+    object([("apiVersion", api_version.into()), ("kind", kind.into()), ("metadata", metadata), ("spec", spec)])
+}
+
 fn put(spec: &mut Value, name: &str, value: Option<Value>) {
     if let (Some(value), Some(spec)) = (value, spec.as_object_mut()) {
         spec.insert(name.to_owned(), value);
@@ -197,25 +203,28 @@ fn put(spec: &mut Value, name: &str, value: Option<Value>) {
 }
 
 fn deployment(identity: &Identity, inputs: &Inputs, pod: pod::Pod) -> Value {
-    let mut spec = json!({ "selector": { "matchLabels": identity.selector }, "template": pod.template(true) });
+    let mut spec = object([("selector", json!({ "matchLabels": identity.selector })), ("template", pod.template(true))]);
     put(&mut spec, "replicas", inputs.replicas.map(Value::from));
-    json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": identity.metadata(&identity.name), "spec": spec })
+    manifest("apps/v1", "Deployment", identity.metadata(&identity.name), spec)
 }
 
-fn stateful_set(identity: &Identity, inputs: &Inputs, pod: pod::Pod) -> Value {
-    let claims = pod.claims.clone();
-    let mut spec =
-        json!({ "serviceName": identity.service, "selector": { "matchLabels": identity.selector }, "template": pod.template(true) });
+fn stateful_set(identity: &Identity, inputs: &Inputs, mut pod: pod::Pod) -> Value {
+    let claims = std::mem::take(&mut pod.claims);
+    let mut spec = object([
+        ("serviceName", json!(identity.service)),
+        ("selector", json!({ "matchLabels": identity.selector })),
+        ("template", pod.template(true)),
+    ]);
     put(&mut spec, "replicas", inputs.replicas.map(Value::from));
     put(&mut spec, "volumeClaimTemplates", (!claims.is_empty()).then_some(Value::Array(claims)));
-    json!({ "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": identity.metadata(&identity.controlled()), "spec": spec })
+    manifest("apps/v1", "StatefulSet", identity.metadata(&identity.controlled()), spec)
 }
 
 /// A Job's template can't be changed: its name carries the template's hash, so that a change makes a new Job.
 fn job(identity: &Identity, pod: pod::Pod) -> Value {
     let template = pod.template(false);
     let name = names::name(&[&identity.name, &names::hash(&template.to_string())]);
-    json!({ "apiVersion": "batch/v1", "kind": "Job", "metadata": identity.metadata(&name), "spec": { "backoffLimit": 3, "template": template } })
+    manifest("batch/v1", "Job", identity.metadata(&name), object([("backoffLimit", 3.into()), ("template", template)]))
 }
 
 fn cron_job(identity: &Identity, workload: &Workload, inputs: &Inputs, pod: pod::Pod) -> Result<Value, Diagnostics> {
@@ -225,10 +234,9 @@ fn cron_job(identity: &Identity, workload: &Workload, inputs: &Inputs, pod: pod:
             .hint(format!("add the annotation `{SCHEDULE}: \"0 3 * * *\"`"))
             .into());
     };
-    Ok(json!({
-        "apiVersion": "batch/v1", "kind": "CronJob", "metadata": identity.metadata(&identity.controlled()),
-        "spec": { "schedule": schedule, "concurrencyPolicy": "Forbid", "jobTemplate": { "spec": { "backoffLimit": 3, "template": pod.template(true) } } },
-    }))
+    let job = object([("backoffLimit", 3.into()), ("template", pod.template(true))]);
+    let spec = object([("schedule", json!(schedule)), ("concurrencyPolicy", "Forbid".into()), ("jobTemplate", object([("spec", job)]))]);
+    Ok(manifest("batch/v1", "CronJob", identity.metadata(&identity.controlled()), spec))
 }
 
 /// Annotations that belong to the pod: all but those that steer tools.

@@ -8,7 +8,7 @@ use windlass_sdk::{names, prelude::*, workload::Workload};
 use crate::{
     Identity, Inputs, Kind,
     config::{Config, Mount},
-    container,
+    container, object,
     order::{self, Role},
 };
 
@@ -24,16 +24,16 @@ pub(crate) struct Pod {
 
 impl Pod {
     /// The template; those that can't be changed leave the fingerprint out.
-    pub(crate) fn template(&self, with_fingerprint: bool) -> Value {
-        let mut annotations = self.annotations.clone();
-        if let (true, Some(fingerprint)) = (with_fingerprint, &self.fingerprint) {
+    pub(crate) fn template(self, with_fingerprint: bool) -> Value {
+        let Self { labels, mut annotations, fingerprint, spec, .. } = self;
+        if let (true, Some(fingerprint)) = (with_fingerprint, fingerprint) {
             annotations.insert("windlass.dev/fingerprint".into(), json!(fingerprint));
         }
-        let mut metadata = json!({ "labels": self.labels });
-        if let (false, Some(metadata)) = (annotations.is_empty(), metadata.as_object_mut()) {
-            metadata.insert("annotations".into(), Value::Object(annotations));
-        }
-        json!({ "metadata": metadata, "spec": self.spec })
+        let metadata = match annotations.is_empty() {
+            true => object([("labels", labels)]),
+            false => object([("labels", labels), ("annotations", Value::Object(annotations))]),
+        };
+        object([("metadata", metadata), ("spec", spec)])
     }
 }
 
@@ -133,13 +133,14 @@ pub(crate) fn render(
     if let (Some(user), Some(security)) = (inputs.run_as_user, security.as_object_mut()) {
         security.insert("runAsUser".into(), json!(user));
     }
-    let mut spec = json!({ "automountServiceAccountToken": inputs.service_account.is_some(), "enableServiceLinks": false, "securityContext": security, "containers": containers });
+    let mut spec = json!({ "automountServiceAccountToken": inputs.service_account.is_some(), "enableServiceLinks": false, "securityContext": security });
     let Some(fields) = spec.as_object_mut() else { return Err(Diagnostic::error("bug", "a pod is an object").into()) };
     let mut put = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
             fields.insert(name.to_owned(), value);
         }
     };
+    put("containers", Some(Value::Array(containers)));
     put("initContainers", (!init_containers.is_empty()).then_some(Value::Array(init_containers)));
     let mut all: Vec<Value> = config.volumes(&volumes.files);
     all.extend(volumes.sources.into_values());

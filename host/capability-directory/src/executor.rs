@@ -19,6 +19,7 @@ use windlass_model::{
     Digest,
     event::DriftedField,
     platform::{ConnectionSettings, SecretFiles, of_environment},
+    pointer::Pointer,
     state::{RecordedAction, Status},
 };
 
@@ -291,7 +292,7 @@ impl Session for DirectorySession {
                 if depth == Depth::Full && !observation.intact {
                     let found: Value =
                         std::str::from_utf8(&bytes).ok().and_then(|text| serde_saphyr::from_str(text).ok()).unwrap_or(Value::Null);
-                    drift(action.spec, &found, &mut windlass_model::pointer::Pointer::root(), &mut observation.drift);
+                    drift(action.spec, &found, &Pointer::Root, &mut observation.drift);
                     if is_secret(action.spec) {
                         // A report is for everyone to see.
                         observation.drift.iter_mut().for_each(|field| (field.recorded, field.found) = (None, None));
@@ -351,18 +352,17 @@ impl Session for DirectorySession {
     }
 }
 
-fn drift(recorded: &Value, found: &Value, at: &mut windlass_model::pointer::Pointer, out: &mut Vec<DriftedField>) {
+fn drift(recorded: &Value, found: &Value, at: &Pointer<'_>, out: &mut Vec<DriftedField>) {
     match (recorded, found) {
         (a, b) if a == b => {}
         (Value::Object(a), Value::Object(b)) => {
             let keys: BTreeMap<&String, ()> = a.keys().chain(b.keys()).map(|key| (key, ())).collect();
             for key in keys.keys() {
-                at.push(key);
+                let at = &at.field(key);
                 match (a.get(*key), b.get(*key)) {
                     (Some(a), Some(b)) => drift(a, b, at, out),
                     (a, b) => out.push(DriftedField { pointer: at.to_string(), recorded: a.cloned(), found: b.cloned(), by: None }),
                 }
-                at.pop();
             }
         }
         (a, b) => out.push(DriftedField { pointer: at.to_string(), recorded: Some(a.clone()), found: Some(b.clone()), by: None }),

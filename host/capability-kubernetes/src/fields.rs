@@ -47,7 +47,7 @@ pub(crate) fn drift(wanted: &Value, live: &Value) -> Vec<DriftedField> {
         .filter(|entry| !is_ours(entry))
         .filter_map(|entry| Some((entry.get("manager")?.as_str()?, entry.get("fieldsV1")?)))
         .collect();
-    walk(fields, Some(wanted), Some(live), &mut Pointer::root(), &mut Vec::new(), &managers, &mut out);
+    walk(fields, Some(wanted), Some(live), &Pointer::Root, &mut Vec::new(), &managers, &mut out);
     out
 }
 
@@ -55,7 +55,7 @@ fn walk<'f>(
     fields: &'f Value,
     wanted: Option<&Value>,
     live: Option<&Value>,
-    at: &mut Pointer,
+    at: &Pointer<'_>,
     steps: &mut Vec<&'f str>,
     managers: &[(&str, &Value)],
     out: &mut Vec<DriftedField>,
@@ -87,11 +87,9 @@ fn walk<'f>(
             }
             _ => continue,
         };
-        at.push(&step);
         steps.push(key);
-        walk(child, inner_wanted, inner_live, at, steps, managers, out);
+        walk(child, inner_wanted, inner_live, &at.field(&step), steps, managers, out);
         steps.pop();
-        at.pop();
     }
 }
 

@@ -8,7 +8,11 @@ use serde::{
 };
 use serde_json::{Map, Number, Value};
 use serde_saphyr::{Location, Spanned};
-use windlass_model::{limits, pointer, sealed};
+use windlass_model::{
+    limits,
+    pointer::{self, Pointer},
+    sealed,
+};
 
 use crate::problem::{Problem, Problems, Source};
 
@@ -94,7 +98,7 @@ pub fn parse(source: &Arc<Source>) -> Result<Vec<Node>, Problems> {
     })?;
     let mut problems = Problems::default();
     for node in &nodes {
-        refuse_reserved(source, node, &mut pointer::Pointer::root(), &mut problems);
+        refuse_reserved(source, node, &Pointer::Root, &mut problems);
     }
     problems.into_result(nodes)
 }
@@ -123,8 +127,8 @@ fn one_line(message: &str) -> String {
     text.rsplit_once(": line ").map_or(text, |(before, _)| before).to_owned()
 }
 
-fn refuse_reserved(source: &Arc<Source>, node: &Node, at: &mut pointer::Pointer, problems: &mut Problems) {
-    let check = |text: &str, span: Span, at: &pointer::Pointer, problems: &mut Problems| {
+fn refuse_reserved(source: &Arc<Source>, node: &Node, at: &Pointer<'_>, problems: &mut Problems) {
+    let check = |text: &str, span: Span, at: &Pointer<'_>, problems: &mut Problems| {
         if text.contains([sealed::TOKEN_OPEN, sealed::TOKEN_CLOSE]) {
             problems.push(
                 Problem::file(source, "reserved-character", "the characters U+FDD0 and U+FDD1 are reserved for sealed values")
@@ -142,17 +146,14 @@ fn refuse_reserved(source: &Arc<Source>, node: &Node, at: &mut pointer::Pointer,
         }
         NodeValue::List(items) => {
             for (index, item) in items.iter().enumerate() {
-                at.push_index(index);
-                refuse_reserved(source, item, at, problems);
-                at.pop();
+                refuse_reserved(source, item, &at.element(index), problems);
             }
         }
         NodeValue::Map(fields) => {
             for (key, item) in fields {
-                at.push(&key.text);
+                let at = &at.field(&key.text);
                 check(&key.text, key.span, at, problems);
                 refuse_reserved(source, item, at, problems);
-                at.pop();
             }
         }
         NodeValue::Null | NodeValue::Bool(_) => {}
@@ -253,29 +254,27 @@ impl Node {
     /// Lists the line of every field.
     #[must_use]
     pub fn lines(&self) -> std::collections::BTreeMap<String, u32> {
-        fn walk(node: &Node, at: &mut pointer::Pointer, lines: &mut std::collections::BTreeMap<String, u32>) {
+        fn walk(node: &Node, at: &Pointer<'_>, lines: &mut std::collections::BTreeMap<String, u32>) {
             match &node.value {
                 NodeValue::List(items) => {
                     for (index, item) in items.iter().enumerate() {
-                        at.push_index(index);
+                        let at = &at.element(index);
                         lines.insert(at.to_string(), item.span.line);
                         walk(item, at, lines);
-                        at.pop();
                     }
                 }
                 NodeValue::Map(fields) => {
                     for (key, item) in fields {
-                        at.push(&key.text);
+                        let at = &at.field(&key.text);
                         lines.insert(at.to_string(), key.span.line);
                         walk(item, at, lines);
-                        at.pop();
                     }
                 }
                 NodeValue::Null | NodeValue::Bool(_) | NodeValue::Number(_) | NodeValue::String(_) => {}
             }
         }
         let mut lines = std::collections::BTreeMap::new();
-        walk(self, &mut pointer::Pointer::root(), &mut lines);
+        walk(self, &Pointer::Root, &mut lines);
         lines
     }
 }

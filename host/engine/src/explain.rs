@@ -229,7 +229,7 @@ fn causes(
 
 /// Lists leaves with another value that probably fits the same schema.
 fn changes(value: &Value) -> Vec<(String, Value, Value)> {
-    fn walk(value: &Value, at: &mut Pointer, out: &mut Vec<(String, Value, Value)>) {
+    fn walk(value: &Value, at: &Pointer<'_>, out: &mut Vec<(String, Value, Value)>) {
         if out.len() >= LEAVES_MAX {
             return;
         }
@@ -246,17 +246,13 @@ fn changes(value: &Value) -> Vec<(String, Value, Value)> {
             }
             Value::Array(items) => {
                 for (index, item) in items.iter().enumerate() {
-                    at.push_index(index);
-                    walk(item, at, out);
-                    at.pop();
+                    walk(item, &at.element(index), out);
                 }
                 return;
             }
             Value::Object(fields) => {
                 for (key, item) in fields {
-                    at.push(key);
-                    walk(item, at, out);
-                    at.pop();
+                    walk(item, &at.field(key), out);
                 }
                 return;
             }
@@ -264,7 +260,7 @@ fn changes(value: &Value) -> Vec<(String, Value, Value)> {
         out.push((at.to_string(), value.clone(), other));
     }
     let mut out = Vec::new();
-    walk(value, &mut Pointer::root(), &mut out);
+    walk(value, &Pointer::Root, &mut out);
     out
 }
 

@@ -88,11 +88,11 @@ impl TokenTable {
     /// Turns what a driver wrote into plan JSON, in place; every refused string is named by its place.
     pub fn close(&self, mut value: Value) -> Result<Value, Vec<(String, TokenError)>> {
         let mut errors = Vec::new();
-        self.close_at(&mut value, &mut Pointer::root(), &mut errors);
+        self.close_at(&mut value, &Pointer::Root, &mut errors);
         if errors.is_empty() { Ok(value) } else { Err(errors) }
     }
 
-    fn close_at(&self, value: &mut Value, at: &mut Pointer, errors: &mut Vec<(String, TokenError)>) {
+    fn close_at(&self, value: &mut Value, at: &Pointer<'_>, errors: &mut Vec<(String, TokenError)>) {
         match value {
             Value::String(text) => match self.close_text(text) {
                 Ok(None) => {}
@@ -101,21 +101,18 @@ impl TokenTable {
             },
             Value::Array(items) => {
                 for (index, item) in items.iter_mut().enumerate() {
-                    at.push_index(index);
-                    self.close_at(item, at, errors);
-                    at.pop();
+                    self.close_at(item, &at.element(index), errors);
                 }
             }
             Value::Object(fields) => {
                 let mut is_escaped = false;
                 for (key, item) in fields.iter_mut() {
-                    at.push(key);
+                    let at = &at.field(key);
                     if let Err(error) = refuse(key) {
                         errors.push((at.to_string(), error));
                     }
                     is_escaped |= sealed::needs_escape(key);
                     self.close_at(item, at, errors);
-                    at.pop();
                 }
                 if is_escaped {
                     *fields = std::mem::take(fields).into_iter().map(|(key, item)| (sealed::escape_key(&key), item)).collect();
@@ -127,6 +124,9 @@ impl TokenTable {
 
     /// Reads one text; none if it holds no token.
     pub fn close_text(&self, text: &str) -> Result<Option<Sealed>, TokenError> {
+        if !may_hold_token(text) {
+            return Ok(None);
+        }
         if !text.contains([TOKEN_OPEN, TOKEN_CLOSE]) {
             if !self.parts.is_empty() {
                 refuse_reencoded(text)?;
@@ -178,15 +178,28 @@ impl TokenTable {
 
 /// Refuses any token in text that must be open: names, diagnostics, keys.
 pub fn refuse(text: &str) -> Result<(), TokenError> {
+    if !may_hold_token(text) {
+        return Ok(());
+    }
     if text.contains([TOKEN_OPEN, TOKEN_CLOSE]) {
         return Err(TokenError::Cut);
     }
     refuse_reencoded(text)
 }
 
+/// Tells whether a text may hold a token or traces of one: every string of every answer passes here, and nearly all hold none.
+fn may_hold_token(text: &str) -> bool {
+    // What each way of writing a marker must begin with: UTF-8, escapes, hexadecimal digits, the four forms in base64.
+    let is_trace = |three: &[u8]| {
+        matches!(
+            three,
+            [0xEF | b'\\' | b'%', ..] | [b'7', b'9', b'0'] | [b'7', b'7', b'e'] | [b'+' | b'-', b'3', b'k'] | [b'v', b't', b'5']
+        )
+    };
+    text.as_bytes().windows(3).any(is_trace)
+}
+
 /// Refuses markers in the alphabets that people re-encode with: JSON escapes, percent, hexadecimal, base64.
-///
-/// Every string of every answer passes here, so what is common — none of it — costs a few searches and no memory.
 fn refuse_reencoded(text: &str) -> Result<(), TokenError> {
     if text.len() < REENCODED_BYTES_MIN {
         return Ok(());
@@ -198,8 +211,7 @@ fn refuse_reencoded(text: &str) -> Result<(), TokenError> {
     if text.contains('%') && (has("%ef%b7%90") || has("%ef%b7%91")) {
         return Err(TokenError::Reencoded("percent encoding"));
     }
-    // The digits have no case: a search for them alone is fast.
-    if text.contains("790") && text.contains("791") && has("efb790") && has("efb791") {
+    if has("efb790") && has("efb791") {
         return Err(TokenError::Reencoded("hexadecimal"));
     }
     if BASE64_TRACES.iter().any(|trace| text.contains(trace)) && holds_base64_token(text) {
@@ -279,7 +291,9 @@ mod tests {
                 "{prefix}"
             );
         }
-        assert_eq!(refused("efb790736a30efb791"), TokenError::Reencoded("hexadecimal"));
+        for hexadecimal in ["efb790736a30efb791", "EFB790736A30EFB791"] {
+            assert_eq!(refused(hexadecimal), TokenError::Reencoded("hexadecimal"));
+        }
         assert!(table.close_text(&format!("{token}{token}")).unwrap().is_some());
         assert_eq!(table.close_text("c2VjcmV0IGJ1dCBub3QgYSB0b2tlbg==").unwrap(), None);
         assert_eq!(table.close(json!({"a": {(token): 1}})).unwrap_err()[0].1, TokenError::Cut);

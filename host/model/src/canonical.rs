@@ -161,30 +161,13 @@ impl Formatter for Straight {
 
 /// Refuses what has no exact canonical form: large integers and deep nesting.
 pub fn check(value: &Value) -> Result<(), CanonicalError> {
-    walk(value, 0).map_err(|found| {
-        let mut at = Pointer::root();
-        found.steps.iter().rev().for_each(|step| at.push(step));
-        match found.integer {
-            Some(value) => CanonicalError::Integer { pointer: at.to_string(), value },
-            None => CanonicalError::Depth { pointer: at.to_string(), max: limits::JSON_DEPTH_MAX },
-        }
-    })
+    walk(value, 0, &Pointer::Root)
 }
 
-/// A finding, with the steps to it from the inside out: the place is put together only if there is one.
-struct Found {
-    steps: Vec<String>,
-    integer: Option<String>,
-}
-
-fn walk(value: &Value, depth: usize) -> Result<(), Found> {
+fn walk(value: &Value, depth: usize, at: &Pointer<'_>) -> Result<(), CanonicalError> {
     if depth > limits::JSON_DEPTH_MAX {
-        return Err(Found { steps: Vec::new(), integer: None });
+        return Err(CanonicalError::Depth { pointer: at.to_string(), max: limits::JSON_DEPTH_MAX });
     }
-    let inside = |mut found: Found, step: String| {
-        found.steps.push(step);
-        found
-    };
     match value {
         Value::Number(number) => {
             let exact = match (number.as_u64(), number.as_i64()) {
@@ -192,14 +175,10 @@ fn walk(value: &Value, depth: usize) -> Result<(), Found> {
                 (None, Some(n)) => n.unsigned_abs() <= limits::INTEGER_MAX,
                 (None, None) => true,
             };
-            if exact { Ok(()) } else { Err(Found { steps: Vec::new(), integer: Some(number.to_string()) }) }
+            if exact { Ok(()) } else { Err(CanonicalError::Integer { pointer: at.to_string(), value: number.to_string() }) }
         }
-        Value::Array(items) => {
-            items.iter().enumerate().try_for_each(|(index, item)| walk(item, depth + 1).map_err(|found| inside(found, index.to_string())))
-        }
-        Value::Object(fields) => {
-            fields.iter().try_for_each(|(key, item)| walk(item, depth + 1).map_err(|found| inside(found, key.clone())))
-        }
+        Value::Array(items) => items.iter().enumerate().try_for_each(|(index, item)| walk(item, depth + 1, &at.element(index))),
+        Value::Object(fields) => fields.iter().try_for_each(|(key, item)| walk(item, depth + 1, &at.field(key))),
         Value::Null | Value::Bool(_) | Value::String(_) => Ok(()),
     }
 }

@@ -4,55 +4,38 @@ use std::fmt;
 
 use serde_json::Value;
 
-/// A path into a JSON value that grows and shrinks while walking.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Pointer {
-    text: String,
-    ends: Vec<usize>,
+/// A place on the way down a JSON value. It takes no memory: its text is written only where there is something to say.
+#[derive(Clone, Copy, Debug)]
+pub enum Pointer<'a> {
+    /// The whole.
+    Root,
+    /// A field of what stands around it.
+    Field(&'a Pointer<'a>, &'a str),
+    /// An element of what stands around it.
+    Element(&'a Pointer<'a>, usize),
 }
 
-impl Pointer {
-    /// Points to the whole.
-    #[must_use]
-    pub fn root() -> Self {
-        Self::default()
-    }
-
+impl Pointer<'_> {
     /// Descends into a field.
-    pub fn push(&mut self, key: &str) {
-        self.ends.push(self.text.len());
-        self.text.push('/');
-        for c in key.chars() {
-            match c {
-                '~' => self.text.push_str("~0"),
-                '/' => self.text.push_str("~1"),
-                other => self.text.push(other),
-            }
-        }
+    #[must_use]
+    pub fn field<'a>(&'a self, key: &'a str) -> Pointer<'a> {
+        Pointer::Field(self, key)
     }
 
     /// Descends into an element.
-    pub fn push_index(&mut self, index: usize) {
-        self.push(&index.to_string());
-    }
-
-    /// Ascends by one step.
-    pub fn pop(&mut self) {
-        if let Some(end) = self.ends.pop() {
-            self.text.truncate(end);
-        }
-    }
-
-    /// Returns the text of RFC 6901.
     #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.text
+    pub fn element(&self, index: usize) -> Pointer<'_> {
+        Pointer::Element(self, index)
     }
 }
 
-impl fmt::Display for Pointer {
+impl fmt::Display for Pointer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        match self {
+            Self::Root => Ok(()),
+            Self::Field(around, key) => write!(f, "{around}/{}", escape(key)),
+            Self::Element(around, index) => write!(f, "{around}/{index}"),
+        }
     }
 }
 
@@ -101,44 +84,28 @@ pub fn matches(pattern: &str, pointer: &str) -> bool {
     }
 }
 
-/// Visits every string of a value, keys included, with its place.
-pub fn visit_strings<'v>(value: &'v Value, visit: &mut impl FnMut(&Pointer, StringRole, &'v str)) {
-    fn walk<'v>(value: &'v Value, at: &mut Pointer, visit: &mut impl FnMut(&Pointer, StringRole, &'v str)) {
-        match value {
-            Value::String(text) => visit(at, StringRole::Value, text),
-            Value::Array(items) => {
-                for (index, item) in items.iter().enumerate() {
-                    at.push_index(index);
-                    walk(item, at, visit);
-                    at.pop();
-                }
-            }
-            Value::Object(fields) => {
-                for (key, item) in fields {
-                    at.push(key);
-                    visit(at, StringRole::Key, key);
-                    walk(item, at, visit);
-                    at.pop();
-                }
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
-        }
+/// Visits every text of a value.
+pub fn visit_texts<'v>(value: &'v Value, visit: &mut impl FnMut(&'v str)) {
+    match value {
+        Value::String(text) => visit(text),
+        Value::Array(items) => items.iter().for_each(|item| visit_texts(item, visit)),
+        Value::Object(fields) => fields.values().for_each(|item| visit_texts(item, visit)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
-    walk(value, &mut Pointer::root(), visit);
-}
-
-/// Whether a visited string is a key or a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StringRole {
-    /// The name of a field.
-    Key,
-    /// A value.
-    Value,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn writes_what_it_went_through() {
+        let (root, field);
+        root = Pointer::Root;
+        field = root.field("a/b~c");
+        assert_eq!(root.to_string(), "");
+        assert_eq!(field.element(3).field("").to_string(), "/a~1b~0c/3/");
+    }
 
     #[test]
     fn patterns() {

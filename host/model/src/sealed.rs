@@ -270,40 +270,15 @@ pub fn field_of(value: &Value, pointer: &str) -> Option<Value> {
 
 /// Visits every sealed string of a value in plan JSON, with its place.
 pub fn visit(value: &Value, visit: &mut impl FnMut(&str, &Sealed)) {
-    walk(value, &At::Root, visit);
+    walk(value, &Pointer::Root, visit);
 }
 
-/// A place on the way down; its pointer is written only where something is found.
-enum At<'a> {
-    Root,
-    Field(&'a At<'a>, &'a str),
-    Element(&'a At<'a>, usize),
-}
-
-impl At<'_> {
-    fn pointer(&self) -> Pointer {
-        match self {
-            Self::Root => Pointer::root(),
-            Self::Field(around, key) => {
-                let mut pointer = around.pointer();
-                pointer.push(key);
-                pointer
-            }
-            Self::Element(around, index) => {
-                let mut pointer = around.pointer();
-                pointer.push_index(*index);
-                pointer
-            }
-        }
-    }
-}
-
-fn walk(value: &Value, at: &At<'_>, visit: &mut impl FnMut(&str, &Sealed)) {
+fn walk(value: &Value, at: &Pointer<'_>, visit: &mut impl FnMut(&str, &Sealed)) {
     match value {
-        Value::Array(items) => items.iter().enumerate().for_each(|(index, item)| walk(item, &At::Element(at, index), visit)),
+        Value::Array(items) => items.iter().enumerate().for_each(|(index, item)| walk(item, &at.element(index), visit)),
         Value::Object(fields) => match Sealed::from_json(value) {
-            Some(sealed) => visit(at.pointer().as_str(), &sealed),
-            None => fields.iter().for_each(|(key, item)| walk(item, &At::Field(at, key), visit)),
+            Some(sealed) => visit(&at.to_string(), &sealed),
+            None => fields.iter().for_each(|(key, item)| walk(item, &at.field(key), visit)),
         },
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 use windlass_model::{
     placeholder::{self, Segment},
+    pointer::Pointer,
     sealed::{self, Part, Sealed},
 };
 
@@ -45,7 +46,7 @@ pub fn text(text: &str, lookup: &mut impl FnMut(&[String]) -> Result<Value, Expa
 pub fn typed(
     value: &Value,
     lookup: &mut impl FnMut(&[String]) -> Result<Value, ExpandError>,
-    at: &mut windlass_model::pointer::Pointer,
+    at: &Pointer<'_>,
     errors: &mut Vec<(String, ExpandError)>,
 ) -> Value {
     match value {
@@ -61,24 +62,13 @@ pub fn typed(
                 Value::Null
             })
         }
-        Value::Array(items) => Value::Array(
-            items
-                .iter()
-                .enumerate()
-                .map(|(index, item)| {
-                    at.push_index(index);
-                    let item = typed(item, lookup, at, errors);
-                    at.pop();
-                    item
-                })
-                .collect(),
-        ),
+        Value::Array(items) => {
+            Value::Array(items.iter().enumerate().map(|(index, item)| typed(item, lookup, &at.element(index), errors)).collect())
+        }
         Value::Object(fields) => {
             let mut out = Map::new();
             for (key, item) in fields {
-                at.push(key);
-                out.insert(sealed::escape_key(key), typed(item, lookup, at, errors));
-                at.pop();
+                out.insert(sealed::escape_key(key), typed(item, lookup, &at.field(key), errors));
             }
             Value::Object(out)
         }

@@ -332,6 +332,8 @@ fn config(parallelism: usize) -> Config {
         .max_core_instances_per_component(64)
         .max_memories_per_component(4)
         .max_tables_per_component(16)
+        // Guests run on the stack of the thread that calls them: a pool of others would be protected page by page at each start.
+        .total_stacks(0)
         .max_component_instance_size(4 * 1024 * 1024)
         .max_core_instance_size(4 * 1024 * 1024)
         .max_memory_size(limits::DRIVER_MEMORY_BYTES_MAX)

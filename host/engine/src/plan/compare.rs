@@ -203,12 +203,12 @@ fn retain_namespaces(input: &PlanInput, destroys: &mut [Destroy], stages: &[Plan
 /// Lists which fields differ.
 pub(crate) fn fields(from: &Value, to: &Value) -> Vec<FieldChange> {
     let mut out = Vec::new();
-    diff(from, to, &mut Pointer::root(), &mut out);
+    diff(from, to, &Pointer::Root, &mut out);
     out.truncate(FIELDS_MAX);
     out
 }
 
-fn diff(from: &Value, to: &Value, at: &mut Pointer, out: &mut Vec<FieldChange>) {
+fn diff(from: &Value, to: &Value, at: &Pointer<'_>, out: &mut Vec<FieldChange>) {
     if from == to {
         return;
     }
@@ -217,19 +217,16 @@ fn diff(from: &Value, to: &Value, at: &mut Pointer, out: &mut Vec<FieldChange>) 
         (Value::Object(a), Value::Object(b)) if !sealed => {
             let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
             for key in keys {
-                at.push(key);
+                let at = &at.field(key);
                 match (a.get(key), b.get(key)) {
                     (Some(a), Some(b)) => diff(a, b, at, out),
                     (a, b) => out.push(FieldChange { pointer: at.to_string(), from: a.cloned(), to: b.cloned() }),
                 }
-                at.pop();
             }
         }
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
             for (index, (a, b)) in a.iter().zip(b).enumerate() {
-                at.push_index(index);
-                diff(a, b, at, out);
-                at.pop();
+                diff(a, b, &at.element(index), out);
             }
         }
         (a, b) => out.push(FieldChange { pointer: at.to_string(), from: Some(a.clone()), to: Some(b.clone()) }),

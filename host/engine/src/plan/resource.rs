@@ -204,7 +204,7 @@ pub(crate) fn placed(problem: Diagnostic, node: &NodeKey, places: &[Place]) -> D
 /// Expands a typed value; every wrong placeholder is a finding with its place.
 pub(crate) fn expand_value(lookup: &Lookup<'_, '_>, value: &Value, subject: &str, base: &str, problems: &mut Vec<Diagnostic>) -> Value {
     let mut errors = Vec::new();
-    let value = expand::typed(value, &mut |path| lookup.get(path), &mut Pointer::root(), &mut errors);
+    let value = expand::typed(value, &mut |path| lookup.get(path), &Pointer::Root, &mut errors);
     problems.extend(errors.into_iter().map(|(at, error)| diagnostic(error, subject, format!("{base}{at}"))));
     value
 }

@@ -32,7 +32,7 @@ pub fn alias<'n>(nodes: &'n BTreeMap<NodeKey, GraphNode<'_>>, scope: &Scope, ali
 pub(super) fn params_edges(nodes: &BTreeMap<NodeKey, GraphNode<'_>>, params: &Map<String, Value>, scope: &Scope) -> BTreeSet<NodeKey> {
     let mut edges = BTreeSet::new();
     for value in params.values() {
-        windlass_model::pointer::visit_strings(value, &mut |_, _, text| {
+        windlass_model::pointer::visit_texts(value, &mut |text| {
             for reference in references(text) {
                 match reference.first().map(String::as_str) {
                     Some("resources") => {
