@@ -11,7 +11,7 @@ use serde_json::{
 use crate::{limits, pointer::Pointer};
 
 /// How much is collected before it is hashed.
-const HASHED_BYTES: usize = 16 * 1024;
+pub(crate) const HASHED_BYTES: usize = 16 * 1024;
 
 /// Says why a value has no canonical form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

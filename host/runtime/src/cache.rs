@@ -100,7 +100,8 @@ impl CodeCache {
         if found != magic || self.mac(path, magic, content)?.verify_slice(mac).is_err() {
             return None;
         }
-        Some(bytes.split_off(magic.len() + MAC_BYTES))
+        bytes.drain(..magic.len() + MAC_BYTES);
+        Some(bytes)
     }
 
     fn write(&self, component: &Digest, path: &Path, magic: &Magic, content: &[u8]) {

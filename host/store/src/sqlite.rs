@@ -33,6 +33,8 @@ use crate::{
 
 /// Waiting for another process's short write.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
+/// Pages in memory: negative means KiB (https://www.sqlite.org/pragma.html#pragma_cache_size).
+const CACHE_KIB: &str = "-16384";
 /// Readers beside the writer of one process.
 const CONNECTIONS_MAX: u32 = 4;
 
@@ -56,6 +58,9 @@ impl SqliteStore {
             // A commit that was answered is on disk: intents come before effects.
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
+            // A commit of thousands of records fits: it goes into the log at once, not page by page through a temporary file.
+            .pragma("cache_size", CACHE_KIB)
+            .pragma("temp_store", "MEMORY")
             .busy_timeout(BUSY_TIMEOUT);
         let pool = SqlitePoolOptions::new()
             .max_connections(CONNECTIONS_MAX)

@@ -354,7 +354,7 @@ impl Run<'_> {
         steps: Vec<Result<Step, CapabilityError>>,
         pending: &mut Pending,
     ) -> Result<(), Stop> {
-        let mut done = Vec::new();
+        let mut done = Vec::with_capacity(records.len());
         let mut events = Vec::new();
         for (record, step) in records.into_iter().zip(steps) {
             match step {

@@ -119,5 +119,5 @@ impl Cx<'_> {
 
 /// Fields of structs have one order, so these bytes are one for each question: no sorting is needed.
 fn digest<T: Serialize>(question: &T) -> Result<Digest, Vec<Diagnostic>> {
-    serde_json::to_vec(question).map(|bytes| Digest::of_bytes(&bytes)).map_err(bug)
+    Digest::of_json(question).map_err(bug)
 }
