@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use windlass_document::Problems;
 use windlass_engine::{apply::ApplyError, driver::Fault, session::CapabilityError, store::StoreError};
-use windlass_model::Diagnostic;
+use windlass_model::{Diagnostic, state::EnvironmentKey};
 
 /// Exit codes, as the help lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,17 @@ impl From<Code> for ExitCode {
 pub(crate) struct Failure {
     pub code: Code,
     pub reason: Reason,
+    /// Another process came first, and that is all: the same command may do what was asked for.
+    pub overtaken: Option<Overtaken>,
+}
+
+/// How another process came first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Overtaken {
+    /// It changes the environment now.
+    Locked(EnvironmentKey),
+    /// It changed the environment after the plan was made.
+    Stale,
 }
 
 /// What is told about it.
@@ -43,7 +54,7 @@ pub(crate) enum Reason {
 
 impl Failure {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, reason: Reason::Text { message: message.into(), hint: None } }
+        Self { code, reason: Reason::Text { message: message.into(), hint: None }, overtaken: None }
     }
 
     pub(crate) fn failed(message: impl std::fmt::Display) -> Self {
@@ -69,6 +80,18 @@ impl Failure {
         }
     }
 
+    fn overtaken(self, how: Overtaken) -> Self {
+        Self { overtaken: Some(how), ..self }
+    }
+
+    /// Returns what is told in one line, if it is one.
+    pub(crate) fn message(&self) -> &str {
+        match &self.reason {
+            Reason::Text { message, .. } => message,
+            Reason::Problems(_) | Reason::Diagnostics(_) => "",
+        }
+    }
+
     pub(crate) fn print(&self) {
         match &self.reason {
             Reason::Problems(problems) => crate::print::problems(problems),
@@ -80,7 +103,7 @@ impl Failure {
 
 impl From<Problems> for Failure {
     fn from(problems: Problems) -> Self {
-        Self { code: Code::BadInput, reason: Reason::Problems(problems) }
+        Self { code: Code::BadInput, reason: Reason::Problems(problems), overtaken: None }
     }
 }
 
@@ -88,8 +111,10 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let failure = Self::failed(&error);
         match error {
-            StoreError::Locked { .. } => failure.hint("wait until it ends, or stop it"),
-            StoreError::Taken { .. } => failure.hint("the same command again goes on with what is there"),
+            StoreError::Locked { environment, .. } => {
+                failure.hint("wait until it ends, or stop it").overtaken(Overtaken::Locked(environment))
+            }
+            StoreError::Taken { .. } => failure.hint("the same command again goes on with what is there").overtaken(Overtaken::Stale),
             StoreError::Corrupt { .. } => failure.hint("restore the data folder from a backup"),
             StoreError::StaleFence { .. } | StoreError::Missing(_) | StoreError::Failed { .. } => failure,
         }
@@ -121,7 +146,7 @@ impl From<ApplyError> for Failure {
             ApplyError::Guarded(_) => {
                 Self::new(Code::Policy, message).hint("say `--allow-destroy` if that is meant, or keep it with `onRemove: retain`")
             }
-            ApplyError::Stale(_) => Self::failed(message).hint("plan again"),
+            ApplyError::Stale(_) => Self::failed(message).hint("plan again").overtaken(Overtaken::Stale),
             ApplyError::Held { .. } => Self::failed(message).hint("find out why the process died; a new `deploy` takes over"),
             ApplyError::Connection { ref error, .. } | ApplyError::Secrets(ref error) => match &error.hint {
                 Some(hint) => Self::failed(&message).hint(hint.clone()),

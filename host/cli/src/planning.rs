@@ -144,7 +144,7 @@ pub(crate) fn located(diagnostics: Vec<Diagnostic>, provenance: &Provenance) -> 
             (diagnostic, place)
         })
         .collect();
-    Failure { code: if policy { Code::Policy } else { Code::BadInput }, reason: Reason::Diagnostics(reason) }
+    Failure { code: if policy { Code::Policy } else { Code::BadInput }, reason: Reason::Diagnostics(reason), overtaken: None }
 }
 
 fn code_cache() -> Option<PathBuf> {

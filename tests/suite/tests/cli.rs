@@ -170,6 +170,33 @@ fn plan_files() {
 }
 
 #[test]
+fn several_repositories_announce_their_images_at_once() {
+    let folder = Folder::new();
+    let names = ["a", "b", "c", "d"];
+    for name in names {
+        folder.write(
+            &format!("{name}.score.yaml"),
+            &format!("apiVersion: score.dev/v1b1\nmetadata: {{ name: {name} }}\ncontainers: {{ main: {{ image: . }} }}\n"),
+        );
+    }
+    folder.ok("env create dev --type development --app shop");
+    for round in 1..=2 {
+        let builds: Vec<_> = names
+            .iter()
+            .map(|name| folder.spawn(&format!("deploy {name}.score.yaml -e dev --app shop --image {name}={name}:{round} --yes")))
+            .collect();
+        for mut build in builds {
+            assert!(build.wait().unwrap().success(), "each waits for its turn, and plans again for what is there by then");
+        }
+        for name in names {
+            let manifest = folder.read(&format!(".windlass/manifests/shop/dev/shop-dev/deployment.apps-{name}.yaml"));
+            assert!(manifest.contains(&format!("image: {name}:{round}")), "{manifest}");
+        }
+    }
+    assert_eq!(folder.ok("history -e dev").out.matches("succeeded").count(), 8);
+}
+
+#[test]
 fn a_terminal_is_asked_and_shows_no_secret() {
     let folder = application();
     let stored = folder.on_terminal("secret set TOKEN -e dev --app shop", "typed-by-hand\n");

@@ -445,15 +445,20 @@ fn ctrl_c_stops_between_actions_and_the_next_deploy_goes_on() {
     assert_eq!(scene.folder.ok("history -e dev").out.matches("cancelled").count(), 2);
     let mut child = scene.folder.spawn("deploy app -e dev --yes");
     std::thread::sleep(std::time::Duration::from_millis(1500));
-    // A second deployment of the same environment says who is at it.
-    let second = scene.folder.run("deploy app -e dev --yes");
+    // A second deployment of the same environment says who is at it, and waits for as long as it may.
+    let second = scene.folder.run("deploy app -e dev --yes --timeout 1s");
     assert_eq!(second.code, 1);
-    assert!(second.err.contains("is being changed by another process"), "{}", second.err);
+    assert!(second.err.contains("is being changed by another process") && second.err.contains("waiting for its end"), "{}", second.err);
+    let mut stopped = scene.folder.spawn("deploy app -e dev --yes");
+    let mut waiting = scene.folder.spawn("deploy app -e dev --yes");
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    Folder::signal(&stopped, "INT");
+    assert_eq!(stopped.wait().unwrap().code(), Some(130), "who waits has nothing to end first");
+    scene.folder.write("app/web.score.yaml", &alone());
     Folder::signal(&child, "INT");
     Folder::signal(&child, "INT");
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    scene.folder.write("app/web.score.yaml", &alone());
-    scene.folder.ok("deploy app -e dev --yes");
+    assert!(waiting.wait().unwrap().success(), "its turn came, with what is there by then");
     scene.folder.ok("destroy -e dev --yes");
 }
 

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     io::{IsTerminal as _, Write as _},
     path::Path,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,6 +23,7 @@ use windlass_model::{
 use super::{
     plan::{finish, plan_destroy, plan_path, show},
     stages::{Deploying, follows},
+    turn,
 };
 use crate::{
     arguments::{Applying, Environment, Format, Global, Planning},
@@ -40,12 +41,15 @@ pub(crate) async fn deploy(
     format: Format,
 ) -> Result<Code, Failure> {
     let workspace = Workspace::open(global).await?;
-    let planned = match Bundle::read(path)? {
-        Some(bundle) => from_bundle(&workspace, bundle, planning).await?,
-        None => plan_path(&workspace, path, planning).await?,
+    let ask_and_go = async |planned| {
+        let request = workspace.request(&planned, Verb::Deploy, applying, None)?;
+        ask_and_go(&workspace, planned, request, applying, format).await
     };
-    let request = workspace.request(&planned, Verb::Deploy, applying, None)?;
-    ask_and_go(&workspace, planned, request, applying, format).await
+    match Bundle::read(path)? {
+        // Just this plan, or none.
+        Some(bundle) => ask_and_go(from_bundle(&workspace, bundle, planning).await?).await,
+        None => turn::take(&workspace, applying, async || ask_and_go(plan_path(&workspace, path, planning).await?).await).await,
+    }
 }
 
 /// Applies a plan file exactly, or says what has moved.
@@ -119,8 +123,17 @@ pub(crate) async fn rollback(
 ) -> Result<Code, Failure> {
     let workspace = Workspace::open(global).await?;
     let key = workspace.find(environment).await?;
-    let state = workspace.state(&key).await?;
-    let history = workspace.store.deployments(&key).await?;
+    turn::take(&workspace, applying, async || roll_back(&workspace, &key, deployment, applying).await).await
+}
+
+async fn roll_back(
+    workspace: &Workspace,
+    key: &EnvironmentKey,
+    deployment: Option<DeploymentNumber>,
+    applying: &Applying,
+) -> Result<Code, Failure> {
+    let state = workspace.state(key).await?;
+    let history = workspace.store.deployments(key).await?;
     let target = match deployment {
         Some(number) => history.iter().find(|deployment| deployment.number == number).ok_or_else(|| {
             Failure::new(Code::BadInput, format!("there is no deployment {number} of `{key}`")).hint("`windlass history` lists them")
@@ -135,9 +148,9 @@ pub(crate) async fn rollback(
             })
             .ok_or_else(|| Failure::failed(format!("there is no earlier deployment of `{key}` that succeeded")))?,
     };
-    let documents = workspace.store.documents_of(&key, target.number).await?;
+    let documents = workspace.store.documents_of(key, target.number).await?;
     let then: Layers = workspace.read("platform", &documents.layers).await?;
-    let (today, mut provenance) = workspace.todays_layers(&key).await?;
+    let (today, mut provenance) = workspace.todays_layers(key).await?;
     let layers = mixed(&then, &today);
     for (_, platform) in &layers.0 {
         workspace.load_components(platform).await?;
@@ -146,18 +159,18 @@ pub(crate) async fn rollback(
     provenance.0.extend(places.0);
     let environment_type = state.record.environment_type.clone();
     let mut input =
-        workspace.plan_input(&key, &environment_type, Some(&state), workspace.read("model", &documents.model).await?, layers).await?;
+        workspace.plan_input(key, &environment_type, Some(&state), workspace.read("model", &documents.model).await?, layers).await?;
     // Images that were left open then are those of then.
     let plan_then: Plan = workspace.read("plan", &documents.plan).await?;
     input.last_images.extend(plan_then.images);
     input.grants_at_most = Some(grants(&today));
-    let planned = finish(&workspace, input, provenance)?;
+    let planned = finish(workspace, input, provenance)?;
     print::note(&format!(
         "Rolling back to deployment {}: its model, definitions and components; today's connections, environment type and secrets.",
         target.number
     ));
     let request = workspace.request(&planned, Verb::Rollback, applying, Some(target.number))?;
-    ask_and_go(&workspace, planned, request, applying, Format::Text).await
+    ask_and_go(workspace, planned, request, applying, Format::Text).await
 }
 
 /// Lists what definitions grant, the strongest layer's word.
@@ -196,9 +209,12 @@ fn mixed(then: &Layers, today: &Layers) -> Layers {
 pub(crate) async fn destroy(global: &Global, environment: &Environment, applying: &Applying) -> Result<Code, Failure> {
     let workspace = Workspace::open(global).await?;
     let key = workspace.find(environment).await?;
-    let planned = plan_destroy(&workspace, &key).await?;
-    let request = workspace.request(&planned, Verb::Destroy, applying, None)?;
-    ask_and_go(&workspace, planned, request, applying, Format::Text).await
+    turn::take(&workspace, applying, async || {
+        let planned = plan_destroy(&workspace, &key).await?;
+        let request = workspace.request(&planned, Verb::Destroy, applying, None)?;
+        ask_and_go(&workspace, planned, request, applying, Format::Text).await
+    })
+    .await
 }
 
 /// Shows, asks, applies.
@@ -292,8 +308,12 @@ fn finish_outcome(outcome: &Outcome, plan: &Plan) -> Result<Code, Failure> {
 }
 
 /// Ctrl-C, or what CI sends to a job that it ends: once stops between actions, twice at once.
-fn cancel_on_signals() -> Result<Cancel, Failure> {
-    let cancel = Cancel::default();
+pub(crate) fn cancel_on_signals() -> Result<Cancel, Failure> {
+    static OF_THIS_PROCESS: OnceLock<Cancel> = OnceLock::new();
+    if let Some(cancel) = OF_THIS_PROCESS.get() {
+        return Ok(cancel.clone());
+    }
+    let cancel = OF_THIS_PROCESS.get_or_init(Cancel::default).clone();
     for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
         let mut signals = signal(kind)?;
         let seen = cancel.clone();

@@ -16,6 +16,7 @@ mod render;
 mod rotate;
 mod secret;
 mod stages;
+mod turn;
 mod worker;
 
 use clap::CommandFactory as _;

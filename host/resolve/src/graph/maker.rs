@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use windlass_model::{
     Diagnostic, ResourceKey, did_you_mean,
-    name::DocumentName,
+    name::{ClassName, DocumentName},
     platform::{LayerName, MatchRule, MatchSubject, ResourceDefinition},
 };
 
@@ -16,7 +16,7 @@ impl<'a> Builder<'a> {
     pub(super) fn maker(&mut self, wanted: &Wanted<'a>) -> Option<Maker<'a>> {
         let key = &wanted.key;
         let subject = self.subject(Some(key), None);
-        let mut known_type = false;
+        let mut known_type = HostType::of(key.r#type.as_str()).is_some();
         for (layer, platform) in &self.input.layers.0 {
             let candidates: Vec<&'a ResourceDefinition> = platform
                 .definitions
@@ -70,7 +70,7 @@ impl<'a> Builder<'a> {
         if let (Some(host), true) = (HostType::of(key.r#type.as_str()), key.class.is_default()) {
             return Some(Maker::Host(host));
         }
-        let problem = if known_type {
+        let (problem, at) = if known_type {
             let mut classes: Vec<String> = self
                 .input
                 .layers
@@ -79,11 +79,12 @@ impl<'a> Builder<'a> {
                 .filter(|definition| definition.spec.r#type == key.r#type)
                 .flat_map(|definition| definition.spec.classes())
                 .map(|class| class.to_string())
+                .chain(HostType::of(key.r#type.as_str()).map(|_| ClassName::default_class().to_string()))
                 .collect();
             classes.sort();
             classes.dedup();
-            Diagnostic::error("unknown-class", format!("resource type `{}` has no class `{}`", key.r#type, key.class))
-                .hint(format!("classes: {}", classes.join(", ")))
+            let problem = Diagnostic::error("unknown-class", format!("resource type `{}` has no class `{}`", key.r#type, key.class));
+            (problem.hint(format!("classes: {}", classes.join(", "))), if key.class.is_default() { "type" } else { "class" })
         } else {
             let mut types: Vec<&str> = self
                 .input
@@ -96,12 +97,11 @@ impl<'a> Builder<'a> {
             types.sort_unstable();
             types.dedup();
             let problem = Diagnostic::error("unknown-type", format!("unknown resource type `{}`", key.r#type));
-            problem.hint(
-                did_you_mean(key.r#type.as_str(), types.iter().copied())
-                    .unwrap_or_else(|| "write a ResourceDefinition for it; `windlass platform list` shows the known types".to_owned()),
-            )
+            let hint = did_you_mean(key.r#type.as_str(), types.iter().copied())
+                .unwrap_or_else(|| "write a ResourceDefinition for it; `windlass platform list` shows the known types".to_owned());
+            (problem.hint(hint), "type")
         };
-        self.problems.push(problem.on(wanted.subject.clone()).at(format!("{}/type", wanted.pointer)));
+        self.problems.push(problem.on(wanted.subject.clone()).at(format!("{}/{at}", wanted.pointer)));
         None
     }
 }
