@@ -350,7 +350,7 @@ fn connections(
     let of_actions = plan.actions().map(|action| action.connection.clone());
     Ok(of_actions
         .chain(windlass_engine::plan::stores(plan))
-        .filter_map(|name| chosen.by_name(&name).map(|settings| (name, settings)))
+        .filter_map(|name| chosen.by_name(&name).cloned().map(|settings| (name, settings)))
         .collect())
 }
 

@@ -127,10 +127,10 @@ pub struct SpecContext {
     pub connection_kind: &'static str,
 }
 
-/// All planners, by interface.
+/// All planners, by interface; a clone is another handle on them.
 #[derive(Clone, Default)]
 pub struct Planners {
-    planners: BTreeMap<&'static str, Arc<dyn Planner>>,
+    planners: Arc<BTreeMap<&'static str, Arc<dyn Planner>>>,
     pub(crate) schemas: Arc<crate::schema::SchemaCache>,
 }
 
@@ -138,7 +138,8 @@ impl Planners {
     /// Takes planners.
     #[must_use]
     pub fn new(planners: impl IntoIterator<Item = Arc<dyn Planner>>) -> Self {
-        Self { planners: planners.into_iter().map(|planner| (planner.descriptor().interface, planner)).collect(), schemas: Arc::default() }
+        let planners: BTreeMap<_, _> = planners.into_iter().map(|planner| (planner.descriptor().interface, planner)).collect();
+        Self { planners: Arc::new(planners), schemas: Arc::default() }
     }
 
     /// Returns the planner of an interface.

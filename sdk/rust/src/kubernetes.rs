@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::{
+    diagnostic,
     handle::{handle, ordered},
     sealed::Sealable,
 };
@@ -14,7 +15,7 @@ pub struct Object(object::Handle);
 impl Object {
     /// Stages an object; `name` is unique among the node's objects.
     pub fn new(name: &str, manifest: &Value) -> Self {
-        Self(object::Handle::new(name, &manifest.to_string()))
+        Self(object::Handle::new(name, &diagnostic::write_tree(manifest)))
     }
 
     /// Yields the value at a JSON Pointer of the live object; the host waits until it is there.

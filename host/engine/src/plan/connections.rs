@@ -1,9 +1,9 @@
 //! Which connection each family of capabilities acts through.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use windlass_model::{
-    Diagnostic,
+    ActionId, Diagnostic,
     name::DocumentName,
     plan::PlannedNode,
     platform::{Connection, ConnectionSettings, Family, LayerName, MatchRule, MatchSubject, of_environment},
@@ -13,19 +13,10 @@ use windlass_resolve::matching::{self, Choice};
 
 use super::PlanInput;
 
-/// A connection that was chosen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chosen {
-    /// Its name.
-    pub name: DocumentName,
-    /// Its settings.
-    pub settings: ConnectionSettings,
-}
-
 /// The connections of an environment.
 #[derive(Clone, Debug)]
 pub struct Connections<'a> {
-    chosen: BTreeMap<Family, Chosen>,
+    chosen: BTreeMap<Family, &'a DocumentName>,
     all: BTreeMap<&'a DocumentName, ConnectionSettings>,
 }
 
@@ -76,10 +67,7 @@ impl<'a> Connections<'a> {
                     .map(|(_, (connection, _))| (*connection, connection.spec.r#match.as_slice()));
                 match matching::choose(candidates, &subject) {
                     Choice::Won(won) => {
-                        let name = won.document.name();
-                        if let Some(settings) = settings.get(name) {
-                            chosen.insert(family, Chosen { name: name.clone(), settings: settings.clone() });
-                        }
+                        chosen.insert(family, won.document.name());
                         break;
                     }
                     Choice::Tie(first, second) => {
@@ -93,18 +81,18 @@ impl<'a> Connections<'a> {
         if problems.is_empty() { Ok(Self { chosen, all: settings }) } else { Err(problems) }
     }
 
-    /// Returns the connection of a family, or the one that a grant names.
-    pub fn of(&self, family: Family, named: Option<&DocumentName>) -> Result<Chosen, Diagnostic> {
+    /// Returns the connection of a family, or the one that a grant names, with its settings.
+    pub fn of(&self, family: Family, named: Option<&DocumentName>) -> Result<(&'a DocumentName, &ConnectionSettings), Diagnostic> {
         match named {
-            Some(name) => match self.all.get(name) {
-                Some(settings) if settings.family() == family => Ok(Chosen { name: name.clone(), settings: settings.clone() }),
-                Some(settings) => Err(Diagnostic::error(
+            Some(name) => match self.all.get_key_value(name) {
+                Some((name, settings)) if settings.family() == family => Ok((name, settings)),
+                Some((_, settings)) => Err(Diagnostic::error(
                     "connection",
                     format!("connection `{name}` is of capability `{}`, `{}` is needed", settings.kind(), family.capability()),
                 )),
                 None => Err(Diagnostic::error("connection", format!("there is no connection `{name}`"))),
             },
-            None => self.chosen.get(&family).cloned().ok_or_else(|| {
+            None => self.chosen.get(&family).and_then(|name| Some((*name, self.all.get(name)?))).ok_or_else(|| {
                 Diagnostic::error("connection", format!("no connection of capability `{}` applies here", family.capability()))
                     .hint("write a Connection, or widen the `match` of one")
             }),
@@ -113,13 +101,13 @@ impl<'a> Connections<'a> {
 
     /// Returns the settings of a connection by name.
     #[must_use]
-    pub fn by_name(&self, name: &DocumentName) -> Option<ConnectionSettings> {
-        self.all.get(name).cloned()
+    pub fn by_name(&self, name: &DocumentName) -> Option<&ConnectionSettings> {
+        self.all.get(name)
     }
 
     /// Returns the chosen connections, for the policy's digest.
-    pub(crate) fn settings(&self) -> Vec<(String, ConnectionSettings)> {
-        self.chosen.values().map(|chosen| (chosen.name.to_string(), chosen.settings.clone())).collect()
+    pub(crate) fn settings(&self) -> Vec<(&DocumentName, &ConnectionSettings)> {
+        self.chosen.values().filter_map(|name| Some((*name, self.all.get(name)?))).collect()
     }
 
     /// One object staged by two nodes, or owned by another environment, is an error that names both.
@@ -128,12 +116,13 @@ impl<'a> Connections<'a> {
         nodes: impl Iterator<Item = &'p PlannedNode>,
         input: &PlanInput,
     ) -> Result<(), Vec<Diagnostic>> {
-        let mut seen: BTreeMap<(String, &str), &str> = BTreeMap::new();
+        let mut seen: HashMap<(&DocumentName, &str), &ActionId> = HashMap::new();
         let mut problems = Vec::new();
         let own = input.environment.to_string();
+        let scopes: BTreeMap<&DocumentName, String> =
+            self.all.iter().map(|(name, settings)| (*name, claim_scope(settings, &input.environment))).collect();
         for action in nodes.flat_map(|node| &node.actions) {
-            let key = (action.connection.to_string(), action.identity.as_str());
-            if let Some(first) = seen.get(&key) {
+            if let Some(first) = seen.insert((&action.connection, &action.identity), &action.id) {
                 problems.push(
                     Diagnostic::error(
                         "identity-twice",
@@ -143,10 +132,12 @@ impl<'a> Connections<'a> {
                     .hint("give one of them another name"),
                 );
             }
-            seen.insert(key, action.id.as_str());
-            let scope = self.by_name(&action.connection).map(|settings| claim_scope(&settings, &input.environment)).unwrap_or_default();
+            if input.claims.is_empty() {
+                continue;
+            }
+            let scope = scopes.get(&action.connection).map_or("", String::as_str);
             if let Some(owner) =
-                input.claims.get(&claim(action.connection.as_str(), &scope, &action.identity)).filter(|owner| **owner != own)
+                input.claims.get(&claim(action.connection.as_str(), scope, &action.identity)).filter(|owner| **owner != own)
             {
                 problems.push(
                     Diagnostic::error("identity-owned", format!("`{}` belongs to the environment `{owner}`", action.identity))

@@ -106,12 +106,12 @@ impl<'a> Cx<'a> {
             let kinds = grants.iter().flat_map(|grant| grant.kinds.clone()).collect();
             let exceptions = grants.iter().flat_map(|grant| grant.allow.clone()).collect();
             let named = grants.iter().find_map(|grant| grant.connection.as_ref());
-            let connection = self.connections.of(descriptor.family, named).map_err(|problem| vec![problem.on(node)])?;
+            let (_, settings) = self.connections.of(descriptor.family, named).map_err(|problem| vec![problem.on(node)])?;
             authorities.insert(
                 descriptor.interface.to_owned(),
                 Authority { kinds: if renders { Kinds::Workload(kinds) } else { Kinds::Listed(kinds) }, exceptions },
             );
-            contexts.insert(descriptor.interface.to_owned(), self.spec_context(namespace, connection.settings.kind()));
+            contexts.insert(descriptor.interface.to_owned(), self.spec_context(namespace, settings.kind()));
         }
         let secret_versions = Arc::clone(&self.secret_versions);
         Ok(RecorderInput { planners: self.planners.clone(), node: node.clone(), authorities, contexts, secret_versions, tokens })
@@ -165,7 +165,8 @@ impl<'a> Cx<'a> {
         for action in staged {
             let Some(planner) = self.planners.get(&action.interface) else { continue };
             let named = grants.iter().filter(|grant| grant.import == action.interface).find_map(|grant| grant.connection.as_ref());
-            let connection = self.connections.of(planner.descriptor().family, named).map_err(|problem| vec![problem.on(node)])?;
+            let (connection, settings) =
+                self.connections.of(planner.descriptor().family, named).map_err(|problem| vec![problem.on(node)])?;
             let id = ActionId::new(node, &action.local);
             let mut depends_on: BTreeSet<ActionId> = action
                 .after
@@ -180,11 +181,11 @@ impl<'a> Cx<'a> {
                 .collect();
             depends_on.extend(flows::origins(&action.spec));
             depends_on.remove(&id);
-            let context = self.spec_context(namespace, connection.settings.kind());
+            let context = self.spec_context(namespace, settings.kind());
             actions.push(PlannedAction {
                 identity: planner.identity(&action.spec, &id, &context),
                 capability: action.interface.clone(),
-                connection: connection.name.clone(),
+                connection: connection.clone(),
                 depends_on: depends_on.into_iter().collect(),
                 rank: planner.rank(&action.spec),
                 holds_data: planner.holds_data(&action.spec),

@@ -60,11 +60,11 @@ struct Driver<'a> {
     component: Digest,
     grants: &'a [Grant],
     /// What stands behind the connections that grants name; the others are part of the policy.
-    connections: Vec<Option<ConnectionSettings>>,
+    connections: Vec<Option<&'a ConnectionSettings>>,
 }
 
 impl Cx<'_> {
-    fn asked<'u>(&self, used: &'u DriverUse<'_>) -> Driver<'u> {
+    fn asked<'u>(&'u self, used: &'u DriverUse<'_>) -> Driver<'u> {
         let named = used.grants.iter().filter_map(|grant| grant.connection.as_ref());
         Driver {
             reference: used.reference.component_key(),

@@ -25,7 +25,7 @@ pub(crate) fn seal(value: &mut Value, connections: &Connections<'_>) -> Result<(
     match value {
         Value::String(text) => {
             if let Some(reference) = parse(text) {
-                let connection = connections.of(Family::SecretStore, None)?.name;
+                let (connection, _) = connections.of(Family::SecretStore, None)?;
                 let origin = Origin::External { connection: connection.to_string(), reference: reference.to_owned(), version: None };
                 *value = Sealed::of(origin, true, Encoding::Json).to_json();
             }
