@@ -24,6 +24,9 @@ pub struct Params {
     /// Schemas to create.
     #[serde(default)]
     pub schemas: Vec<String>,
+    /// The version that is wished for; there is one server, so this only warns.
+    #[serde(default)]
+    pub version: Option<String>,
 }
 
 /// What a definition may give.
@@ -101,14 +104,25 @@ impl ResourceDefinition for PostgresDatabase {
             },
         );
         database.after(&owner.action());
-        Ok(Answer::new(Outputs {
+        let answer = Answer::new(Outputs {
             host: database.host(),
             port: SealableValue::Sealed(database.port()),
             name: name.clone(),
             database: name,
             username: login.username(),
             password: password.value(),
-        }))
+        });
+        Ok(match params.version {
+            Some(version) => answer.warn(
+                Diagnostic::warning(
+                    "version",
+                    format!("version {version} is asked for; the database is made in a server that exists, of whatever version"),
+                )
+                .at("/params/version")
+                .hint("a definition with a server of its own for each resource, such as `postgres-rds`, can choose"),
+            ),
+            None => answer,
+        })
     }
 }
 
@@ -144,6 +158,13 @@ mod tests {
             "inputs": { "extensions": ["pgcrypto"], "connection_limit": 20, "readers": ["analysts"] },
             "params": { "extensions": ["citext", "pgcrypto"], "schemas": ["audit"] },
         })));
+    }
+
+    #[test]
+    fn a_version_only_warns() {
+        let outcome = define::<PostgresDatabase>(json!({ "params": { "version": "16" } }));
+        assert_eq!(outcome.outputs["name"], "shop_dev_web_res");
+        assert_eq!(outcome.diagnostics[0].pointer, "/params/version");
     }
 
     #[test]
