@@ -168,6 +168,64 @@ fn fields_of_what_is_known_later() {
     folder.ok(NEXT);
 }
 
+/// A module that names the namespace: what it yields is the namespace itself, or the name of one that is made.
+fn namespaced(driver: &str) -> String {
+    let zone = ZONE.split("---").take(2).collect::<Vec<_>>().join("---");
+    format!(
+        "{zone}---\napiVersion: windlass.dev/v1alpha1\nkind: ResourceDefinition\nmetadata: {{ name: namespace }}\nspec:\n  type: k8s-namespace\n{driver}"
+    )
+}
+
+#[test]
+fn a_namespace_may_be_known_later() {
+    let made = "  driver: { builtin: kubernetes-namespace }
+  inputs: { name: \"team-${resources.zone.domain}\" }
+  resources: { zone: { type: zone } }
+  grants: [{ import: windlass:kubernetes/objects, kinds: [v1/Namespace], allow: [clusterScoped] }]
+";
+    let found = "  driver: { builtin: terraform-module }
+  inputs:
+    module: { main.tf: \"output \\\"name\\\" { value = timestamp() == \\\"\\\" ? \\\"\\\" : \\\"team-NAME-example\\\" }\" }
+    outputs: { namespace: { output: name }, name: { output: name } }
+  grants: [{ import: windlass:terraform/modules }]
+";
+    for driver in [made, found] {
+        let folder = zoned();
+        folder.write("app/web.score.yaml", "apiVersion: score.dev/v1b1\nmetadata: { name: web }\ncontainers: { main: { image: \"web:1\", variables: { CACHE: \"${resources.cache.host}\" } } }\nresources: { cache: { type: redis } }\n");
+        let apply = |name: &str| {
+            folder.write(
+                "platform/zone.yaml",
+                &namespaced(driver).replace("$${var.name}.example", "$${var.name}-example").replace("NAME", name),
+            );
+            folder.ok("platform apply platform");
+        };
+        let namespaces = || -> Vec<String> {
+            let files = folder.files(".windlass/manifests/app/dev");
+            let mut found: Vec<String> = files
+                .keys()
+                .filter_map(|file| Some(file.split_once('/')?.0.to_owned()))
+                .filter(|name| !name.starts_with(['_', '.']))
+                .collect();
+            found.dedup();
+            found
+        };
+        apply("first");
+        let refused = folder.run("plan app -e dev --create-env development --complete");
+        assert!(refused.code == 65 && refused.err.contains("needs `/context/namespace`"), "{}", refused.err);
+        folder.ok(FIRST);
+        assert_eq!(namespaces(), ["team-first-example"]);
+        assert!(folder.files(".windlass/manifests").values().any(|text| text.contains("redis-web-cache.team-first-example.svc")));
+        assert!(folder.ok(NEXT).err.contains("nothing was written"));
+        // Another name: everything moves.
+        apply("second");
+        folder.ok(&format!("{NEXT} --allow-destroy"));
+        assert_eq!(namespaces(), ["team-second-example"]);
+        assert_eq!(folder.run("plan app -e dev --detailed-exitcode --complete").code, 0);
+        folder.ok("destroy -e dev --yes");
+        assert!(folder.files(".windlass/manifests").is_empty());
+    }
+}
+
 #[test]
 fn what_the_world_yields_is_never_taken_for_a_token() {
     let folder = zoned();

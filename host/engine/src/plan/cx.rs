@@ -5,7 +5,6 @@ use std::{
     sync::Arc,
 };
 
-use serde_json::Value;
 use windlass_model::{
     ActionId, Diagnostic, Digest, NodeKey, Spec,
     name::DocumentName,
@@ -14,7 +13,7 @@ use windlass_model::{
 };
 use windlass_resolve::{Effective, Graph};
 
-use super::{Connections, NodeOutcome, OBJECTS, PlanInput, desired, flows, memo::Memo};
+use super::{Connections, OBJECTS, PlanInput, desired, flows, memo::Memo};
 use crate::{
     driver::{DriverContext, DriverHost, World},
     planner::{Authority, Kinds, Planners, SpecContext},
@@ -132,23 +131,6 @@ impl<'a> Cx<'a> {
             environment: self.input.environment.environment.to_string(),
             environment_type: self.input.environment_type.to_string(),
             namespace: namespace.map(str::to_owned),
-        }
-    }
-
-    /// Returns the namespace, for nodes that come behind the one that makes it.
-    pub(crate) fn namespace(&self, key: &NodeKey, outcomes: &BTreeMap<NodeKey, NodeOutcome>) -> Result<Option<String>, Vec<Diagnostic>> {
-        let depends = self.graph.nodes.get(key).is_some_and(|node| node.edges.contains(&self.graph.namespace));
-        if !depends {
-            return Ok(None);
-        }
-        let output = outcomes.get(&self.graph.namespace).and_then(|outcome| outcome.node.outputs.get("namespace"));
-        match output {
-            Some(Value::String(namespace)) => Ok(Some(namespace.clone())),
-            Some(_) => Err(vec![
-                Diagnostic::error("staged", format!("`{key}` needs `namespace`, known only after `{}` is ready", self.graph.namespace))
-                    .on(key),
-            ]),
-            None => Err(vec![Diagnostic::error("namespace", format!("`{}` has no output `namespace`", self.graph.namespace)).on(key)]),
         }
     }
 

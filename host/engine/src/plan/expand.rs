@@ -21,7 +21,7 @@ pub(crate) struct Lookup<'c, 'a> {
     pub cx: &'c Cx<'a>,
     pub outcomes: &'c BTreeMap<NodeKey, NodeOutcome>,
     pub scope: Scope,
-    pub namespace: Option<String>,
+    pub namespace: Option<Value>,
 }
 
 impl Lookup<'_, '_> {
@@ -111,9 +111,11 @@ impl Lookup<'_, '_> {
             (["application"], _) => environment.application.to_string(),
             (["environment"], _) => environment.environment.to_string(),
             (["environmentType"], _) => self.cx.input.environment_type.to_string(),
-            (["namespace"], _) => self.namespace.clone().ok_or_else(|| {
-                ExpandError::new("no-namespace", "`${context.namespace}` is not known here: the namespace itself depends on this")
-            })?,
+            (["namespace"], _) => {
+                return self.namespace.clone().ok_or_else(|| {
+                    ExpandError::new("no-namespace", "`${context.namespace}` is not known here: the namespace itself depends on this")
+                });
+            }
             (["resource", "id"], Scope::Definition(key)) => key.id.to_string(),
             (["resource", "type"], Scope::Definition(key)) => key.r#type.to_string(),
             (["resource", "class"], Scope::Definition(key)) => key.class.to_string(),

@@ -73,8 +73,8 @@ pub(crate) fn prepare<'a>(
     let definition: &'a ResourceDefinition = definition;
     let namespace = cx.namespace(&node_key, outcomes)?;
     let mut problems = Vec::new();
-    let mut params = params_value(cx, &node_key, params.as_ref(), namespace.clone(), outcomes, &mut problems);
-    let lookup = Lookup { cx, outcomes, scope: Scope::Definition(key.clone()), namespace: namespace.clone() };
+    let mut params = params_value(cx, &node_key, params.as_ref(), namespace.value.clone(), outcomes, &mut problems);
+    let lookup = Lookup { cx, outcomes, scope: Scope::Definition(key.clone()), namespace: namespace.value };
     let document = format!("ResourceDefinition/{}", definition.name());
     let mut inputs = expand_value(&lookup, &Value::Object(definition.spec.inputs.clone()), &document, "/spec/inputs", &mut problems);
     if let Err(problem) = reference::seal(&mut inputs, cx.connections) {
@@ -82,28 +82,30 @@ pub(crate) fn prepare<'a>(
     }
     let grants = cx.grants(definition.name(), &definition.spec.grants);
     match cx.driver(&document, *layer, &definition.spec.driver, &grants, World::ResourceDriver) {
-        Ok(used) if problems.is_empty() => Ok(ResourceCall {
-            settled: cx
-                .settle(
-                    &used,
-                    &mut [
-                        Fields { value: &mut inputs, base: "/spec/inputs", schema: |schemas| &schemas.inputs },
-                        Fields { value: &mut params, base: "/params", schema: |schemas| &schemas.params },
-                    ],
-                    outcomes,
-                )
-                .map_err(|problems| problems.into_iter().map(|problem| problem.on(&node_key)).collect::<Vec<_>>())?,
-            key: key.clone(),
-            layer: *layer,
-            definition,
-            rule: rule.clone(),
-            used,
-            params,
-            inputs,
-            workloads: workloads.iter().map(ToString::to_string).collect(),
-            namespace,
-            depends_on: edges.iter().cloned().collect(),
-        }),
+        Ok(used) if problems.is_empty() => {
+            let mut fields = [
+                Fields { value: &mut inputs, base: "/spec/inputs", schema: |schemas| &schemas.inputs },
+                Fields { value: &mut params, base: "/params", schema: |schemas| &schemas.params },
+            ];
+            let mut settled = namespace.settled;
+            settled.extend(
+                cx.settle(&used, &mut fields, outcomes)
+                    .map_err(|problems| problems.into_iter().map(|problem| problem.on(&node_key)).collect::<Vec<_>>())?,
+            );
+            Ok(ResourceCall {
+                settled,
+                key: key.clone(),
+                layer: *layer,
+                definition,
+                rule: rule.clone(),
+                used,
+                params,
+                inputs,
+                workloads: workloads.iter().map(ToString::to_string).collect(),
+                namespace: namespace.name,
+                depends_on: edges.iter().cloned().collect(),
+            })
+        }
         Ok(_) => Err(problems),
         Err(more) => Err(problems.into_iter().chain(more).collect()),
     }
@@ -114,7 +116,7 @@ pub(crate) fn params_value(
     cx: &Cx<'_>,
     node: &NodeKey,
     params: Option<&(&Map<String, Value>, Scope)>,
-    namespace: Option<String>,
+    namespace: Option<Value>,
     outcomes: &BTreeMap<NodeKey, NodeOutcome>,
     problems: &mut Vec<Diagnostic>,
 ) -> Value {

@@ -33,6 +33,17 @@ pub(crate) struct Settled {
     pub needs: Vec<Need>,
 }
 
+/// The namespace of a node.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Namespace {
+    /// Its name, where it is known.
+    pub name: Option<String>,
+    /// What `${context.namespace}` stands for; none for what the namespace itself depends on.
+    pub value: Option<Value>,
+    /// What was looked at for that, and what is not known yet.
+    pub settled: Settled,
+}
+
 /// What is known of a sealed value.
 enum Known {
     /// What it stands for, and what was looked at for that.
@@ -57,6 +68,14 @@ pub(crate) struct Fields<'v> {
     /// Where they stand.
     pub base: &'static str,
     pub schema: fn(&schema::DriverSchemas) -> &schema::TokenSchema,
+}
+
+impl Settled {
+    /// Takes what was found out about something else of the same call.
+    pub(crate) fn extend(&mut self, more: Self) {
+        self.values.extend(more.values);
+        self.needs.extend(more.needs);
+    }
 }
 
 impl Cx<'_> {
@@ -103,6 +122,36 @@ impl Cx<'_> {
         settled.needs.sort();
         settled.needs.dedup();
         Ok(settled)
+    }
+
+    /// Finds the namespace, for nodes that come behind the one that makes it. A module or an object may tell it only when it is there.
+    pub(crate) fn namespace(&self, key: &NodeKey, outcomes: &BTreeMap<NodeKey, NodeOutcome>) -> Result<Namespace, Vec<Diagnostic>> {
+        let maker = &self.graph.namespace;
+        if !self.graph.nodes.get(key).is_some_and(|node| node.edges.contains(maker)) {
+            return Ok(Namespace::default());
+        }
+        let refuse = |message: String| Err(vec![Diagnostic::error("namespace", message).on(key)]);
+        let Some(value) = outcomes.get(maker).and_then(|outcome| outcome.node.outputs.get("namespace")) else {
+            return refuse(format!("`{maker}` has no output `namespace`"));
+        };
+        let (value, settled) = match Sealed::from_json(value) {
+            None => (value.clone(), Settled::default()),
+            Some(sealed) if sealed.is_secret() => {
+                return refuse(format!("the output `namespace` of `{maker}` is secret, and a name is not"));
+            }
+            Some(sealed) => match self.known(&sealed, outcomes) {
+                Known::All(known, values) => (known, Settled { values, needs: Vec::new() }),
+                Known::Not(missing) => {
+                    let needs = missing.into_iter().map(|of| Need { of, pointer: "/context/namespace".to_owned() }).collect();
+                    return Ok(Namespace { name: None, value: Some(value.clone()), settled: Settled { values: Vec::new(), needs } });
+                }
+                Known::Refused(why) => return Err(vec![why.on(key)]),
+            },
+        };
+        match &value {
+            Value::String(name) => Ok(Namespace { name: Some(name.clone()), value: Some(value), settled }),
+            other => refuse(format!("the output `namespace` of `{maker}` is no text: {other}")),
+        }
     }
 
     /// Finds what a sealed value stands for.

@@ -76,7 +76,7 @@ pub(crate) fn prepare<'a>(
     };
     let namespace = cx.namespace(&key, outcomes)?;
     let mut problems = Vec::new();
-    let lookup = Lookup { cx, outcomes, scope: Scope::Workload(name.clone()), namespace: namespace.clone() };
+    let lookup = Lookup { cx, outcomes, scope: Scope::Workload(name.clone()), namespace: namespace.value };
     let mut resolved = resolve_workload(&lookup, workload, aliases, &key, &mut problems);
     let mut calls = Vec::new();
     let owner = profile.as_ref().map_or_else(|| key.to_string(), |(_, profile, _)| format!("WorkloadProfile/{}", profile.name()));
@@ -96,7 +96,7 @@ pub(crate) fn prepare<'a>(
     if !problems.is_empty() {
         return Err(problems);
     }
-    let mut settled = Settled::default();
+    let mut settled = namespace.settled;
     for StageCall { used, inputs, .. } in &mut calls {
         let mut fields = [
             Fields { value: inputs, base: "/inputs", schema: |schemas| &schemas.inputs },
@@ -105,8 +105,7 @@ pub(crate) fn prepare<'a>(
         let more = cx
             .settle(used, &mut fields, outcomes)
             .map_err(|problems| problems.into_iter().map(|problem| problem.on(&key)).collect::<Vec<_>>())?;
-        settled.values.extend(more.values);
-        settled.needs.extend(more.needs);
+        settled.extend(more);
     }
     let definition = profile.as_ref().map(|(layer, profile, rule)| winning(profile.name(), *layer, rule.as_ref()));
     Ok(WorkloadCall {
@@ -114,7 +113,7 @@ pub(crate) fn prepare<'a>(
         definition,
         workload: resolved,
         stages: calls,
-        namespace,
+        namespace: namespace.name,
         depends_on: edges.iter().cloned().collect(),
         settled,
     })
