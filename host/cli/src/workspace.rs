@@ -201,7 +201,7 @@ impl Workspace {
         &self,
         key: &EnvironmentKey,
         environment_type: &EnvironmentTypeName,
-        state: Option<&EnvironmentState>,
+        state: Option<EnvironmentState>,
         model: Model,
         layers: Layers,
     ) -> Result<PlanInput, Failure> {
@@ -215,13 +215,13 @@ impl Workspace {
         claims: &Arc<BTreeMap<String, String>>,
         key: &EnvironmentKey,
         environment_type: &EnvironmentTypeName,
-        state: Option<&EnvironmentState>,
+        state: Option<EnvironmentState>,
         model: Model,
         layers: Layers,
     ) -> Result<PlanInput, Failure> {
         let secrets = self.secret_versions(key).await?;
-        let (last, succeeded) = (state.and_then(|state| state.last.as_ref()), state.and_then(|state| state.last_succeeded.as_ref()));
-        let previous = match succeeded {
+        let (last, succeeded, recorded) = state.map(|state| (state.last, state.last_succeeded, state.recorded)).unwrap_or_default();
+        let previous = match &succeeded {
             Some(succeeded) => Some(Arc::new(self.read::<Plan>("plan", &succeeded.plan).await?)),
             None => None,
         };
@@ -242,7 +242,7 @@ impl Workspace {
             environment_type: environment_type.clone(),
             model: Arc::new(model),
             layers,
-            recorded: state.map(|state| state.recorded.clone()).unwrap_or_default(),
+            recorded,
             claims: Arc::clone(claims),
             secrets,
             last_images,
@@ -299,27 +299,27 @@ impl Workspace {
             rollback_to,
         })
     }
+}
 
-    /// Returns the environment's type: the stored one, or the one to make it with.
-    pub(crate) async fn ensure_environment(
-        &self,
-        key: &EnvironmentKey,
-        create: Option<&EnvironmentTypeName>,
-        layers: &Layers,
-    ) -> Result<EnvironmentTypeName, Failure> {
-        if let Some(state) = self.store.load(key).await? {
-            if let Some(wanted) = create.filter(|wanted| **wanted != state.record.environment_type) {
-                return Err(Failure::new(
-                    Code::BadInput,
-                    format!("`{key}` exists and is of type `{}`, not `{wanted}`", state.record.environment_type),
-                ));
-            }
-            return Ok(state.record.environment_type);
+/// Returns the environment's type: the stored one, or the one to make it with.
+pub(crate) fn environment_type(
+    key: &EnvironmentKey,
+    state: Option<&EnvironmentState>,
+    create: Option<&EnvironmentTypeName>,
+    layers: &Layers,
+) -> Result<EnvironmentTypeName, Failure> {
+    if let Some(state) = state {
+        if let Some(wanted) = create.filter(|wanted| **wanted != state.record.environment_type) {
+            return Err(Failure::new(
+                Code::BadInput,
+                format!("`{key}` exists and is of type `{}`, not `{wanted}`", state.record.environment_type),
+            ));
         }
-        let Some(environment_type) = create else { return Err(missing_environment(key)) };
-        check_type(environment_type, layers)?;
-        Ok(environment_type.clone())
+        return Ok(state.record.environment_type.clone());
     }
+    let Some(environment_type) = create else { return Err(missing_environment(key)) };
+    check_type(environment_type, layers)?;
+    Ok(environment_type.clone())
 }
 
 /// Refuses types that no document describes.

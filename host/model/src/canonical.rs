@@ -69,6 +69,12 @@ fn straight<T: Serialize>(value: &T, out: &mut impl io::Write) -> Result<(), ser
     value.serialize(&mut serde_json::Serializer::with_formatter(out, Straight::default()))
 }
 
+/// Tells whether a value is written straight: what is hashed often should be.
+#[cfg(test)]
+pub(crate) fn is_straight<T: Serialize>(value: &T) -> bool {
+    straight(value, &mut io::sink()).is_ok()
+}
+
 fn by_library<T: Serialize>(value: &T) -> Result<Vec<u8>, CanonicalError> {
     // As a tree first: the library does not know texts that are JSON already.
     let tree = serde_json::to_value(value).map_err(|error| CanonicalError::Serialize(error.to_string()))?;

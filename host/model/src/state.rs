@@ -87,39 +87,51 @@ pub struct RecordedState {
     pub actions: BTreeMap<ActionId, RecordedAction>,
 }
 
-/// The part of an action that a plan's basis covers: no uid, time or sequence.
+/// The part of an action that a plan's basis covers: no uid, time or sequence. The fields stand in canonical order: every plan
+/// hashes one of these for each thing that is there.
 #[derive(Serialize)]
 struct BasisEntry<'a> {
-    id: &'a ActionId,
-    interface: &'a str,
     connection: &'a DocumentName,
+    id: &'a ActionId,
+    identity: &'a str,
+    interface: &'a str,
     settings: Digest,
     spec: Digest,
-    versions: &'a BTreeMap<String, u64>,
     status: Status,
-    identity: &'a str,
+    versions: &'a BTreeMap<String, u64>,
 }
 
 impl RecordedState {
     /// Returns the digest that a plan is compared with.
     pub fn basis(&self) -> Result<Digest, CanonicalError> {
-        let entries: Result<Vec<_>, CanonicalError> = self
-            .actions
-            .values()
-            .map(|action| {
-                Ok(BasisEntry {
-                    id: &action.id,
-                    interface: &action.interface,
-                    connection: &action.connection,
-                    settings: Digest::of(&action.settings)?,
-                    spec: action.spec.digest(),
-                    versions: &action.versions,
-                    status: action.status,
-                    identity: &action.identity,
-                })
-            })
-            .collect();
-        Digest::of(&entries?)
+        Digest::of(&self.basis_entries()?)
+    }
+
+    fn basis_entries(&self) -> Result<Vec<BasisEntry<'_>>, CanonicalError> {
+        // Thousands of actions go through a handful of connections.
+        let mut known: BTreeMap<&DocumentName, (&ConnectionSettings, Digest)> = BTreeMap::new();
+        let mut entries = Vec::with_capacity(self.actions.len());
+        for action in self.actions.values() {
+            let settings = match known.get(&action.connection) {
+                Some((settings, digest)) if **settings == action.settings => *digest,
+                _ => {
+                    let digest = Digest::of(&action.settings)?;
+                    known.insert(&action.connection, (&action.settings, digest));
+                    digest
+                }
+            };
+            entries.push(BasisEntry {
+                connection: &action.connection,
+                id: &action.id,
+                identity: &action.identity,
+                interface: &action.interface,
+                settings,
+                spec: action.spec.digest(),
+                status: action.status,
+                versions: &action.versions,
+            });
+        }
+        Ok(entries)
     }
 
     /// Tells whether nothing is recorded.
@@ -153,4 +165,33 @@ pub struct EnvironmentRecord {
     pub key: EnvironmentKey,
     /// Its type.
     pub environment_type: EnvironmentTypeName,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn state(paths: [&str; 2]) -> RecordedState {
+        let action = |name: &str, path: &str| {
+            let id = format!("db.default#web.db:object/{name}");
+            let record = json!({
+                "id": id, "interface": "i", "connection": "files", "settings": { "capability": "directory", "directory": { "path": path } },
+                "identity": name, "spec": { "b": 1 }, "versions": { "z": 1, "a": 2 }, "status": "live", "rank": 0, "onRemove": "delete", "holdsData": false,
+            });
+            serde_json::from_value::<RecordedAction>(record).unwrap()
+        };
+        let actions = ["a", "b"].into_iter().zip(paths).map(|(name, path)| action(name, path));
+        RecordedState { actions: actions.map(|action| (action.id.clone(), action)).collect() }
+    }
+
+    #[test]
+    fn a_basis_is_hashed_straight_and_covers_every_connection() {
+        let same = state(["x", "x"]);
+        assert!(crate::canonical::is_straight(&same.basis_entries().unwrap()));
+        assert_eq!(same.basis().unwrap(), state(["x", "x"]).basis().unwrap());
+        assert_ne!(same.basis().unwrap(), state(["x", "y"]).basis().unwrap());
+        assert_ne!(state(["y", "x"]).basis().unwrap(), state(["x", "y"]).basis().unwrap());
+    }
 }

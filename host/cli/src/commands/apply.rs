@@ -30,7 +30,7 @@ use crate::{
     bundle::Bundle,
     exit::{Code, Failure},
     print,
-    workspace::{Planned, Workspace, given},
+    workspace::{Planned, Workspace, environment_type, given},
 };
 
 pub(crate) async fn deploy(
@@ -64,9 +64,9 @@ async fn from_bundle(workspace: &Workspace, bundle: Bundle, planning: &Planning)
     }
     let given = given(&bundle.layers).map(|platform| (platform.clone(), bundle.provenance.clone()));
     let (layers, _) = workspace.layers(given).await?;
-    workspace.ensure_environment(&key, Some(&plan.environment_type), &layers).await?;
     let state = workspace.store.load(&key).await?;
-    let mut input = workspace.plan_input(&key, &plan.environment_type, state.as_ref(), bundle.model, layers).await?;
+    environment_type(&key, state.as_ref(), Some(&plan.environment_type), &layers)?;
+    let mut input = workspace.plan_input(&key, &plan.environment_type, state, bundle.model, layers).await?;
     // What the plan was made of is kept with it, not what is stored here today.
     let built_in = input.layers.0.iter().filter(|(layer, _)| *layer == LayerName::BuiltIn).cloned();
     input.layers = Layers(bundle.layers.0.into_iter().chain(built_in).collect());
@@ -107,9 +107,10 @@ pub(crate) async fn deployed(workspace: &Workspace, key: &EnvironmentKey, number
     let plan: Plan = workspace.read("plan", &documents.plan).await?;
     let state = workspace.state(key).await?;
     let model = workspace.read("model", &documents.model).await?;
-    let mut input = workspace.plan_input(key, &plan.environment_type, Some(&state), model, layers).await?;
+    let is_rollback = state.last.as_ref().is_some_and(|last| last.number == number && last.rollback_to.is_some());
+    let mut input = workspace.plan_input(key, &plan.environment_type, Some(state), model, layers).await?;
     input.follows = follows(workspace, &plan).await?;
-    if state.last.as_ref().is_some_and(|last| last.number == number && last.rollback_to.is_some()) {
+    if is_rollback {
         input.grants_at_most = Some(grants(&workspace.todays_layers(key).await?.0));
     }
     Ok(Planned { input, plan, provenance: workspace.read("provenance", &documents.provenance).await?, driver_calls: 0, is_exact: false })
@@ -159,7 +160,7 @@ async fn roll_back(
     provenance.0.extend(places.0);
     let environment_type = state.record.environment_type.clone();
     let mut input =
-        workspace.plan_input(key, &environment_type, Some(&state), workspace.read("model", &documents.model).await?, layers).await?;
+        workspace.plan_input(key, &environment_type, Some(state), workspace.read("model", &documents.model).await?, layers).await?;
     // Images that were left open then are those of then.
     let plan_then: Plan = workspace.read("plan", &documents.plan).await?;
     input.last_images.extend(plan_then.images);

@@ -157,9 +157,9 @@ pub(crate) async fn graph(
             let given = application.platform.as_deref().map(|folder| workspace.planning.load(folder)).transpose()?;
             let (layers, places) = workspace.layers(given).await?;
             provenance.0.extend(places.0);
-            let kind = workspace.ensure_environment(&key, environment_type, &layers).await?;
             let state = workspace.store.load(&key).await?;
-            let input = workspace.plan_input(&key, &kind, state.as_ref(), model, layers).await?;
+            let kind = workspace::environment_type(&key, state.as_ref(), environment_type, &layers)?;
+            let input = workspace.plan_input(&key, &kind, state, model, layers).await?;
             workspace.planning.plan(&input, &provenance)?.0
         }
         None => {

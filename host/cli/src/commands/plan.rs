@@ -60,8 +60,8 @@ pub(crate) async fn plan_path(workspace: &Workspace, path: &Path, planning: &Pla
     let given = planning.application.platform.as_deref().map(|folder| workspace.planning.load(folder)).transpose()?;
     let is_given = given.is_some();
     let (layers, places) = workspace.layers(given).await?;
-    let environment_type = workspace.ensure_environment(&key, planning.create_env.as_ref(), &layers).await?;
     let state = workspace.store.load(&key).await?;
+    let environment_type = workspace::environment_type(&key, state.as_ref(), planning.create_env.as_ref(), &layers)?;
     let model = match state.as_ref().and_then(|state| state.last.as_ref()).filter(|_| !model.complete && !planning.prune) {
         Some(last) => {
             let documents = workspace.store.documents_of(&key, last.number).await?;
@@ -76,13 +76,14 @@ pub(crate) async fn plan_path(workspace: &Workspace, path: &Path, planning: &Pla
     for (document, file) in places.0 {
         provenance.0.entry(document).or_insert(file);
     }
-    let input = workspace.plan_input(&key, &environment_type, state.as_ref(), model, layers).await?;
+    let last = state.as_ref().and_then(|state| state.last.as_ref());
+    let given_before = last.filter(|last| last.given_platform && !is_given).map(|last| last.number);
+    let input = workspace.plan_input(&key, &environment_type, state, model, layers).await?;
     let planned = finish(workspace, input, provenance);
-    let given_before = state.as_ref().and_then(|state| state.last.as_ref()).filter(|last| last.given_platform && !is_given);
-    if let Some(last) = given_before.filter(|_| planned.as_ref().map_or(true, |planned| planned.plan.has_changes())) {
+    if let Some(number) = given_before.filter(|_| planned.as_ref().map_or(true, |planned| planned.plan.has_changes())) {
         print::note(&format!(
             "Deployment {} was made with `--platform`, this one goes by the platform that is stored: give it again if that is not meant.",
-            last.number
+            number
         ));
     }
     let planned = planned?;
@@ -112,7 +113,7 @@ pub(crate) async fn again(workspace: &Workspace, key: &EnvironmentKey) -> Result
         },
     };
     let environment_type = state.record.environment_type.clone();
-    Ok((workspace.plan_input(key, &environment_type, Some(&state), model, layers).await?, provenance))
+    Ok((workspace.plan_input(key, &environment_type, Some(state), model, layers).await?, provenance))
 }
 
 /// Plans the removal of everything in an environment.

@@ -203,7 +203,7 @@ pub(crate) async fn diff(
         let Some(last) = &state.last else { continue };
         let model = workspace.read("model", &last.model).await?;
         let (key, kind) = (&record.key, &record.environment_type);
-        let input = workspace.plan_input_beside(&claims, key, kind, Some(&state), model, layers.clone()).await?;
+        let input = workspace.plan_input_beside(&claims, key, kind, Some(state), model, layers.clone()).await?;
         let output = windlass_engine::plan(&input, &workspace.planning.planners, &workspace.planning.host);
         match output.plan {
             Some(plan) if !plan.has_changes() => unchanged += 1,
