@@ -13,6 +13,9 @@ pub(crate) const CONTAINERS: [&str; 3] = ["containers", "initContainers", "ephem
 /// Checks one manifest; everything that is wrong is a finding.
 pub(crate) fn check(manifest: &Value, api_version: &str, kind: &str, name: &str, problems: &mut Vec<Diagnostic>) {
     check_name(api_version, kind, name, problems);
+    if let Some(namespace) = pointer::find(manifest, "/metadata/namespace").and_then(Value::as_str) {
+        check_namespace(namespace, problems);
+    }
     check_labels(manifest, problems);
     if api_version == "v1" && matches!(kind, "ConfigMap" | "Secret") {
         check_data(manifest, kind, problems);
@@ -50,6 +53,17 @@ fn check_name(api_version: &str, kind: &str, name: &str, problems: &mut Vec<Diag
             Diagnostic::error("manifest-name", format!("`{name}` is no name of a {kind}"))
                 .at("/metadata/name")
                 .hint(format!("at most {chars_max} {letters}")),
+        );
+    }
+}
+
+/// A driver or a module says what it is called, and it becomes a part of paths.
+fn check_namespace(namespace: &str, problems: &mut Vec<Diagnostic>) {
+    if namespace.len() > limits::LABEL_CHARS_MAX || !is_label(namespace) {
+        problems.push(
+            Diagnostic::error("manifest-name", format!("`{namespace}` is no name of a namespace"))
+                .at("/metadata/namespace")
+                .hint(format!("at most {} lower-case letters, digits and `-`", limits::LABEL_CHARS_MAX)),
         );
     }
 }
@@ -218,6 +232,15 @@ mod tests {
         assert!(named("Role", "Read:all"));
         for bad in ["", "..", "a/b", "a?force=true", "a#b", "a b", "a%2fb"] {
             assert!(!named("Role", bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn namespaces_are_labels() {
+        let placed = |namespace: &str| found("v1", "Secret", "x", json!({ "metadata": { "name": "x", "namespace": namespace } }));
+        assert!(placed("team-1").is_empty());
+        for bad in ["", "../kube-system", "a.b", "A", &"x".repeat(64)] {
+            assert_eq!(placed(bad), ["manifest-name /metadata/namespace"], "{bad}");
         }
     }
 

@@ -13,7 +13,7 @@ use crate::{
     workspace::Workspace,
 };
 
-/// How often somebody who waits looks whether it is his turn.
+/// How often somebody who waits looks whether the turn has come.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Plans and applies. Where another process came first it waits for its end and plans again for what is there then; a person who
