@@ -203,7 +203,8 @@ async fn set_deployment_status(
     Ok(())
 }
 
-/// Writes records, all in one statement: a deployment may have thousands.
+/// Writes records, all in one statement: a deployment may have thousands. What is recorded under another id of the environment
+/// moves; what another environment has claimed is an error.
 async fn put_actions(
     transaction: &mut Transaction<'_, Sqlite>,
     environment: &EnvironmentKey,
@@ -216,14 +217,23 @@ async fn put_actions(
     sqlx::query(
         "INSERT INTO actions (application, environment, id, claim, record)
          SELECT ?1, ?2, value->>0, value->>1, value->>2 FROM json_each(?3) WHERE true
-         ON CONFLICT (application, environment, id) DO UPDATE SET claim = excluded.claim, record = excluded.record",
+         ON CONFLICT (application, environment, id) DO UPDATE SET claim = excluded.claim, record = excluded.record
+         -- An id that is null is refused: a claim of another environment.
+         ON CONFLICT (claim) DO UPDATE SET record = excluded.record, id = CASE
+             WHEN (application, environment) = (excluded.application, excluded.environment) THEN excluded.id END",
     )
     .bind(environment.application.as_str())
     .bind(environment.environment.as_str())
     .bind(encode("actions", &rows)?)
     .execute(&mut **transaction)
     .await
-    .map_err(failed("recording actions"))?;
+    .map_err(|error| match error.as_database_error().map(sqlx::error::DatabaseError::kind) {
+        Some(sqlx::error::ErrorKind::NotNullViolation) => StoreError::Failed {
+            doing: "recording actions",
+            reason: "another environment has claimed one of these things meanwhile; plan again".to_owned(),
+        },
+        _ => failed("recording actions")(error),
+    })?;
     Ok(())
 }
 

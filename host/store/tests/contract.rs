@@ -164,6 +164,21 @@ async fn one_owner_for_each_thing() {
 }
 
 #[tokio::test]
+async fn what_is_recorded_under_another_id_moves() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let lease = store.lock(&key("dev")).await.unwrap();
+    let before = vec![action("a", Status::Live), action("b", Status::Live)];
+    let number = store.begin(&key("dev"), lease.fence(), &deployment(), &started(before)).await.unwrap();
+    let id = ActionId::new(&"workload/web".parse().unwrap(), "object/other");
+    let moved = RecordedAction { id: id.clone(), ..action("a", Status::Live) };
+    store.append(&key("dev"), lease.fence(), number, &[started(vec![moved.clone()])], &[]).await.unwrap();
+    let recorded = store.load(&key("dev")).await.unwrap().unwrap().recorded.actions;
+    assert_eq!(recorded.keys().collect::<Vec<_>>(), [&action("b", Status::Live).id, &id]);
+    assert_eq!(recorded.get(&id), Some(&moved));
+}
+
+#[tokio::test]
 async fn documents_and_secrets() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;

@@ -197,6 +197,46 @@ fn several_repositories_announce_their_images_at_once() {
 }
 
 #[test]
+fn what_is_called_another_way_moves() {
+    let folder = Folder::new();
+    let web = |alias: &str| {
+        folder.write(
+            "app/web.score.yaml",
+            &format!("apiVersion: score.dev/v1b1\nmetadata: {{ name: web }}\ncontainers: {{ main: {{ image: \"web:1\" }} }}\nresources: {{ {alias}: {{ type: thing }} }}\n"),
+        );
+    };
+    let platform = |action: &str, value: &str| {
+        folder.write(
+            "platform/thing.yaml",
+            &format!(
+                "apiVersion: windlass.dev/v1alpha1\nkind: ResourceType\nmetadata: {{ name: thing }}\nspec: {{}}\n---\napiVersion: windlass.dev/v1alpha1\nkind: ResourceDefinition\nmetadata: {{ name: thing }}\nspec:\n  type: thing\n  driver: {{ builtin: template }}\n  inputs: {{ manifests: {{ {action}: {{ apiVersion: v1, kind: ConfigMap, metadata: {{ name: fixed }}, data: {{ a: {value} }} }} }} }}\n  grants: [{{ import: windlass:kubernetes/objects, kinds: [v1/ConfigMap] }}, {{ import: windlass:secrets/generated }}]\n"
+            ),
+        );
+        folder.ok("platform apply platform");
+    };
+    web("first");
+    platform("one", "x");
+    folder.ok("deploy app -e dev --create-env development --yes");
+    // The same object by another action, by another resource, by both and with another value: never made again, never taken away.
+    let steps = [("first", "two", "x"), ("second", "two", "x"), ("third", "three", "z")];
+    for (alias, action, value) in steps {
+        web(alias);
+        platform(action, value);
+        let plan = folder.ok("plan app -e dev").out;
+        assert!(plan.contains("~ update   ConfigMap/app-dev/fixed") && !plan.contains("Taken away"), "{plan}");
+        let deployed = folder.ok("deploy app -e dev --yes");
+        assert!(!deployed.err.contains("deleted"), "{}", deployed.err);
+        assert!(folder.read(".windlass/manifests/app/dev/app-dev/configmap-fixed.yaml").contains(&format!("a: {value}")));
+        assert_eq!(folder.run("plan app -e dev --detailed-exitcode").code, 0);
+        assert_eq!(folder.run("drift -e dev --detailed-exitcode").code, 0);
+    }
+    folder.ok("rollback -e dev 1 --yes");
+    assert!(folder.read(".windlass/manifests/app/dev/app-dev/configmap-fixed.yaml").contains("a: x"));
+    folder.ok("destroy -e dev --yes");
+    assert!(folder.files(".windlass/manifests").is_empty());
+}
+
+#[test]
 fn a_terminal_is_asked_and_shows_no_secret() {
     let folder = application();
     let stored = folder.on_terminal("secret set TOKEN -e dev --app shop", "typed-by-hand\n");

@@ -220,6 +220,8 @@ fn a_namespace_may_be_known_later() {
         apply("second");
         folder.ok(&format!("{NEXT} --allow-destroy"));
         assert_eq!(namespaces(), ["team-second-example"]);
+        let left: Vec<String> = folder.files(".windlass/manifests").into_keys().filter(|file| file.contains("first")).collect();
+        assert!(left.is_empty(), "{left:?}");
         assert_eq!(folder.run("plan app -e dev --detailed-exitcode --complete").code, 0);
         folder.ok("destroy -e dev --yes");
         assert!(folder.files(".windlass/manifests").is_empty());

@@ -25,7 +25,7 @@ use super::{
     values::{self, FIRST_VERSION, Fresh, Values},
 };
 use crate::{
-    plan::Kept,
+    plan::{self, Kept},
     session::{
         Cancel, CapabilityError, CapabilityErrorKind as Kind, Checkpoint, EffectCx, Owner, Progress, Secret, Session, Ticket, WantedOutput,
         generated_name,
@@ -116,6 +116,18 @@ impl Checkpoint for Journal<'_> {
     }
 }
 
+/// Puts records under the addresses that the plan knows them by.
+fn moved(mut recorded: BTreeMap<ActionId, RecordedAction>, plan: &Plan) -> BTreeMap<ActionId, RecordedAction> {
+    let (now, later) = plan.stages.split_at(1.min(plan.stages.len()));
+    for (to, from) in plan::moves(&recorded, now, later) {
+        if let Some(record) = recorded.remove(&from) {
+            // What was sent is sealed for the old one.
+            recorded.insert(to.clone(), RecordedAction { id: to, resolved: None, mac: None, ..record });
+        }
+    }
+    recorded
+}
+
 impl<'a> Run<'a> {
     pub(crate) fn new(engine: &'a Engine, environment: EnvironmentKey, request: &'a Request, state: EnvironmentState) -> Self {
         Self {
@@ -125,7 +137,7 @@ impl<'a> Run<'a> {
             engine,
             environment,
             request,
-            recorded: state.recorded.actions,
+            recorded: moved(state.recorded.actions, &request.plan),
             sessions: BTreeMap::new(),
             waiting: BTreeMap::new(),
             notes: BTreeMap::new(),

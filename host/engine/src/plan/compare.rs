@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use windlass_model::{
     ActionId, Diagnostic, NodeKey, Spec,
+    name::DocumentName,
     plan::{Change, Destroy, DestroyReason, FieldChange, PlannedStage},
     platform::{DataLoss, OnRemove},
     pointer::Pointer,
@@ -40,6 +41,7 @@ pub(crate) fn compare(
     let recorded = &input.recorded.actions;
     let allowed = data_loss_allowed(graph);
     let (now, later) = stages.split_at_mut(1.min(stages.len()));
+    let moves = moves(recorded, now, later);
     let undecided = compare_later(recorded, later);
     let is_done = |id: &ActionId| input.follows.as_ref().is_some_and(|follows| follows.done.contains(id));
     let mut destroys = Vec::new();
@@ -54,7 +56,13 @@ pub(crate) fn compare(
                     .push(Diagnostic::error("capability", format!("`{}` is not known to this build", action.capability)).on(&action.id));
                 continue;
             };
-            let known = recorded.get(&action.id);
+            let moved = moves.get(&action.id).and_then(|from| recorded.get(from));
+            let rekeyed = moved.map(|record| RecordedAction { id: action.id.clone(), ..record.clone() });
+            let known = recorded.get(&action.id).or(rekeyed.as_ref());
+            if let Some(from) = moved {
+                let message = format!("`{}` stays as it is: it was `{}` before", action.identity, from.id);
+                warnings.push(Diagnostic::warning("compare-moved", message).on(&action.id));
+            }
             (action.change, action.fields) = match known {
                 None => (Change::Create, Vec::new()),
                 Some(known) if known.connection != action.connection || known.identity != action.identity => {
@@ -74,6 +82,8 @@ pub(crate) fn compare(
                 Some(known) if known.spec == action.spec && known.status == Status::Live && planner.reads(action.id.kind()) => {
                     (Change::Pending { on: vec![action.id.to_string()] }, Vec::new())
                 }
+                // Its record moves with what is sent.
+                Some(known) if known.spec == action.spec && moved.is_some() => (Change::Update, Vec::new()),
                 Some(known) if known.spec == action.spec => (unchanged(known, &action.spec, &changed), Vec::new()),
                 Some(known) => {
                     let (before, after) = (known.spec.to_value(), action.spec.to_value());
@@ -91,8 +101,9 @@ pub(crate) fn compare(
             }
         }
     }
+    let moved: BTreeSet<&ActionId> = moves.values().collect();
     for (id, known) in recorded {
-        if wanted.contains(id) || id.node().is_ok_and(|node| undecided.contains(&node)) {
+        if wanted.contains(id) || moved.contains(id) || id.node().is_ok_and(|node| undecided.contains(&node)) {
             continue;
         }
         let why = if input.destroy { DestroyReason::Destroyed } else { DestroyReason::Removed };
@@ -105,6 +116,36 @@ pub(crate) fn compare(
     retain_namespaces(input, &mut destroys, stages, warnings);
     destroys.sort_by(|a, b| (&a.id, a.why as u8).cmp(&(&b.id, b.why as u8)));
     if problems.is_empty() { Ok(destroys) } else { Err(problems) }
+}
+
+/// Finds what is planned under another address than it is recorded under: to the system it is the same thing, so that it is
+/// neither made nor taken away. By the new address the old one.
+pub(crate) fn moves(
+    recorded: &BTreeMap<ActionId, RecordedAction>,
+    now: &[PlannedStage],
+    later: &[PlannedStage],
+) -> BTreeMap<ActionId, ActionId> {
+    let actions = || now.iter().chain(later).flat_map(|stage| &stage.nodes).flat_map(|node| &node.actions);
+    let wanted: BTreeSet<&ActionId> = actions().map(|action| &action.id).collect();
+    if recorded.keys().all(|id| wanted.contains(id)) {
+        return BTreeMap::new();
+    }
+    let undecided: BTreeSet<&NodeKey> = later.iter().flat_map(|stage| &stage.nodes).map(|node| &node.key).collect();
+    let is_free = |id: &ActionId| !wanted.contains(id) && id.node().is_ok_and(|node| !undecided.contains(&node));
+    let free: BTreeMap<(&str, &DocumentName, &str), &ActionId> = recorded
+        .values()
+        .filter(|record| is_free(&record.id))
+        .map(|record| ((record.interface.as_str(), &record.connection, record.identity.as_str()), &record.id))
+        .collect();
+    now.iter()
+        .flat_map(|stage| &stage.nodes)
+        .flat_map(|node| &node.actions)
+        .filter(|action| !recorded.contains_key(&action.id))
+        .filter_map(|action| {
+            let from = free.get(&(action.capability.as_str(), &action.connection, action.identity.as_str()))?;
+            Some((action.id.clone(), (*from).clone()))
+        })
+        .collect()
 }
 
 /// Marks what a later plan decides; returns its nodes: nothing of theirs is taken away before that.
