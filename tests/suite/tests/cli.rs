@@ -232,6 +232,28 @@ fn what_is_called_another_way_moves() {
     }
     folder.ok("rollback -e dev 1 --yes");
     assert!(folder.read(".windlass/manifests/app/dev/app-dev/configmap-fixed.yaml").contains("a: x"));
+    // Two that change their places would take each other away: refused, before anything is done.
+    let both = |first: &str, second: &str| {
+        let text = folder.read("platform/thing.yaml");
+        let (before, _) = text.split_once("inputs:").unwrap();
+        let manifest = |name: &str| format!("{{ apiVersion: v1, kind: ConfigMap, metadata: {{ name: {name} }}, data: {{ a: x }} }}");
+        folder.write(
+            "platform/thing.yaml",
+            &format!(
+                "{before}inputs: {{ manifests: {{ one: {}, two: {} }} }}\n  grants: [{{ import: windlass:kubernetes/objects, kinds: [v1/ConfigMap] }}, {{ import: windlass:secrets/generated }}]\n",
+                manifest(first),
+                manifest(second)
+            ),
+        );
+        folder.ok("platform apply platform");
+    };
+    web("first");
+    both("fixed", "other");
+    folder.ok("deploy app -e dev --yes");
+    both("other", "fixed");
+    let refused = folder.run("deploy app -e dev --yes");
+    assert!(refused.code == 65 && refused.err.contains("can't change their places"), "{}", refused.err);
+    assert_eq!(folder.run("drift -e dev --detailed-exitcode").code, 0);
     folder.ok("destroy -e dev --yes");
     assert!(folder.files(".windlass/manifests").is_empty());
 }

@@ -1,12 +1,12 @@
 //! Compares what is wanted with what is recorded: changes, fields, and what is taken away.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 use windlass_model::{
     ActionId, Diagnostic, NodeKey, Spec,
     name::DocumentName,
-    plan::{Change, Destroy, DestroyReason, FieldChange, PlannedStage},
+    plan::{Change, Destroy, DestroyReason, FieldChange, PlannedAction, PlannedStage},
     platform::{DataLoss, OnRemove},
     pointer::Pointer,
     sealed::{self, Origin, Sealed},
@@ -41,7 +41,10 @@ pub(crate) fn compare(
     let recorded = &input.recorded.actions;
     let allowed = data_loss_allowed(graph);
     let (now, later) = stages.split_at_mut(1.min(stages.len()));
-    let moves = moves(recorded, now, later);
+    let Moves { moves, refused } = Moves::of(recorded, now, later);
+    if !refused.is_empty() {
+        return Err(refused);
+    }
     let undecided = compare_later(recorded, later);
     let is_done = |id: &ActionId| input.follows.as_ref().is_some_and(|follows| follows.done.contains(id));
     let mut destroys = Vec::new();
@@ -118,34 +121,50 @@ pub(crate) fn compare(
     if problems.is_empty() { Ok(destroys) } else { Err(problems) }
 }
 
-/// Finds what is planned under another address than it is recorded under: to the system it is the same thing, so that it is
-/// neither made nor taken away. By the new address the old one.
-pub(crate) fn moves(
-    recorded: &BTreeMap<ActionId, RecordedAction>,
-    now: &[PlannedStage],
-    later: &[PlannedStage],
-) -> BTreeMap<ActionId, ActionId> {
-    let actions = || now.iter().chain(later).flat_map(|stage| &stage.nodes).flat_map(|node| &node.actions);
-    let wanted: BTreeSet<&ActionId> = actions().map(|action| &action.id).collect();
-    if recorded.keys().all(|id| wanted.contains(id)) {
-        return BTreeMap::new();
+fn actions(stages: &[PlannedStage]) -> impl Iterator<Item = &PlannedAction> {
+    stages.iter().flat_map(|stage| &stage.nodes).flat_map(|node| &node.actions)
+}
+
+/// What is planned under another address than it is recorded under.
+#[derive(Debug, Default)]
+pub(crate) struct Moves {
+    /// To the system it is the same thing, so that it is neither made nor taken away. By the new address the old one.
+    pub moves: BTreeMap<ActionId, ActionId>,
+    /// What can't move: one of the two addresses has something else to do, and would take the thing away that the other just made.
+    refused: Vec<Diagnostic>,
+}
+
+impl Moves {
+    pub(crate) fn of(recorded: &BTreeMap<ActionId, RecordedAction>, now: &[PlannedStage], later: &[PlannedStage]) -> Self {
+        let wanted: BTreeSet<&ActionId> = actions(now).chain(actions(later)).map(|action| &action.id).collect();
+        let undecided: BTreeSet<&NodeKey> = later.iter().flat_map(|stage| &stage.nodes).map(|node| &node.key).collect();
+        let is_free = |id: &ActionId| !wanted.contains(id) && id.node().is_ok_and(|node| !undecided.contains(&node));
+        let holders: HashMap<(&str, &DocumentName, &str), &ActionId> = recorded
+            .values()
+            .map(|record| ((record.interface.as_str(), &record.connection, record.identity.as_str()), &record.id))
+            .collect();
+        let mut found = Self::default();
+        for action in actions(now) {
+            let Some(holder) = holders.get(&(action.capability.as_str(), &action.connection, action.identity.as_str())) else { continue };
+            if **holder == action.id {
+                continue;
+            }
+            match recorded.get(&action.id) {
+                None if is_free(holder) => {
+                    found.moves.insert(action.id.clone(), (*holder).clone());
+                }
+                occupied => {
+                    let other = occupied.map(|other| format!(", which is `{}` now", other.identity)).unwrap_or_default();
+                    found.refused.push(
+                        Diagnostic::error("identity-moves", format!("`{}` is `{holder}` and would become `{}`{other}", action.identity, action.id))
+                            .on(&action.id)
+                            .hint("two things can't change their places in one deployment: use an address that nothing has had yet, or take one of them away first"),
+                    );
+                }
+            }
+        }
+        found
     }
-    let undecided: BTreeSet<&NodeKey> = later.iter().flat_map(|stage| &stage.nodes).map(|node| &node.key).collect();
-    let is_free = |id: &ActionId| !wanted.contains(id) && id.node().is_ok_and(|node| !undecided.contains(&node));
-    let free: BTreeMap<(&str, &DocumentName, &str), &ActionId> = recorded
-        .values()
-        .filter(|record| is_free(&record.id))
-        .map(|record| ((record.interface.as_str(), &record.connection, record.identity.as_str()), &record.id))
-        .collect();
-    now.iter()
-        .flat_map(|stage| &stage.nodes)
-        .flat_map(|node| &node.actions)
-        .filter(|action| !recorded.contains_key(&action.id))
-        .filter_map(|action| {
-            let from = free.get(&(action.capability.as_str(), &action.connection, action.identity.as_str()))?;
-            Some((action.id.clone(), (*from).clone()))
-        })
-        .collect()
 }
 
 /// Marks what a later plan decides; returns its nodes: nothing of theirs is taken away before that.

@@ -33,7 +33,7 @@ use windlass_resolve::{Effective, Graph, GraphInput, Maker, NodeKind};
 
 use crate::{driver::DriverHost, planner::Planners};
 
-pub(crate) use compare::moves;
+pub(crate) use compare::Moves;
 pub(crate) use cx::Cx;
 use cx::DriverUse;
 use memo::Memo;
