@@ -12,9 +12,10 @@ pub(crate) const CONTAINERS: [&str; 3] = ["containers", "initContainers", "ephem
 
 /// Checks one manifest; everything that is wrong is a finding.
 pub(crate) fn check(manifest: &Value, api_version: &str, kind: &str, name: &str, problems: &mut Vec<Diagnostic>) {
-    check_name(api_version, kind, name, problems);
+    check_name(api_version, kind, name, "/metadata/name", problems);
+    // A driver or a module says what it is called, and it becomes a part of paths.
     if let Some(namespace) = pointer::find(manifest, "/metadata/namespace").and_then(Value::as_str) {
-        check_namespace(namespace, problems);
+        check_name("v1", "Namespace", namespace, "/metadata/namespace", problems);
     }
     check_labels(manifest, problems);
     if api_version == "v1" && matches!(kind, "ConfigMap" | "Secret") {
@@ -38,7 +39,7 @@ pub(crate) fn check(manifest: &Value, api_version: &str, kind: &str, name: &str,
     }
 }
 
-fn check_name(api_version: &str, kind: &str, name: &str, problems: &mut Vec<Diagnostic>) {
+fn check_name(api_version: &str, kind: &str, name: &str, at: &str, problems: &mut Vec<Diagnostic>) {
     let (is_written_so, chars_max, letters): (fn(&str) -> bool, usize, &str) = match kind {
         _ if api_version.starts_with("rbac.authorization.k8s.io/") => {
             (is_role_name, limits::OBJECT_NAME_CHARS_MAX, "letters, digits, `-`, `_`, `.` and `:`")
@@ -51,19 +52,8 @@ fn check_name(api_version: &str, kind: &str, name: &str, problems: &mut Vec<Diag
     if name.len() > chars_max || !is_written_so(name) {
         problems.push(
             Diagnostic::error("manifest-name", format!("`{name}` is no name of a {kind}"))
-                .at("/metadata/name")
+                .at(at)
                 .hint(format!("at most {chars_max} {letters}")),
-        );
-    }
-}
-
-/// A driver or a module says what it is called, and it becomes a part of paths.
-fn check_namespace(namespace: &str, problems: &mut Vec<Diagnostic>) {
-    if namespace.len() > limits::LABEL_CHARS_MAX || !is_label(namespace) {
-        problems.push(
-            Diagnostic::error("manifest-name", format!("`{namespace}` is no name of a namespace"))
-                .at("/metadata/namespace")
-                .hint(format!("at most {} lower-case letters, digits and `-`", limits::LABEL_CHARS_MAX)),
         );
     }
 }

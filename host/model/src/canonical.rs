@@ -11,7 +11,7 @@ use serde_json::{
 use crate::{limits, pointer::Pointer};
 
 /// How much is collected before it is hashed.
-pub(crate) const HASHED_BYTES: usize = 16 * 1024;
+const HASHED_BYTES: usize = 16 * 1024;
 
 /// Says why a value has no canonical form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,13 +56,21 @@ pub(crate) fn to_vec_of<T: Serialize>(value: &T, about: usize) -> Result<Vec<u8>
 
 /// Hands the canonical form to a hash as it comes: a plan of ten thousand objects is ten megabytes.
 pub(crate) fn hash<T: Serialize, H: Default + io::Write>(value: &T) -> Result<H, CanonicalError> {
-    let mut hash = BufWriter::with_capacity(HASHED_BYTES, H::default());
-    if straight(value, &mut hash).is_ok() {
-        return hash.into_inner().map_err(|error| CanonicalError::Serialize(error.to_string()));
+    if let Ok(hash) = hash_written(|out| straight(value, out)) {
+        return Ok(hash);
     }
     let mut hash = H::default();
     hash.write_all(&by_library(value)?).map_err(|error| CanonicalError::Serialize(error.to_string()))?;
     Ok(hash)
+}
+
+/// Hands what is written to a hash, some of it at a time.
+pub(crate) fn hash_written<H: Default + io::Write>(
+    write: impl FnOnce(&mut BufWriter<H>) -> serde_json::Result<()>,
+) -> serde_json::Result<H> {
+    let mut hash = BufWriter::with_capacity(HASHED_BYTES, H::default());
+    write(&mut hash)?;
+    hash.into_inner().map_err(|error| serde_json::Error::io(error.into_error()))
 }
 
 fn straight<T: Serialize>(value: &T, out: &mut impl io::Write) -> Result<(), serde_json::Error> {

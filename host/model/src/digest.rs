@@ -1,6 +1,6 @@
 //! SHA-256 digests, written `sha256:<hex>` as OCI does.
 
-use std::{fmt, io::BufWriter, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,9 +32,7 @@ impl Digest {
 
     /// Hashes the JSON of a value as its type writes it: for what is compared with the like of it alone.
     pub fn of_json<T: Serialize>(value: &T) -> serde_json::Result<Self> {
-        let mut hash = BufWriter::with_capacity(canonical::HASHED_BYTES, Sha256::default());
-        serde_json::to_writer(&mut hash, value)?;
-        Ok(Self(hash.into_inner().map_err(|error| serde_json::Error::io(error.into_error()))?.finalize().into()))
+        Ok(Self(canonical::hash_written::<Sha256>(|out| serde_json::to_writer(out, value))?.finalize().into()))
     }
 
     /// Returns the 32 bytes.
@@ -125,7 +123,7 @@ mod tests {
 
     #[test]
     fn hashes_what_is_written() {
-        let value = ("z".repeat(canonical::HASHED_BYTES), 1.5);
+        let value = ("z".repeat(64 * 1024), 1.5);
         assert_eq!(Digest::of_json(&value).unwrap(), Digest::of_bytes(&serde_json::to_vec(&value).unwrap()));
     }
 

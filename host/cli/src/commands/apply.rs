@@ -41,14 +41,14 @@ pub(crate) async fn deploy(
     format: Format,
 ) -> Result<Code, Failure> {
     let workspace = Workspace::open(global).await?;
-    let ask_and_go = async |planned| {
+    let carry_out = async |planned| {
         let request = workspace.request(&planned, Verb::Deploy, applying, None)?;
         ask_and_go(&workspace, planned, request, applying, format).await
     };
     match Bundle::read(path)? {
         // Just this plan, or none.
-        Some(bundle) => ask_and_go(from_bundle(&workspace, bundle, planning).await?).await,
-        None => turn::take(&workspace, applying, async || ask_and_go(plan_path(&workspace, path, planning).await?).await).await,
+        Some(bundle) => carry_out(from_bundle(&workspace, bundle, planning).await?).await,
+        None => turn::take(&workspace, applying, async || carry_out(plan_path(&workspace, path, planning).await?).await).await,
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) async fn take(
         match &failure.overtaken {
             Some(Overtaken::Locked(environment)) => {
                 print::note(&format!("{}; waiting for its end.", failure.message()));
-                if !is_free(workspace, environment, deadline).await? {
+                if !becomes_free(workspace, environment, deadline).await? {
                     return Err(failure);
                 }
             }
@@ -43,7 +43,7 @@ pub(crate) async fn take(
 }
 
 /// Waits until nobody changes an environment; tells whether that came in time.
-async fn is_free(workspace: &Workspace, environment: &EnvironmentKey, deadline: Instant) -> Result<bool, Failure> {
+async fn becomes_free(workspace: &Workspace, environment: &EnvironmentKey, deadline: Instant) -> Result<bool, Failure> {
     let cancel = cancel_on_signals()?;
     loop {
         match workspace.store.lock(environment).await {

@@ -118,8 +118,7 @@ impl Checkpoint for Journal<'_> {
 
 /// Puts records under the addresses that the plan knows them by.
 fn moved(mut recorded: BTreeMap<ActionId, RecordedAction>, plan: &Plan) -> BTreeMap<ActionId, RecordedAction> {
-    let (now, later) = plan.stages.split_at(1.min(plan.stages.len()));
-    for (to, from) in Moves::of(&recorded, now, later).moves {
+    for (to, from) in Moves::of(&recorded, &plan.stages).moves {
         if let Some(record) = recorded.remove(&from) {
             // What was sent is sealed for the old one.
             recorded.insert(to.clone(), RecordedAction { id: to, resolved: None, mac: None, ..record });

@@ -40,11 +40,11 @@ pub(crate) fn compare(
 ) -> Result<Vec<Destroy>, Vec<Diagnostic>> {
     let recorded = &input.recorded.actions;
     let allowed = data_loss_allowed(graph);
-    let (now, later) = stages.split_at_mut(1.min(stages.len()));
-    let Moves { moves, refused } = Moves::of(recorded, now, later);
+    let Moves { moves, refused } = Moves::of(recorded, stages);
     if !refused.is_empty() {
         return Err(refused);
     }
+    let (now, later) = stages.split_at_mut(1.min(stages.len()));
     let undecided = compare_later(recorded, later);
     let is_done = |id: &ActionId| input.follows.as_ref().is_some_and(|follows| follows.done.contains(id));
     let mut destroys = Vec::new();
@@ -135,23 +135,29 @@ pub(crate) struct Moves {
 }
 
 impl Moves {
-    pub(crate) fn of(recorded: &BTreeMap<ActionId, RecordedAction>, now: &[PlannedStage], later: &[PlannedStage]) -> Self {
-        let wanted: BTreeSet<&ActionId> = actions(now).chain(actions(later)).map(|action| &action.id).collect();
-        let undecided: BTreeSet<&NodeKey> = later.iter().flat_map(|stage| &stage.nodes).map(|node| &node.key).collect();
-        let is_free = |id: &ActionId| !wanted.contains(id) && id.node().is_ok_and(|node| !undecided.contains(&node));
+    /// Compares addresses in the first stage; the second is decided by a plan of its own.
+    pub(crate) fn of(recorded: &BTreeMap<ActionId, RecordedAction>, stages: &[PlannedStage]) -> Self {
         let holders: HashMap<(&str, &DocumentName, &str), &ActionId> = recorded
             .values()
             .map(|record| ((record.interface.as_str(), &record.connection, record.identity.as_str()), &record.id))
             .collect();
+        let moving: Vec<(&PlannedAction, &ActionId)> = actions(stages.get(..1).unwrap_or_default())
+            .filter_map(|action| {
+                let holder = holders.get(&(action.capability.as_str(), &action.connection, action.identity.as_str()))?;
+                (**holder != action.id).then_some((action, *holder))
+            })
+            .collect();
         let mut found = Self::default();
-        for action in actions(now) {
-            let Some(holder) = holders.get(&(action.capability.as_str(), &action.connection, action.identity.as_str())) else { continue };
-            if **holder == action.id {
-                continue;
-            }
+        if moving.is_empty() {
+            return found;
+        }
+        let wanted: BTreeSet<&ActionId> = actions(stages).map(|action| &action.id).collect();
+        let undecided: BTreeSet<&NodeKey> = stages.iter().skip(1).flat_map(|stage| &stage.nodes).map(|node| &node.key).collect();
+        let is_free = |id: &ActionId| !wanted.contains(id) && id.node().is_ok_and(|node| !undecided.contains(&node));
+        for (action, holder) in moving {
             match recorded.get(&action.id) {
                 None if is_free(holder) => {
-                    found.moves.insert(action.id.clone(), (*holder).clone());
+                    found.moves.insert(action.id.clone(), holder.clone());
                 }
                 occupied => {
                     let other = occupied.map(|other| format!(", which is `{}` now", other.identity)).unwrap_or_default();
