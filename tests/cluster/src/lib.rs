@@ -24,7 +24,7 @@ pub use servers::{Postgres, SERVERS, Servers, SharedServers, Tools, decode, post
 
 /// The variable that names the folder of the cluster that a whole test run shares.
 pub const SHARED: &str = "WINDLASS_TEST_CLUSTER";
-/// How long the API server may take until it is ready.
+/// How long the API server may take until it is ready, and the node after it.
 const READY_WITHIN: Duration = Duration::from_secs(90);
 
 /// A running cluster; dropping it stops every process by its pid.
@@ -178,6 +178,7 @@ impl Cluster {
                 format!("--tls-private-key-file={}", at("certificates/apiserver.key")),
             ],
         )?;
+        cluster.wait_for_node()?;
         Ok(cluster)
     }
 
@@ -200,14 +201,38 @@ impl Cluster {
                     return Ok(());
                 }
             }
-            for process in &mut self.processes {
-                process.check()?;
-            }
+            self.check()?;
             if Instant::now() > until {
                 bail!("the API server is not ready after {} s\n{}", READY_WITHIN.as_secs(), self.log_of("kube-apiserver"));
             }
             std::thread::sleep(Duration::from_millis(100));
         }
+    }
+
+    /// A node without kwok keeps its taint, and every test would wait for its pods until its patience ends.
+    fn wait_for_node(&mut self) -> Result<()> {
+        let until = Instant::now() + READY_WITHIN;
+        let wanted = "jsonpath={.items[*].status.conditions[?(@.type==\"Ready\")].status} {.items[*].spec.taints[*].key}";
+        loop {
+            let state = self.kubectl(&["get", "nodes", "-o", wanted], None)?;
+            if state.trim() == "True" {
+                return Ok(());
+            }
+            self.check()?;
+            if Instant::now() > until {
+                bail!("the node takes no pods after {} s: {state}\n{}", READY_WITHIN.as_secs(), self.log_of("kwok"));
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Fails if a process ended by itself.
+    ///
+    /// # Errors
+    ///
+    /// With the end of its log.
+    pub fn check(&mut self) -> Result<()> {
+        self.processes.iter_mut().try_for_each(Process::check)
     }
 
     /// Brings in what an empty cluster lacks: nodes, a storage class, the Gateway API.

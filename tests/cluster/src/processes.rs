@@ -3,9 +3,11 @@
 use std::{
     fs::{self, File},
     net::TcpListener,
+    ops::Range,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -22,9 +24,35 @@ pub(crate) struct Process {
     child: Child,
 }
 
-/// Finds a port that nobody listens on now.
+/// Finds a port that nobody listens on now, and that the system gives to no outgoing connection.
+///
+/// A server listens seconds after its port was looked for, and the API server alone has a hundred connections to etcd by then: one
+/// of them takes a port of the system's own choice now and then, and whoever wanted it ends.
 pub(crate) fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let ports = u32::from(OWN_PORTS.end - OWN_PORTS.start);
+    if outgoing_ports_begin() < OWN_PORTS.end {
+        return Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port());
+    }
+    // Processes beside each other begin at places of their own.
+    let first = std::process::id().wrapping_mul(61);
+    for _ in 0..ports {
+        let offset = first.wrapping_add(NEXT.fetch_add(1, Ordering::SeqCst)) % ports;
+        let port = OWN_PORTS.start + u16::try_from(offset)?;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port from {} to {} is free", OWN_PORTS.start, OWN_PORTS.end)
+}
+
+/// Where servers of ours listen: below what Linux gives to outgoing connections unless somebody set it otherwise.
+const OWN_PORTS: Range<u16> = 20_000..32_000;
+
+/// The first port that the system gives to outgoing connections; 0 where nothing says so.
+fn outgoing_ports_begin() -> u16 {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    range.split_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or_default()
 }
 
 impl Process {

@@ -73,6 +73,16 @@ impl Servers {
         Ok(())
     }
 
+    /// Fails if one ended by itself.
+    ///
+    /// # Errors
+    ///
+    /// With the end of its log.
+    pub fn check(&mut self) -> Result<()> {
+        self.postgres.as_mut().map_or(Ok(()), Postgres::check)?;
+        self.processes.iter_mut().try_for_each(Process::check)
+    }
+
     /// Returns the folder.
     #[must_use]
     pub fn folder(&self) -> &Path {

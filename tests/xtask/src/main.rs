@@ -160,16 +160,18 @@ fn beside(place: &place::Place, tools: &windlass_cluster::Tools, name: &str) -> 
 /// Runs every test of the workspace; the tests' processes find binary, components and cluster by environment variables.
 fn test(place: &place::Place, servers: &Binaries, tools: &windlass_cluster::Tools, filter: &[&str]) -> Result<()> {
     place.cargo(&["build", "--workspace", "--bin", "windlass"])?;
-    let cluster = cluster(place, servers, "test-cluster")?;
-    let beside = beside(place, tools, "test-servers")?;
+    let mut cluster = cluster(place, servers, "test-cluster")?;
+    let mut beside = beside(place, tools, "test-servers")?;
+    let (cluster_at, beside_at) = (cluster.folder().to_path_buf(), beside.folder().to_path_buf());
     suites::run(
         place,
         &|command| {
             command.env("WINDLASS_BIN", place.target.join("debug/windlass")).env("WINDLASS_COMPONENTS", place.components());
-            command.env(windlass_cluster::SHARED, cluster.folder()).env(windlass_cluster::SERVERS, beside.folder());
+            command.env(windlass_cluster::SHARED, &cluster_at).env(windlass_cluster::SERVERS, &beside_at);
             // What stands in the place of AWS takes anything; nothing of this machine's is looked for.
             command.envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_EC2_METADATA_DISABLED", "true")]);
         },
+        || cluster.check().and_then(|()| beside.check()),
         filter,
     )
 }

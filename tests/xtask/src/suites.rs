@@ -1,12 +1,14 @@
 //! Runs test programs two at a time: the long ones mostly wait for servers.
 
 use std::{
+    io::{Read as _, Seek as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -18,6 +20,9 @@ use crate::place::Place;
 const BESIDE: usize = 2;
 /// These take longest: they begin first.
 const LONG: [&str; 6] = ["cluster_faults", "cloud_faults", "kill", "cluster", "stages", "terraform"];
+
+/// How often programs and servers are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Where memory is a folder.
 const SHARED_MEMORY: &str = "/dev/shm";
@@ -54,7 +59,14 @@ struct Suite {
 }
 
 /// Builds all tests, runs them, and says which programs failed.
-pub(crate) fn run(place: &Place, prepare: &(dyn Fn(&mut Command) + Sync), filter: &[&str]) -> Result<()> {
+///
+/// `servers` fails once a server ended by itself: what waits for it would only wait, each test for minutes, so everything ends.
+pub(crate) fn run(
+    place: &Place,
+    prepare: &(dyn Fn(&mut Command) + Sync),
+    mut servers: impl FnMut() -> Result<()>,
+    filter: &[&str],
+) -> Result<()> {
     let memory = Memory::take();
     let prepare = &|command: &mut Command| {
         prepare(command);
@@ -64,18 +76,25 @@ pub(crate) fn run(place: &Place, prepare: &(dyn Fn(&mut Command) + Sync), filter
     };
     let mut suites = build(place, prepare)?;
     suites.sort_by_key(|suite| LONG.iter().position(|long| *long == suite.name).unwrap_or(LONG.len()));
-    let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let (next, failed, stopped) = (AtomicUsize::new(0), Mutex::new(Vec::new()), AtomicBool::new(false));
     std::thread::scope(|threads| {
-        for _ in 0..BESIDE {
-            threads.spawn(|| {
-                while let Some(suite) = suites.get(next.fetch_add(1, Ordering::SeqCst)) {
-                    if let Err(error) = suite.run(prepare, filter) {
-                        failed.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{}: {error:#}", suite.name));
-                    }
+        let work = || {
+            while let Some(suite) = suites.get(next.fetch_add(1, Ordering::SeqCst)).filter(|_| !stopped.load(Ordering::SeqCst)) {
+                if let Err(error) = suite.run(prepare, filter, &stopped) {
+                    failed.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{}: {error:#}", suite.name));
                 }
-            });
+            }
+        };
+        let workers: Vec<_> = (0..BESIDE).map(|_| threads.spawn(work)).collect();
+        while !workers.iter().all(|worker| worker.is_finished()) {
+            std::thread::sleep(LOOK_EVERY);
+            if let Err(error) = servers() {
+                stopped.store(true, Ordering::SeqCst);
+                return Err(error);
+            }
         }
-    });
+        Ok(())
+    })?;
     let mut doc = place.cargo_command();
     doc.args(["test", "--quiet", "--workspace", "--doc"]).args(filter);
     prepare(&mut doc);
@@ -91,20 +110,33 @@ pub(crate) fn run(place: &Place, prepare: &(dyn Fn(&mut Command) + Sync), filter
 }
 
 impl Suite {
-    fn run(&self, prepare: &(dyn Fn(&mut Command) + Sync), filter: &[&str]) -> Result<()> {
+    fn run(&self, prepare: &(dyn Fn(&mut Command) + Sync), filter: &[&str], stopped: &AtomicBool) -> Result<()> {
+        let mut said = tempfile::tempfile()?;
         let mut command = Command::new(&self.program);
         command.args(filter).current_dir(&self.folder).env("CARGO_MANIFEST_DIR", &self.folder).stdin(Stdio::null());
+        command.stdout(said.try_clone()?).stderr(said.try_clone()?);
         prepare(&mut command);
-        let output = command.output().with_context(|| format!("{} can't be started", self.program.display()))?;
+        let mut child = command.spawn().with_context(|| format!("{} can't be started", self.program.display()))?;
+        let status = loop {
+            if let Some(status) = child.try_wait()? {
+                break status;
+            }
+            if stopped.load(Ordering::SeqCst) {
+                child.kill()?;
+            }
+            std::thread::sleep(LOOK_EVERY);
+        };
+        let mut text = Vec::new();
+        said.rewind()?;
+        said.read_to_end(&mut text)?;
         // Whole, so that programs don't write between each other's lines.
         println!(
-            "     Running {} ({})\n{}{}",
+            "     Running {} ({})\n{}",
             self.name,
             self.folder.file_name().unwrap_or_default().to_string_lossy(),
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
+            String::from_utf8_lossy(&text)
         );
-        if output.status.success() { Ok(()) } else { bail!("{}", output.status) }
+        if status.success() { Ok(()) } else { bail!("{status}") }
     }
 }
 

@@ -100,6 +100,11 @@ impl Postgres {
         }
     }
 
+    /// Fails if it ended by itself.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        self.process.check()
+    }
+
     /// Returns the folder of its data.
     #[must_use]
     pub fn data(&self) -> &Path {
