@@ -365,6 +365,11 @@ fn drift(recorded: &Value, found: &Value, at: &Pointer<'_>, out: &mut Vec<Drifte
                 }
             }
         }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (index, (a, b)) in a.iter().zip(b).enumerate() {
+                drift(a, b, &at.element(index), out);
+            }
+        }
         (a, b) => out.push(DriftedField { pointer: at.to_string(), recorded: Some(a.clone()), found: Some(b.clone()), by: None }),
     }
 }

@@ -1,13 +1,72 @@
 //! Shows a deployment's progress on standard error.
 
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
 use windlass_engine::apply::Observer;
-use windlass_model::{ActionId, event::Event, platform::OnRemove, state::RecordedAction};
+use windlass_model::{ActionId, event::Event, plan::Plan, platform::OnRemove, state::RecordedAction};
 
 use crate::{failpoint, print};
 
 /// Writes a line for everything that happens.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Terminal;
+#[derive(Debug, Default)]
+pub(crate) struct Terminal(Mutex<Names>);
+
+/// What the plan calls things: people know their objects, not our actions.
+#[derive(Debug, Default)]
+struct Names {
+    made: HashMap<ActionId, String>,
+    /// What is replaced leaves under a name of its own.
+    taken_away: HashMap<ActionId, String>,
+}
+
+impl Terminal {
+    fn names(&self, show: impl FnOnce(&Names)) {
+        show(&self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Names {
+    fn made<'n>(&'n self, id: &'n ActionId) -> &'n str {
+        self.made.get(id).or_else(|| self.taken_away.get(id)).map_or(id.as_str(), String::as_str)
+    }
+
+    fn taken_away<'n>(&'n self, id: &'n ActionId) -> &'n str {
+        self.taken_away.get(id).or_else(|| self.made.get(id)).map_or(id.as_str(), String::as_str)
+    }
+
+    fn show(&self, event: &Event) {
+        match event {
+            Event::Done { actions } => lines(print::Mark::Done, "done", actions),
+            Event::Waiting { id, note, .. } => print::progress(print::Mark::Wait, "waiting", &format!("{}: {note}", self.made(id))),
+            Event::Healed { actions } => actions.iter().for_each(|action| {
+                let fields: String = action.fields.iter().map(|field| format!(" {}", field.pointer)).collect();
+                print::progress(print::Mark::Wait, "restoring", &format!("{}{fields}", self.made(&action.id)));
+            }),
+            Event::Removed { ids, act } => {
+                let (mark, word) = match act {
+                    OnRemove::Delete => (print::Mark::Gone, "deleted"),
+                    OnRemove::Retain => (print::Mark::Wait, "retained"),
+                };
+                ids.iter().for_each(|id| print::progress(mark, word, self.taken_away(id)));
+            }
+            Event::ActionFailed { id, message } => {
+                print::progress(print::Mark::Failed, "failed", &format!("{}: {message}", self.made(id)));
+            }
+            Event::Resumed { .. } => print::progress(print::Mark::Wait, "resumed", "going on where it stood"),
+            Event::Planned { plan, .. } => print::progress(print::Mark::Wait, "next", &format!("stage, plan {}", plan.short())),
+            // Whoever releases says what is nobody's now.
+            Event::Started { .. }
+            | Event::Sending { .. }
+            | Event::Unchanged { .. }
+            | Event::Removing { .. }
+            | Event::Released { .. }
+            | Event::Ended { .. } => {}
+        }
+    }
+}
 
 fn lines(mark: print::Mark, word: &str, actions: &[RecordedAction]) {
     for action in actions {
@@ -16,30 +75,19 @@ fn lines(mark: print::Mark, word: &str, actions: &[RecordedAction]) {
 }
 
 impl Observer for Terminal {
+    fn begin(&self, plan: &Plan) {
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let actions = plan.nodes().flat_map(|node| &node.actions);
+        names.made.extend(actions.map(|action| (action.id.clone(), print::object(&action.identity))));
+        names.taken_away.extend(plan.destroys.iter().map(|destroy| (destroy.id.clone(), print::object(&destroy.identity))));
+    }
+
     fn event(&self, event: &Event) {
-        match event {
-            Event::Done { actions } => lines(print::Mark::Done, "done", actions),
-            Event::Waiting { id, note, .. } => print::progress(print::Mark::Wait, "waiting", &format!("{id}: {note}")),
-            Event::Healed { actions } => actions.iter().for_each(|action| {
-                let fields: String = action.fields.iter().map(|field| format!(" {}", field.pointer)).collect();
-                print::progress(print::Mark::Wait, "restoring", &format!("{}{fields}", action.id));
-            }),
-            Event::Removed { ids, act: OnRemove::Delete } => {
-                ids.iter().for_each(|id| print::progress(print::Mark::Gone, "deleted", id.as_str()))
-            }
-            Event::Removed { ids, act: OnRemove::Retain } => {
-                ids.iter().for_each(|id| print::progress(print::Mark::Wait, "retained", id.as_str()))
-            }
-            Event::Released { ids } => ids.iter().for_each(|id| print::progress(print::Mark::Gone, "released", id.as_str())),
-            Event::ActionFailed { id, message } => print::progress(print::Mark::Failed, "failed", &format!("{id}: {message}")),
-            Event::Resumed { .. } => print::progress(print::Mark::Wait, "resumed", "going on where it stood"),
-            Event::Planned { plan, .. } => print::progress(print::Mark::Wait, "next", &format!("stage, plan {}", plan.short())),
-            Event::Started { .. } | Event::Sending { .. } | Event::Unchanged { .. } | Event::Removing { .. } | Event::Ended { .. } => {}
-        }
+        self.names(|names| names.show(event));
     }
 
     fn note(&self, id: &ActionId, text: &str) {
-        print::progress(print::Mark::Wait, "note", &format!("{id}: {text}"));
+        self.names(|names| print::progress(print::Mark::Wait, "note", &format!("{}: {text}", names.made(id))));
     }
 
     fn point(&self, name: &'static str) {

@@ -259,7 +259,8 @@ pub(crate) fn plan(plan: &Plan) -> Result<String, Failure> {
             let _ = writeln!(out, "  {} → {to} {DIM}{}{DIM:#}", flow.from, flow.pointer);
         }
     }
-    for (container, image) in &plan.images {
+    // Where everything goes, no image comes.
+    for (container, image) in plan.images.iter().filter(|_| plan.nodes().next().is_some()) {
         let _ = writeln!(out, "\n{DIM}image of {container} as last deployed: {image}{DIM:#}");
     }
     let counts: Vec<String> = plan

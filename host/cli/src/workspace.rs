@@ -108,7 +108,7 @@ impl Workspace {
                 Arc::new(GeneratedExecutor::new(Arc::clone(&self.secrets))),
             ],
             authorize: Arc::new(AllowAll),
-            observer: Arc::new(Terminal),
+            observer: Arc::new(Terminal::default()),
         }
     }
 

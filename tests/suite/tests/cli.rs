@@ -79,6 +79,52 @@ fn what_people_see() {
     );
 }
 
+/// The commands beside the main way: what they say of things as they are, as they were changed, and as they are not.
+#[test]
+fn what_people_see_on_other_ways() {
+    let folder = Folder::new();
+    insta::assert_snapshot!("init", stable(&folder.run("init shop")));
+    insta::assert_snapshot!("init_workload", stable(&folder.run("init shop --workload api --with postgres,environment")));
+    let folder = application();
+    insta::assert_snapshot!("env_create", stable(&folder.run("env create other --type development --app shop")));
+    insta::assert_snapshot!("secret_set", stable(&folder.pipe("secret set TOKEN -e dev", "t-1\n")));
+    insta::assert_snapshot!("secret_set_again", stable(&folder.pipe("secret set TOKEN -e dev", "t-2\n")));
+    insta::assert_snapshot!("secret_rm", stable(&folder.run("secret rm TOKEN -e dev")));
+    insta::assert_snapshot!("secret_rm_unknown", stable(&folder.run("secret rm TOKEN -e dev")));
+    insta::assert_snapshot!("resume_nothing", stable(&folder.run("resume -e dev")));
+    assert_eq!(folder.run_with("deploy shop -e dev --image web=web:1 --yes", &[("WINDLASS_KILL_AT", "9")]).code, -1);
+    insta::assert_snapshot!("status_interrupted", stable(&folder.run("status -e dev")));
+    insta::assert_snapshot!("resume", stable(&folder.run("resume -e dev")));
+    insta::assert_snapshot!("drift_none", stable(&folder.run("drift -e dev")));
+    let service = ".windlass/manifests/shop/dev/shop-dev/service-web.yaml";
+    folder.write(service, &folder.read(service).replace("port: 80", "port: 81"));
+    std::fs::remove_file(folder.path().join(".windlass/manifests/shop/dev/shop-dev/deployment.apps-web.yaml")).unwrap();
+    insta::assert_snapshot!("drift", stable(&folder.run("drift -e dev --detailed-exitcode")));
+    folder.ok("deploy shop -e dev --yes --take-ownership Service/shop-dev/web");
+    insta::assert_snapshot!("deletable", stable(&folder.run("deletable postgres#web.db -e dev")));
+    insta::assert_snapshot!("deletable_all", stable(&folder.run("deletable -e dev")));
+    insta::assert_snapshot!("secret_rm_used", stable(&folder.run("secret rm API_KEY -e dev")));
+    assert_eq!(folder.ok("secret list -e dev").out.lines().count(), 2, "nobody confirmed, nothing was forgotten");
+    insta::assert_snapshot!("adopt_nothing", stable(&folder.run("adopt --all -e dev --path shop --yes")));
+    insta::assert_snapshot!("rotate", stable(&folder.run("rotate postgres#web.db -e dev --yes")));
+    folder.write(
+        "platform/dns.yaml",
+        "apiVersion: windlass.dev/v1alpha1\nkind: ResourceDefinition\nmetadata: { name: dns-dev }\nspec:\n  type: dns\n  driver: { builtin: dns-static }\n  inputs: { domain: dev.example.com }\n",
+    );
+    insta::assert_snapshot!("platform_apply", stable(&folder.run("platform apply platform")));
+    insta::assert_snapshot!("platform_show", stable(&folder.run("platform show dns-dev")));
+    insta::assert_snapshot!("platform_show_unknown", stable(&folder.run("platform show dns-devv")));
+    insta::assert_snapshot!("secret_rm_confirmed", stable(&folder.run("secret rm API_KEY -e dev --yes")));
+    insta::assert_snapshot!("secret_missing", stable(&folder.run("plan shop -e dev")));
+    insta::assert_snapshot!("destroy_planned", stable(&folder.run("plan shop -e dev --destroy")));
+    insta::assert_snapshot!("destroy", stable(&folder.run("destroy -e dev --yes")));
+    insta::assert_snapshot!("release", stable(&folder.run("release postgres#web.db -e dev")));
+    insta::assert_snapshot!("release_unknown", stable(&folder.run("release postgres#web.db -e dev")));
+    folder.ok("release k8s-namespace#default -e dev");
+    insta::assert_snapshot!("env_rm", stable(&folder.run("env rm -e dev --yes")));
+    insta::assert_snapshot!("inspect", stable(&folder.run("driver inspect route")));
+}
+
 #[test]
 fn manifests_hold_what_was_planned() {
     let folder = application();

@@ -285,7 +285,7 @@ fn what_takes_long_goes_on_after_the_time_is_up() {
     assert!(scene.folder.ok("status -e dev").out.contains("interrupted, or under way"));
     scene.folder.write("app/web.score.yaml", &with_scene("slow-ready"));
     let done = scene.folder.ok("deploy app -e dev --yes");
-    assert!(done.err.contains("note      workload/web:object/deployment.web"), "progress is shown: {}", done.err);
+    assert!(done.err.contains("note      apps/Deployment/"), "progress is shown: {}", done.err);
     scene.folder.ok("destroy -e dev --yes");
 }
 

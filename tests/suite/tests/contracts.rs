@@ -9,7 +9,7 @@ use std::{
 };
 
 use sha2::{Digest as _, Sha256};
-use windlass_suite::binary::{components, root};
+use windlass_suite::binary::{Folder, components, root};
 
 #[test]
 fn released_wit_never_changes() {
@@ -50,6 +50,22 @@ fn first_party_drivers_import_only_what_they_use() {
         table.insert(name, (info.imports, info.privileges));
     }
     insta::assert_json_snapshot!(table);
+}
+
+/// Authors of definitions read there what a driver takes, yields and asks for.
+#[test]
+fn readmes_of_drivers_say_what_the_command_says() {
+    let folder = Folder::new();
+    for driver in fs::read_dir(root().join("drivers")).unwrap().flatten().filter(|entry| entry.path().is_dir()) {
+        let name = driver.file_name().into_string().unwrap();
+        let said = folder.ok(&format!("driver inspect {}", components().join(format!("{name}.wasm")).display())).out;
+        let changes_with_every_build = ["digest", "size", "source", "revision"];
+        let lines =
+            said.lines().filter(|line| !line.split_whitespace().next().is_some_and(|word| changes_with_every_build.contains(&word)));
+        let said: String = lines.map(|line| format!("{line}\n")).collect();
+        let readme = fs::read_to_string(driver.path().join("README.md")).unwrap();
+        assert!(readme.contains(&format!("```text\n{said}```\n")), "drivers/{name}/README.md does not hold what is said now:\n{said}");
+    }
 }
 
 /// Reads `| member | … | may import |` rows of ARCHITECTURE.md.

@@ -2,7 +2,12 @@
 //! written once, nothing half-written left.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests: a failure here is the test's")]
 
-use windlass_suite::{binary::Folder, kills::Kills};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use windlass_suite::{
+    binary::Folder,
+    kills::{Kills, points},
+};
 
 const FIRST: &str = "deploy app -e dev --create-env development --yes";
 
@@ -84,20 +89,51 @@ fn destroy() {
     kill_everywhere("destroy", deployed, "destroy -e dev --yes", "destroy -e dev --yes", gone);
 }
 
+/// Killed at every point of a deployment, and of each of these again at every point of the command that resumes it.
 #[test]
 fn resume_finishes_the_old_plan() {
     let expected = objects(&deployed());
-    // Points before the deployment is on record leave nothing to resume.
-    for at in [6, 9, 12, 15] {
-        let folder = application("1");
-        assert_eq!(folder.run_with(FIRST, &[("WINDLASS_KILL_AT", &at.to_string())]).code, -1);
-        assert!(folder.ok("status -e dev").out.contains("interrupted"), "killed at {at}");
-        folder.run_with("resume -e dev", &[("WINDLASS_KILL_AT", "4")]);
-        folder.ok("resume -e dev");
-        assert_eq!(objects(&folder), expected, "resumed after a kill at {at}");
-        settled(&folder, &format!("resumed after a kill at {at}"));
-        assert_eq!(folder.run("resume -e dev").code, 1, "nothing is under way any more");
-    }
+    let total = points(&application("1"), FIRST);
+    let (next, resumed) = (AtomicU64::new(1), AtomicU64::new(0));
+    let until_all_are_killed = || {
+        loop {
+            let at = next.fetch_add(1, Ordering::SeqCst);
+            if at > total {
+                return;
+            }
+            let cut_off = application("1");
+            assert_eq!(cut_off.run_with(FIRST, &[("WINDLASS_KILL_AT", &at.to_string())]).code, -1);
+            // Points before the deployment is on record leave nothing to resume, and after its end nothing is under way.
+            if !cut_off.run("status -e dev").out.contains("interrupted") {
+                assert_ne!(cut_off.run("resume -e dev").code, 0, "killed at {at}: nothing is under way");
+                continue;
+            }
+            let copy = || {
+                let folder = Folder::new();
+                folder.copy_from(cut_off.path());
+                folder
+            };
+            let last = points(&copy(), "resume -e dev");
+            for again in 1..=last {
+                let folder = copy();
+                let told = format!("killed at {at}, resumed and killed at {again} of {last}");
+                assert_eq!(folder.run_with("resume -e dev", &[("WINDLASS_KILL_AT", &again.to_string())]).code, -1, "{told}");
+                // The last point is behind the end.
+                let ran = folder.run("resume -e dev");
+                assert!(ran.code == 0 || ran.err.contains("nothing is under way"), "{told}: {}", ran.err);
+                assert_eq!(objects(&folder), expected, "{told}");
+                settled(&folder, &told);
+                resumed.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    };
+    std::thread::scope(|threads| {
+        for _ in 0..2 {
+            threads.spawn(until_all_are_killed);
+        }
+    });
+    eprintln!("| first deployment | {total} points | resumed and killed again {} times |", resumed.load(Ordering::SeqCst));
+    assert!(resumed.load(Ordering::SeqCst) > total, "{resumed:?}");
 }
 
 /// Deploys where the disk takes no more behind so many KiB; tells whether that was enough, and how far it came.

@@ -92,12 +92,15 @@ pub(crate) enum Secret {
         #[command(flatten)]
         output: Output,
     },
-    /// Forget a value
+    /// Forget a value; asks if something that is deployed was made of it
     Rm {
         /// Its name
         name: String,
         #[command(flatten)]
         environment: Environment,
+        /// Don't ask
+        #[arg(short, long)]
+        yes: bool,
     },
 }
 

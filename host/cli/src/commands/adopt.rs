@@ -72,7 +72,7 @@ pub(crate) async fn adopt(
         print::note("Nothing of what the plan would make exists already.");
     }
     report(&named);
-    show(&planned.plan, Format::Text)?;
+    show(&planned, Format::Text)?;
     confirm(applying)?;
     request.take_ownership.extend(named.iter().map(|foreign| foreign.identity.clone()));
     bring_in(&workspace, &engine, &request, &adopted).await?;

@@ -226,7 +226,7 @@ async fn ask_and_go(
     applying: &Applying,
     format: Format,
 ) -> Result<Code, Failure> {
-    show(&planned.plan, format)?;
+    show(&planned, format)?;
     if planned.plan.has_changes() {
         confirm(applying)?;
     }

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, path::Path};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use windlass_engine::driver::DriverHost as _;
+use windlass_engine::driver::{DriverFault, DriverHost as _, World};
 
 use crate::{
     arguments::Format,
@@ -23,7 +23,7 @@ pub(crate) fn inspect(file: &Path, format: Format) -> Result<Code, Failure> {
             planning.components.add(&file.display().to_string(), Bytes::from(bytes))
         }
     };
-    let bad = |fault: windlass_engine::driver::DriverFault| Failure::new(Code::BadInput, fault.to_string());
+    let bad = |fault: DriverFault| Failure::new(Code::BadInput, fault.to_string());
     let info = planning.host.inspect(&digest).map_err(bad)?;
     let description = planning.host.describe(&digest).map_err(bad)?;
     let schema = |text: &str| -> Value { serde_json::from_str(text).unwrap_or(Value::Null) };
@@ -39,8 +39,8 @@ pub(crate) fn inspect(file: &Path, format: Format) -> Result<Code, Failure> {
     let mut out = String::new();
     let _ = writeln!(out, "{}", description.summary);
     let world = match info.world {
-        windlass_engine::driver::World::ResourceDriver => "resource-driver",
-        windlass_engine::driver::World::WorkloadDriver => "workload-driver: manifests in the workload's namespace",
+        World::ResourceDriver => "resource-driver",
+        World::WorkloadDriver => "workload-driver: manifests in the workload's namespace",
     };
     let _ = writeln!(out, "  world       {world}");
     let _ = writeln!(out, "  privileges  {}", if info.privileges.is_empty() { "none".to_owned() } else { info.privileges.join(", ") });
@@ -52,19 +52,99 @@ pub(crate) fn inspect(file: &Path, format: Format) -> Result<Code, Failure> {
         info.source.as_deref().unwrap_or("unknown"),
         info.revision.as_deref().unwrap_or("unknown")
     );
-    for (name, schema) in [("inputs", &inputs), ("params", &params), ("outputs", &outputs)] {
-        let properties = schema.get("properties").and_then(Value::as_object);
-        let _ = writeln!(out, "  {name}");
-        for (field, schema) in properties.into_iter().flatten() {
-            let kind = schema
-                .get("type")
-                .map(|kind| kind.as_str().map_or_else(|| kind.to_string(), str::to_owned))
-                .unwrap_or_else(|| "any".to_owned());
-            let sealed = if schema.get("x-windlass-sealed") == Some(&Value::Bool(true)) { ", may be sealed" } else { "" };
-            let about = schema.get("description").and_then(Value::as_str).unwrap_or_default().lines().next().unwrap_or_default();
-            let _ = writeln!(out, "    {field} ({kind}{sealed})  {about}");
+    section(&mut out, "inputs", &inputs, true);
+    match info.world {
+        World::ResourceDriver => {
+            section(&mut out, "params", &params, true);
+            // Nobody asks for outputs: a driver leaves out what it has not.
+            section(&mut out, "outputs", &outputs, false);
+        }
+        World::WorkloadDriver => {
+            out.push_str("  params      the resolved workload: `windlass schema ResolvedWorkload`\n  outputs     its manifests\n");
         }
     }
     print::out(&out)?;
     Ok(Code::Done)
+}
+
+/// Lists what a document has.
+fn section(out: &mut String, name: &str, schema: &Value, asks: bool) {
+    let has_fields = schema.get("properties").and_then(Value::as_object).is_some_and(|fields| !fields.is_empty());
+    let _ = match (has_fields, schema.get("type")) {
+        (true, _) => writeln!(out, "  {name}"),
+        (false, Some(_)) => writeln!(out, "  {name:<10}  none"),
+        (false, None) => writeln!(out, "  {name:<10}  any"),
+    };
+    fields(out, schema, schema, 4, asks);
+}
+
+/// Lists an object's fields, and below each those of the objects in it.
+fn fields(out: &mut String, schema: &Value, root: &Value, indent: usize, asks: bool) {
+    let required: Vec<&str> = list(schema, "required").iter().filter_map(Value::as_str).collect();
+    for (field, schema) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        let mut notes = vec![kind(schema, root)];
+        notes.extend((asks && required.contains(&field.as_str())).then(|| "required".to_owned()));
+        notes.extend((schema.get("x-windlass-sealed") == Some(&Value::Bool(true))).then(|| "may be sealed".to_owned()));
+        let about = schema.get("description").and_then(Value::as_str).unwrap_or_default().lines().next().unwrap_or_default();
+        let _ = writeln!(out, "{:indent$}{field} ({})  {about}", "", notes.join(", "));
+        fields(out, element(schema, root), root, indent + 2, asks);
+    }
+}
+
+/// Names what a schema takes: `string`, `list of string`, `httpRoute | ingress`.
+fn kind(schema: &Value, root: &Value) -> String {
+    let schema = followed(schema, root);
+    if let Some(constant) = schema.get("const") {
+        return constant.as_str().map_or_else(|| constant.to_string(), str::to_owned);
+    }
+    for (list_of, between) in [("enum", " | "), ("oneOf", " | "), ("anyOf", " or ")] {
+        let choices = list(schema, list_of).iter().filter(|choice| !is_null(choice));
+        let names: Vec<String> = match list_of {
+            "enum" => choices.filter_map(Value::as_str).map(str::to_owned).collect(),
+            _ => choices.map(|choice| kind(choice, root)).collect(),
+        };
+        if !names.is_empty() {
+            return names.join(between);
+        }
+    }
+    let types = match schema.get("type") {
+        Some(Value::String(one)) => vec![one.as_str()],
+        Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).filter(|name| *name != "null").collect(),
+        _ => return "any".to_owned(),
+    };
+    let of = |within: &str| schema.get(within).filter(|inner| inner.is_object()).map(|inner| kind(inner, root));
+    let named = |name: &str| match name {
+        "array" => of("items").map_or_else(|| "list".to_owned(), |inner| format!("list of {inner}")),
+        "object" => of("additionalProperties").map_or_else(|| "object".to_owned(), |inner| format!("map of {inner}")),
+        other => other.to_owned(),
+    };
+    types.into_iter().map(named).collect::<Vec<_>>().join(" or ")
+}
+
+/// Finds the object whose fields are worth listing: the schema itself, or what a list or a map holds.
+fn element<'s>(schema: &'s Value, root: &'s Value) -> &'s Value {
+    let schema = followed(schema, root);
+    let inner = ["items", "additionalProperties"].into_iter().filter_map(|within| schema.get(within)).find(|inner| inner.is_object());
+    let only = || {
+        let mut choices = list(schema, "anyOf").iter().filter(|choice| !is_null(choice));
+        choices.next().filter(|_| choices.next().is_none())
+    };
+    match inner.or_else(only) {
+        Some(inner) if schema.get("properties").is_none() => element(inner, root),
+        _ => schema,
+    }
+}
+
+/// Follows a reference to a definition of the document.
+fn followed<'s>(schema: &'s Value, root: &'s Value) -> &'s Value {
+    let target = schema.get("$ref").and_then(Value::as_str).and_then(|target| target.strip_prefix('#'));
+    target.and_then(|pointer| root.pointer(pointer)).unwrap_or(schema)
+}
+
+fn list<'s>(schema: &'s Value, field: &str) -> &'s [Value] {
+    schema.get(field).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn is_null(schema: &Value) -> bool {
+    schema.get("type").and_then(Value::as_str) == Some("null")
 }

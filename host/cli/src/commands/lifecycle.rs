@@ -58,6 +58,7 @@ pub(crate) async fn deletable(global: &Global, resource: Option<&str>, environme
         let destroy = planned.plan.destroys.iter().find(|destroy| destroy.id == action.id);
         let what = match destroy {
             Some(destroy) if destroy.guarded => "data: needs --allow-destroy",
+            Some(destroy) if destroy.act == OnRemove::Retain && action.on_remove == OnRemove::Delete => "stays: it holds what stays",
             Some(destroy) if destroy.act == OnRemove::Retain => "stays: onRemove is retain",
             Some(destroy) if destroy.holds_data => "data: would be lost",
             Some(_) => "goes",

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use windlass_document::{ApplicationInput, load_application, parse_property};
 use windlass_model::{
     application::{Model, Provenance},
+    diagnostic::Diagnostic,
     event::Verb,
-    plan::Plan,
     state::EnvironmentKey,
 };
 
@@ -150,17 +150,7 @@ pub(crate) async fn plan(
         }
         (None, false) => return Err(Failure::usage("PATH is missing").hint("a Score file, a folder or an Application document")),
     };
-    show(&planned.plan, format)?;
-    if format == Format::Text {
-        print::diagnostics(
-            &planned
-                .plan
-                .warnings
-                .iter()
-                .map(|warning| (warning.clone(), planned.provenance.0.get(&warning.subject).map(|file| file.locate(&warning.pointer))))
-                .collect::<Vec<_>>(),
-        );
-    }
+    show(&planned, format)?;
     if std::env::var_os("WINDLASS_COUNT_CALLS").is_some() {
         print::note(&format!("driver calls: {}", planned.driver_calls));
     }
@@ -182,10 +172,16 @@ pub(crate) async fn plan(
     Ok(if options.detailed_exitcode && planned.plan.has_changes() { Code::Changes } else { Code::Done })
 }
 
-/// Shows a plan; JSON is the plan itself, canonical.
-pub(crate) fn show(plan: &Plan, format: Format) -> Result<(), Failure> {
+/// Shows a plan and what it warns of; JSON is the plan itself, canonical.
+pub(crate) fn show(planned: &Planned, format: Format) -> Result<(), Failure> {
+    let plan = &planned.plan;
     match format {
-        Format::Text => print::out(&print::plan(plan)?),
+        Format::Text => {
+            print::out(&print::plan(plan)?)?;
+            let place = |warning: &Diagnostic| planned.provenance.0.get(&warning.subject).map(|file| file.locate(&warning.pointer));
+            print::diagnostics(&plan.warnings.iter().map(|warning| (warning.clone(), place(warning))).collect::<Vec<_>>());
+            Ok(())
+        }
         Format::Json => {
             let mut bytes = plan.to_canonical().map_err(Failure::failed)?;
             bytes.push(b'\n');

@@ -44,7 +44,7 @@ pub(crate) async fn rotate(global: &Global, resource: &str, environment: &Enviro
         input.secrets.insert(name, version + 1);
     }
     let planned = finish(&workspace, input, provenance)?;
-    show(&planned.plan, Format::Text)?;
+    show(&planned, Format::Text)?;
     confirm(applying)?;
     // From here on the new version is the one that is wanted: whatever cuts this off, the next deployment goes on with it.
     for action in &secrets {

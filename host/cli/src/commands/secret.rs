@@ -3,7 +3,9 @@
 use std::io::{IsTerminal as _, Read as _};
 
 use windlass_engine::session::{Secret as Value, given_name};
+use windlass_model::state::{EnvironmentKey, Status};
 
+use super::apply::ask;
 use crate::{
     arguments::{Format, Global, Secret},
     exit::{Code, Failure},
@@ -44,8 +46,14 @@ pub(crate) async fn run(global: &Global, command: &Secret) -> Result<Code, Failu
                 print::structured(output.output, &names.into_iter().collect::<std::collections::BTreeMap<_, _>>())?;
             }
         }
-        Secret::Rm { name, environment } => {
+        Secret::Rm { name, environment, yes } => {
             let key = workspace.find(environment).await?;
+            let users = users(&workspace, &key, name).await?;
+            if !users.is_empty() {
+                let users = users.join(", ");
+                print::note(&format!("`{name}` is in use by {users}; without it nothing of this is deployed again or rolled back to."));
+                ask(*yes, &format!("Forget `{name}` of {key}?"))?;
+            }
             if !workspace.secrets.remove(&key, &given_name(name)).await? {
                 return Err(Failure::new(Code::BadInput, format!("there is no secret `{name}` in `{key}`"))
                     .hint("`windlass secret list` shows the names"));
@@ -54,6 +62,14 @@ pub(crate) async fn run(global: &Global, command: &Secret) -> Result<Code, Failu
         }
     }
     Ok(Code::Done)
+}
+
+/// Lists what is deployed and was made of a secret.
+async fn users(workspace: &Workspace, key: &EnvironmentKey, name: &str) -> Result<Vec<String>, Failure> {
+    let state = workspace.state(key).await?;
+    let actions = state.recorded.actions.into_values();
+    let using = actions.filter(|action| action.status == Status::Live && action.versions.contains_key(name));
+    Ok(using.map(|action| print::object(&action.identity)).collect())
 }
 
 /// Reads a value from standard input; a terminal is asked, and shows nothing of it.

@@ -50,7 +50,7 @@ impl Deploying<'_> {
                 }
             };
             print::note(&format!("A stage of deployment {number} is ready; the next one is planned with what it yielded."));
-            show(&next.plan, self.format)?;
+            show(&next, self.format)?;
             self.approve(&planned, &next, number)?;
             request = self.workspace.request(&next, request.verb, self.applying, request.rollback_to)?;
             outcome = self.engine.advance(&request, number, self.cancel).await?;

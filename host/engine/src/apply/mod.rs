@@ -58,6 +58,8 @@ pub struct Engine {
 
 /// Sees what goes on.
 pub trait Observer: Send + Sync {
+    /// From here on it is about this plan.
+    fn begin(&self, plan: &Plan);
     /// An event was written.
     fn event(&self, event: &Event);
     /// One line about one action.
@@ -224,6 +226,7 @@ impl Engine {
             documents,
             secrets: run.drafts()?,
         };
+        self.observer.begin(plan);
         self.observer.point("before begin");
         let number = self.store.begin(&environment, lease.fence(), &deployment, &started).await?;
         self.observer.event(&started);
@@ -253,6 +256,7 @@ impl Engine {
             return Err(ApplyError::Held { number, reason });
         }
         let resumed = Event::Resumed { deaths };
+        self.observer.begin(plan);
         self.observer.point("before resume");
         self.store.append(&environment, lease.fence(), number, std::slice::from_ref(&resumed), &[]).await?;
         self.observer.event(&resumed);
@@ -278,6 +282,7 @@ impl Engine {
         self.store.put_documents(&BTreeMap::from([(digest, bytes)])).await?;
         let mut run = Run::new(self, environment.clone(), request, state);
         let planned = Event::Planned { plan: digest, intended: run.intended().await? };
+        self.observer.begin(plan);
         self.observer.point("before next stage");
         self.store.append(&environment, lease.fence(), number, std::slice::from_ref(&planned), &run.drafts()?).await?;
         self.observer.event(&planned);

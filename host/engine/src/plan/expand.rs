@@ -9,7 +9,7 @@ use windlass_model::{
     pointer,
     sealed::{Encoding, Origin, Sealed},
 };
-use windlass_resolve::{Maker, NodeKind, Scope, expand::ExpandError, graph};
+use windlass_resolve::{HostType, Maker, NodeKind, Scope, expand::ExpandError, graph};
 
 use super::{Cx, NodeOutcome};
 
@@ -87,6 +87,9 @@ impl Lookup<'_, '_> {
         let Some(value) = outputs.get(name) else {
             let error = ExpandError::new("unknown-output", format!("`${{{shown}.{}}}`: `{node}` has no output `{name}`", path.join(".")));
             let all = || match outputs.is_empty() {
+                _ if self.is_given(node) => {
+                    format!("`windlass secret set {name} -e {}` stores it", self.cx.input.environment.environment)
+                }
                 true => "it has no outputs".to_owned(),
                 false => format!("outputs: {}", outputs.keys().cloned().collect::<Vec<_>>().join(", ")),
             };
@@ -95,6 +98,12 @@ impl Lookup<'_, '_> {
         descend(value, rest).ok_or_else(|| {
             ExpandError::new("unknown-output", format!("`${{{shown}.{}}}`: the output `{name}` has no such field", path.join(".")))
         })
+    }
+
+    /// Tells whether a node's outputs are the secrets that somebody stored.
+    fn is_given(&self, node: &NodeKey) -> bool {
+        let kind = self.cx.graph.nodes.get(node).map(|node| &node.kind);
+        matches!(kind, Some(NodeKind::Resource { maker: Maker::Host(HostType::Environment), .. }))
     }
 
     fn metadata(&self, name: &WorkloadName, path: &[String]) -> Result<Value, ExpandError> {
