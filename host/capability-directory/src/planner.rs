@@ -102,10 +102,10 @@ impl Planner for ObjectsPlanner {
         let secret = match manifest::kind_of(spec) {
             Some(kind) => kind.kind == "Secret",
             None => {
-                let kind = spec.get("kind").and_then(Value::as_str).unwrap_or_default();
-                !declared(authority)
-                    .iter()
-                    .any(|declared| declared.kind == kind && declared.readable.iter().any(|readable| readable == pointer))
+                let is = |field: &str, wanted: &str| spec.get(field).and_then(Value::as_str) == Some(wanted);
+                let declared = declared(authority);
+                let mut of_kind = declared.iter().filter(|declared| is("apiVersion", &declared.api_version) && is("kind", &declared.kind));
+                !of_kind.any(|declared| declared.readable.iter().any(|readable| readable == pointer))
             }
         };
         Ok(OutputDeclaration { output: pointer.to_owned(), secret, generated: false })

@@ -6,7 +6,7 @@ use std::{
 };
 
 use windlass_engine::apply::Observer;
-use windlass_model::{ActionId, event::Event, plan::Plan, platform::OnRemove, state::RecordedAction};
+use windlass_model::{ActionId, event::Event, identity::shown, plan::Plan, platform::OnRemove, state::RecordedAction};
 
 use crate::{failpoint, print};
 
@@ -70,7 +70,7 @@ impl Names {
 
 fn lines(mark: print::Mark, word: &str, actions: &[RecordedAction]) {
     for action in actions {
-        print::progress(mark, word, &print::object(&action.identity));
+        print::progress(mark, word, &shown(&action.identity));
     }
 }
 
@@ -78,8 +78,8 @@ impl Observer for Terminal {
     fn begin(&self, plan: &Plan) {
         let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let actions = plan.nodes().flat_map(|node| &node.actions);
-        names.made.extend(actions.map(|action| (action.id.clone(), print::object(&action.identity))));
-        names.taken_away.extend(plan.destroys.iter().map(|destroy| (destroy.id.clone(), print::object(&destroy.identity))));
+        names.made.extend(actions.map(|action| (action.id.clone(), shown(&action.identity))));
+        names.taken_away.extend(plan.destroys.iter().map(|destroy| (destroy.id.clone(), shown(&destroy.identity))));
     }
 
     fn event(&self, event: &Event) {

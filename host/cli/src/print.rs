@@ -10,6 +10,7 @@ use serde_json::Value;
 use windlass_document::{Problem, Problems};
 use windlass_model::{
     Diagnostic, Severity,
+    identity::shown,
     plan::{Change, DestroyReason, Plan, PlannedAction},
     platform::OnRemove,
     sealed,
@@ -184,17 +185,6 @@ pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failu
     out(&text)
 }
 
-/// Shows an object's identity: `apps/Deployment/shop-dev/web`.
-pub(crate) fn object(identity: &str) -> String {
-    let parts: Vec<&str> = identity.split('/').collect();
-    match parts.as_slice() {
-        [group, kind, namespace, name] if !kind.is_empty() && kind.chars().next().is_some_and(char::is_uppercase) => {
-            [*group, kind, namespace, name].iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join("/")
-        }
-        _ => identity.to_owned(),
-    }
-}
-
 /// Writes a plan for people.
 pub(crate) fn plan(plan: &Plan) -> Result<String, Failure> {
     let mut out = String::new();
@@ -221,7 +211,7 @@ pub(crate) fn plan(plan: &Plan) -> Result<String, Failure> {
         for action in changed {
             let (style, sign) = sign(&action.change);
             let _ =
-                writeln!(out, "  {style}{sign} {:<8}{style:#} {}{}", action.change.word(), object(&action.identity), why(&action.change));
+                writeln!(out, "  {style}{sign} {:<8}{style:#} {}{}", action.change.word(), shown(&action.identity), why(&action.change));
             for field in &action.fields {
                 let show = |value: &Option<Value>| {
                     value.as_ref().map_or_else(|| "nothing".to_owned(), |value| shorten(&sealed::displayed(value).to_string()))
@@ -247,7 +237,7 @@ pub(crate) fn plan(plan: &Plan) -> Result<String, Failure> {
                 notes.push("needs --allow-destroy");
             }
             let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) };
-            let _ = writeln!(out, "  {RED}- {word:<8}{RED:#} {}{RED}{notes}{RED:#}", object(&destroy.identity));
+            let _ = writeln!(out, "  {RED}- {word:<8}{RED:#} {}{RED}{notes}{RED:#}", shown(&destroy.identity));
         }
     }
     let flows: Vec<_> =
@@ -255,7 +245,7 @@ pub(crate) fn plan(plan: &Plan) -> Result<String, Failure> {
     if !flows.is_empty() {
         let _ = writeln!(out, "\n{BOLD}Secrets{BOLD:#}");
         for flow in flows {
-            let to = plan.action(&flow.to).map(|action| object(&action.identity)).unwrap_or_default();
+            let to = plan.action(&flow.to).map(|action| shown(&action.identity)).unwrap_or_default();
             let _ = writeln!(out, "  {} → {to} {DIM}{}{DIM:#}", flow.from, flow.pointer);
         }
     }

@@ -23,6 +23,7 @@ use windlass_model::{
     application::{Model, Provenance},
     canonical,
     event::{Actor, DeploymentNumber, Verb},
+    identity::shown,
     name::{ApplicationName, EnvironmentName, EnvironmentTypeName},
     plan::Plan,
     platform::{LayerName, Layers, Platform},
@@ -357,7 +358,7 @@ fn connections(
 /// Reads an object as people write it.
 fn identity_of(plan: &Plan, object: &str) -> String {
     plan.actions()
-        .find(|action| action.identity == object || crate::print::object(&action.identity) == object || action.id.as_str() == object)
+        .find(|action| action.identity == object || shown(&action.identity) == object || action.id.as_str() == object)
         .map_or_else(|| object.to_owned(), |action| action.identity.clone())
 }
 

@@ -8,6 +8,7 @@ pub mod canonical;
 pub mod diagnostic;
 pub mod digest;
 pub mod event;
+pub mod identity;
 pub mod key;
 pub mod limits;
 pub mod name;

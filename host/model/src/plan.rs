@@ -120,6 +120,9 @@ pub struct PlannedNode {
     /// What it stages.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub actions: Vec<PlannedAction>,
+    /// What its drivers' schemas ask of values that they took sealed, where a value could be otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub constraints: Vec<Constraint>,
     /// The definition or profile; absent for types that the host makes itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub definition: Option<WinningDocument>,
@@ -137,6 +140,18 @@ pub struct PlannedNode {
     /// Digest of everything that its drivers were asked; absent for types that the host makes itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Digest>,
+}
+
+/// What a schema asks of a value that is not known yet, or secret: checked when it is known, before the first effect that it goes into.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Constraint {
+    /// Where the value stands in what the driver was asked: `/inputs/target`.
+    pub pointer: String,
+    /// A JSON Schema.
+    pub schema: Value,
+    /// The value, sealed.
+    pub value: Value,
 }
 
 /// The document that won, and the rule by which it did.

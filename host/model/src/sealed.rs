@@ -85,6 +85,19 @@ pub struct SealedPart {
     pub secret: bool,
 }
 
+impl SealedPart {
+    /// Tells whether it stands for a text whatever its value is: what stores keep is one, and what the host makes of it.
+    #[must_use]
+    pub fn is_text(&self) -> bool {
+        self.encoding == Encoding::Text
+            || match &self.origin {
+                Origin::Generated { .. } | Origin::External { .. } => true,
+                Origin::Derived { op, .. } => !op.starts_with(FIELD),
+                Origin::Action { .. } | Origin::Output { .. } => false,
+            }
+    }
+}
+
 /// A part of a sealed string.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(untagged)]

@@ -22,10 +22,13 @@ pub mod prelude {
     }
 }
 
-/// Exports a function as a driver.
+/// Exports a function as a driver; its inputs are anything if nothing is said.
 #[macro_export]
 macro_rules! guest {
     ($define:ident) => {
+        $crate::guest!($define, r#"{"x-windlass-sealed":true}"#);
+    };
+    ($define:ident, $inputs:expr) => {
         const _: () = {
             use $crate::prelude::wit;
 
@@ -36,7 +39,7 @@ macro_rules! guest {
                     let any = r#"{"x-windlass-sealed":true}"#.to_owned();
                     wit::Description {
                         summary: "a guest of the tests".to_owned(),
-                        inputs_schema: any.clone(),
+                        inputs_schema: $inputs.to_owned(),
                         params_schema: any.clone(),
                         outputs_schema: any,
                     }

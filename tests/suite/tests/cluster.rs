@@ -296,7 +296,7 @@ fn strangers_objects_stay() {
     scene.kubectl(&["create", "namespace", &scene.namespace]).unwrap();
     let refused = scene.folder.run("deploy app -e dev --create-env development --yes");
     assert_eq!(refused.code, 1);
-    assert!(refused.err.contains(&format!("`/Namespace//{}`: it exists and is not ours", scene.namespace)), "{}", refused.err);
+    assert!(refused.err.contains(&format!("`Namespace/{}`: it exists and is not ours", scene.namespace)), "{}", refused.err);
     // What was meant and never made is still to be created.
     let planned = scene.folder.ok("plan app -e dev").out;
     assert!(planned.contains("to create") && !planned.contains("update"), "{planned}");

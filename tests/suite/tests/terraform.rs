@@ -316,6 +316,33 @@ fn a_module_is_set_up_once_for_all_its_resources() {
     assert!(refused.err.contains("the configuration file `/not/there"), "{}", refused.err);
 }
 
+/// Planned before the module has run: what it yields is held to the schema of whoever takes it.
+#[test]
+fn what_a_module_yields_must_be_what_the_next_driver_takes() {
+    let module = |value: &str| MODULE.replace("value = terraform_data.bucket.output }", &format!("value = {value} }}"));
+    let folder = scene(&module("[terraform_data.bucket.output]"));
+    let strict = windlass_suite::binary::components().join("guests/strict-input.wasm");
+    let definition = format!(
+        "apiVersion: windlass.dev/v1alpha1\nkind: ResourceDefinition\nmetadata: {{ name: pin }}\nspec:\n  type: pin\n  driver: {{ file: {} }}\n  resources: {{ s3: {{ type: s3, id: web.files }} }}\n  inputs: {{ secret: \"${{resources.s3.bucket}}\" }}\n  grants: [{{ import: windlass:kubernetes/objects, kinds: [v1/Secret, v1/ConfigMap] }}]\n---\napiVersion: windlass.dev/v1alpha1\nkind: ResourceType\nmetadata: {{ name: pin }}\nspec: {{ outputs: {{ type: object, properties: {{ value: {{ type: string }} }} }} }}\n",
+        strict.display()
+    );
+    folder.write("platform/pin.yaml", &definition);
+    folder.write("shop/web.score.yaml", &FILES.replace("resources:\n", "resources:\n  pin: { type: pin }\n"));
+    folder.ok("platform apply platform");
+    let refused = folder.run("deploy shop -e dev --yes");
+    assert_eq!(refused.code, 1, "{}", refused.err);
+    assert!(
+        refused.err.contains("Secret/shop-dev/pin`: «deferred") && refused.err.contains("is not what its driver takes at `/inputs/secret`"),
+        "{}",
+        refused.err
+    );
+    assert!(!folder.files(".windlass/manifests").keys().any(|name| name.contains("secret-pin")));
+    folder.write("platform/bucket/main.tf", &module("\"4711\""));
+    folder.ok("platform apply platform");
+    folder.ok("deploy shop -e dev --yes");
+    assert!(folder.files(".windlass/manifests").values().any(|text| text.contains("pin: \"4711\"")));
+}
+
 #[test]
 fn what_others_change_is_found_by_a_close_look_and_set_back() {
     let module = r#"

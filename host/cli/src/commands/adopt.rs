@@ -9,6 +9,7 @@ use windlass_engine::{
 use windlass_model::{
     ActionId, NodeKey,
     event::Verb,
+    identity::shown,
     plan::{Plan, PlannedAction},
     sealed,
     state::{EnvironmentRecord, Status},
@@ -112,7 +113,7 @@ fn meant(plan: &Plan, resource: &str, name: &str) -> Result<Adopted, Failure> {
         return Err(failure.hint(near.unwrap_or_else(|| format!("known: {}", known.join(", ")))));
     };
     let is_called = |action: &&PlannedAction| {
-        let shown = print::object(&action.identity);
+        let shown = shown(&action.identity);
         shown == name || action.identity == name || shown.rsplit('/').next() == Some(name)
     };
     if let Some(module) = planned.actions.iter().find(|action| action.capability == MODULES) {
@@ -122,12 +123,12 @@ fn meant(plan: &Plan, resource: &str, name: &str) -> Result<Adopted, Failure> {
     match called.as_slice() {
         [action] => Ok(Adopted::Named(action.id.clone())),
         [] => {
-            let names: Vec<String> = planned.actions.iter().map(|action| format!("`{}`", print::object(&action.identity))).collect();
+            let names: Vec<String> = planned.actions.iter().map(|action| format!("`{}`", shown(&action.identity))).collect();
             Err(Failure::new(Code::BadInput, format!("`{node}` makes nothing that is called `{name}`, but {}", names.join(", ")))
                 .hint("names follow from the definition's inputs and the resource's params: give the name there"))
         }
         several => {
-            let names: Vec<String> = several.iter().map(|action| format!("`{}`", print::object(&action.identity))).collect();
+            let names: Vec<String> = several.iter().map(|action| format!("`{}`", shown(&action.identity))).collect();
             Err(Failure::usage(format!("`{name}` may be {}", names.join(" or "))).hint("write the whole name"))
         }
     }
@@ -137,7 +138,7 @@ fn not_there(planned: &Planned, id: &ActionId) -> Failure {
     if planned.input.recorded.actions.get(id).is_some_and(|record| record.status == Status::Live) {
         return Failure::failed(format!("`{id}` is ours already"));
     }
-    let identity = planned.plan.action(id).map(|action| print::object(&action.identity)).unwrap_or_default();
+    let identity = planned.plan.action(id).map(|action| shown(&action.identity)).unwrap_or_default();
     Failure::failed(format!("`{identity}` does not exist")).hint("`windlass deploy` makes it")
 }
 
@@ -148,7 +149,7 @@ fn report(found: &[&Foreign]) {
             Ownership::Other(whose) => format!("of {whose}"),
             Ownership::None | Ownership::Ours => "of nobody that is known".to_owned(),
         };
-        print::note(&format!("Taking over {} ({whose})", print::object(&foreign.identity)));
+        print::note(&format!("Taking over {} ({whose})", shown(&foreign.identity)));
         for field in &foreign.fields {
             let show = |value: &Option<serde_json::Value>| {
                 value.as_ref().map_or_else(|| "nothing".to_owned(), |value| sealed::displayed(value).to_string())

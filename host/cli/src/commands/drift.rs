@@ -4,7 +4,7 @@ use windlass_engine::{
     apply::{ApplyError, Drift, Found},
     session::{Ownership, Phase},
 };
-use windlass_model::event::DriftedField;
+use windlass_model::{event::DriftedField, identity::shown};
 
 use crate::{
     arguments::{Environment, Format, Global},
@@ -35,7 +35,7 @@ fn unseen(error: &ApplyError) -> serde_json::Value {
 
 fn entry(found: &Found) -> serde_json::Value {
     serde_json::json!({
-        "id": found.id, "object": print::object(&found.identity), "state": state(found), "owner": owner(found), "fields": found.fields,
+        "id": found.id, "object": shown(&found.identity), "state": state(found), "owner": owner(found), "fields": found.fields,
     })
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn report(drift: &Drift) -> String {
     lines.extend(drift.unseen.iter().map(|error| format!("  unseen   {error}")));
     for one in &drift.found {
         let whose = owner(one).map(|owner| format!("  by {owner}")).unwrap_or_default();
-        lines.push(format!("  {:<8} {}{whose}", state(one), print::object(&one.identity)));
+        lines.push(format!("  {:<8} {}{whose}", state(one), shown(&one.identity)));
         lines.extend(one.fields.iter().map(field));
     }
     lines.join("\n")

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use windlass_engine::store::EnvironmentState;
 use windlass_model::{
+    identity::shown,
     name::{ApplicationName, EnvironmentName, EnvironmentTypeName},
     state::{EnvironmentRecord, Status},
 };
@@ -128,7 +129,7 @@ pub(crate) async fn show(global: &Global, environment: &Environment, format: For
                 Status::Deleting => "deleting",
             };
             vec![
-                print::object(&action.identity),
+                shown(&action.identity),
                 status.to_owned(),
                 action.connection.to_string(),
                 if action.holds_data { "holds data".to_owned() } else { String::new() },

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use windlass_engine::explain::{Explanation, explain as ask};
-use windlass_model::{ActionId, NodeKey, application::Provenance, plan::Plan, sealed};
+use windlass_model::{ActionId, NodeKey, application::Provenance, identity::shown, plan::Plan, sealed};
 
 use crate::{
     arguments::{Environment, Format, Global},
@@ -42,7 +42,7 @@ fn find(plan: &Plan, text: &str) -> Result<(NodeKey, Option<ActionId>, Option<St
     }
     let matching: Vec<(&NodeKey, &ActionId, String)> = plan
         .nodes()
-        .flat_map(|node| node.actions.iter().map(move |action| (&node.key, &action.id, print::object(&action.identity))))
+        .flat_map(|node| node.actions.iter().map(move |action| (&node.key, &action.id, shown(&action.identity))))
         .filter(|(_, id, shown)| shown == object || id.as_str() == object || shown.ends_with(&format!("/{object}")))
         .collect();
     match matching.as_slice() {
@@ -50,9 +50,7 @@ fn find(plan: &Plan, text: &str) -> Result<(NodeKey, Option<ActionId>, Option<St
         [] => {
             let known: Vec<String> = plan
                 .nodes()
-                .flat_map(|node| {
-                    std::iter::once(node.key.to_string()).chain(node.actions.iter().map(|action| print::object(&action.identity)))
-                })
+                .flat_map(|node| std::iter::once(node.key.to_string()).chain(node.actions.iter().map(|action| shown(&action.identity))))
                 .collect();
             let failure = Failure::new(Code::BadInput, format!("there is no `{object}` here"));
             let near = windlass_model::did_you_mean(object, known.iter().map(String::as_str));

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use windlass_model::{
     NodeKey,
+    identity::shown,
     platform::OnRemove,
     state::{RecordedAction, Status},
 };
@@ -34,7 +35,7 @@ pub(crate) async fn release(global: &Global, resource: &str, environment: &Envir
     }
     let released = workspace.engine().release(&workspace::actor(), &key, &node).await?;
     for action in &released {
-        print::note(&format!("{} is nobody's now; it stays as it is", print::object(&action.identity)));
+        print::note(&format!("{} is nobody's now; it stays as it is", shown(&action.identity)));
     }
     Ok(Code::Done)
 }
@@ -74,12 +75,12 @@ pub(crate) async fn deletable(global: &Global, resource: Option<&str>, environme
         if !users.is_empty() {
             print::note(&format!("In use by {}", users.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")));
         }
-        let rows = fates.iter().map(|fate| vec![print::object(&fate.action.identity), fate.what.to_owned()]).collect();
+        let rows = fates.iter().map(|fate| vec![shown(&fate.action.identity), fate.what.to_owned()]).collect();
         print::table(&["object", "when it leaves"], rows)?;
     } else {
         let entries: Vec<serde_json::Value> = fates
             .iter()
-            .map(|fate| serde_json::json!({ "id": fate.action.id, "object": print::object(&fate.action.identity), "fate": fate.what, "holdsData": fate.action.holds_data }))
+            .map(|fate| serde_json::json!({ "id": fate.action.id, "object": shown(&fate.action.identity), "fate": fate.what, "holdsData": fate.action.holds_data }))
             .collect();
         print::structured(format, &serde_json::json!({ "usedBy": users, "actions": entries, "deletable": !blocked }))?;
     }

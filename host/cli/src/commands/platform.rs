@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use windlass_engine::driver::{ComponentSource as _, DriverHost as _};
 use windlass_model::{
     application::Provenance,
+    identity::shown,
     name::EnvironmentName,
     plan::Plan,
     platform::{DriverReference, LayerName, Layers, Platform},
@@ -250,11 +251,11 @@ fn changes(plan: &Plan, key: &EnvironmentKey) -> Vec<String> {
         .filter(|action| action.change.is_change())
         .map(|action| {
             let fields: Vec<&str> = action.fields.iter().map(|field| field.pointer.as_str()).collect();
-            format!("{:<8} {} {}", action.change.word(), neutral(&print::object(&action.identity)), fields.join(" ")).trim_end().to_owned()
+            format!("{:<8} {} {}", action.change.word(), neutral(&shown(&action.identity)), fields.join(" ")).trim_end().to_owned()
         })
         .collect();
     lines.extend(plan.destroys.iter().map(|destroy| {
-        format!("{:<8} {}{}", "destroy", neutral(&print::object(&destroy.identity)), if destroy.guarded { " (guarded)" } else { "" })
+        format!("{:<8} {}{}", "destroy", neutral(&shown(&destroy.identity)), if destroy.guarded { " (guarded)" } else { "" })
     }));
     lines
 }

@@ -1,19 +1,22 @@
 //! `rotate`: new credentials for a resource, without anybody being locked out.
 
-use std::collections::BTreeSet;
+use std::{cell::Cell, collections::BTreeSet};
 
 use windlass_capability_secrets::generate;
 use windlass_engine::session::generated_name;
 use windlass_model::{
     ActionId, NodeKey,
     event::Verb,
+    identity::shown,
     plan::{Plan, PlannedAction},
     sealed::{self, Origin},
+    state::EnvironmentKey,
 };
 
 use super::{
     apply::{confirm, go},
     plan::{again, finish, show},
+    turn,
 };
 use crate::{
     arguments::{Applying, Environment, Format, Global},
@@ -26,34 +29,53 @@ pub(crate) async fn rotate(global: &Global, resource: &str, environment: &Enviro
     let workspace = Workspace::open(global).await?;
     let key = workspace.find(environment).await?;
     let node = super::node(resource)?;
-    let (mut input, provenance) = again(&workspace, &key).await?;
-    let before = finish(&workspace, input.clone(), provenance.clone())?;
-    let secrets = generated(&before.plan, &node)?;
+    let is_drawn = Cell::new(false);
+    turn::take(&workspace, applying, async || rotate_once(&workspace, &key, &node, applying, &is_drawn).await).await
+}
+
+/// Rotates, if it is our turn. What was drawn already is what is wanted, whoever deploys it.
+async fn rotate_once(
+    workspace: &Workspace,
+    key: &EnvironmentKey,
+    node: &NodeKey,
+    applying: &Applying,
+    is_drawn: &Cell<bool>,
+) -> Result<Code, Failure> {
+    let (mut input, provenance) = again(workspace, key).await?;
+    let before = finish(workspace, input.clone(), provenance.clone())?;
+    let secrets: Vec<PlannedAction> = generated(&before.plan, node)?.into_iter().cloned().collect();
     if let Some(record) = input.recorded.actions.values().find(|record| record.unsettled) {
-        return Err(Failure::failed(format!("the last rotation is not finished: `{}` still has two valid forms", record.identity))
+        return Err(Failure::failed(format!("the last rotation is not finished: `{}` still has two valid forms", shown(&record.identity)))
             .hint("`windlass deploy` or `windlass resume` finishes it"));
     }
-    check_sinks(&workspace, &before.plan, &node, &secrets)?;
-    for action in &secrets {
-        let name = generated_name(&action.id);
-        let version = input
-            .secrets
-            .get(&name)
-            .copied()
-            .ok_or_else(|| Failure::failed(format!("`{}` was never made", action.id)).hint("deploy first"))?;
-        input.secrets.insert(name, version + 1);
-    }
-    let planned = finish(&workspace, input, provenance)?;
+    check_sinks(workspace, &before.plan, node, &secrets)?;
+    let planned = if is_drawn.get() {
+        before
+    } else {
+        for action in &secrets {
+            let version = input
+                .secrets
+                .get_mut(&generated_name(&action.id))
+                .ok_or_else(|| Failure::failed(format!("`{}` was never made", action.id)).hint("deploy first"))?;
+            *version += 1;
+        }
+        finish(workspace, input, provenance)?
+    };
     show(&planned, Format::Text)?;
     confirm(applying)?;
-    // From here on the new version is the one that is wanted: whatever cuts this off, the next deployment goes on with it.
-    for action in &secrets {
-        let value = generate(&action.spec.to_value())?;
-        workspace.secrets.write(&key, &generated_name(&action.id), &value).await?;
+    if !is_drawn.get() {
+        // Who is in the middle of something goes first.
+        drop(workspace.store.lock(key).await?);
+        is_drawn.set(true);
+        // From here on the new version is the one that is wanted: whatever cuts this off, the next deployment goes on with it.
+        for action in &secrets {
+            let value = generate(&action.spec.to_value())?;
+            workspace.secrets.write(key, &generated_name(&action.id), &value).await?;
+        }
+        print::note(&format!("New credentials for `{node}`; the old ones end when everything that uses them is ready."));
     }
-    print::note(&format!("New credentials for `{node}`; the old ones end when everything that uses them is ready."));
     let request = workspace.request(&planned, Verb::Rotate, applying, None)?;
-    go(&workspace, planned, request, applying, Format::Text).await
+    go(workspace, planned, request, applying, Format::Text).await
 }
 
 /// Returns the generated secrets of a node.
@@ -71,7 +93,7 @@ fn generated<'p>(plan: &'p Plan, node: &NodeKey) -> Result<Vec<&'p PlannedAction
 }
 
 /// A new password helps only where somebody makes it the valid one while the old one is in use.
-fn check_sinks(workspace: &Workspace, plan: &Plan, node: &NodeKey, secrets: &[&PlannedAction]) -> Result<(), Failure> {
+fn check_sinks(workspace: &Workspace, plan: &Plan, node: &NodeKey, secrets: &[PlannedAction]) -> Result<(), Failure> {
     let wanted: BTreeSet<&ActionId> = secrets.iter().map(|action| &action.id).collect();
     let uses = |action: &PlannedAction| {
         let mut found = false;

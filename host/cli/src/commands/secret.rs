@@ -3,7 +3,10 @@
 use std::io::{IsTerminal as _, Read as _};
 
 use windlass_engine::session::{Secret as Value, given_name};
-use windlass_model::state::{EnvironmentKey, Status};
+use windlass_model::{
+    identity::shown,
+    state::{EnvironmentKey, Status},
+};
 
 use super::apply::ask;
 use crate::{
@@ -69,7 +72,7 @@ async fn users(workspace: &Workspace, key: &EnvironmentKey, name: &str) -> Resul
     let state = workspace.state(key).await?;
     let actions = state.recorded.actions.into_values();
     let using = actions.filter(|action| action.status == Status::Live && action.versions.contains_key(name));
-    Ok(using.map(|action| print::object(&action.identity)).collect())
+    Ok(using.map(|action| shown(&action.identity)).collect())
 }
 
 /// Reads a value from standard input; a terminal is asked, and shows nothing of it.

@@ -7,7 +7,7 @@ use windlass_engine::{
     apply::{Engine, Outcome, Request},
     session::Cancel,
 };
-use windlass_model::{ActionId, event::DeploymentNumber, plan::Plan};
+use windlass_model::{ActionId, event::DeploymentNumber, identity::shown, plan::Plan};
 
 use super::{
     apply::confirm,
@@ -71,7 +71,10 @@ impl Deploying<'_> {
         if let Some(destroy) = unlisted.filter(|_| before.is_exact && !self.applying.allow_destroy) {
             return Err(Failure::new(
                 Code::Waiting,
-                format!("deployment {number} waits: its next stage destroys `{}`, which the approved plan did not list", destroy.identity),
+                format!(
+                    "deployment {number} waits: its next stage destroys `{}`, which the approved plan did not list",
+                    shown(&destroy.identity)
+                ),
             )
             .hint(format!("`windlass resume -e {environment} --yes` goes on")));
         }

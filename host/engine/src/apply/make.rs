@@ -10,14 +10,17 @@ use futures_util::future::join_all;
 use windlass_model::{
     ActionId,
     event::{Event, HealedAction},
+    identity::shown,
     limits,
     name::DocumentName,
     plan::{Change, PlannedAction},
+    sealed::Origin,
     state::{RecordedAction, Status},
 };
 
 use super::{
     effects::{Answer, Effect, Effects, Scope, System},
+    fit::origins,
     run::{Notes, Run},
     stop::{Stop, broken_off, failures, first},
     values::{self, FIRST_VERSION},
@@ -153,8 +156,8 @@ impl Run<'_> {
                 && self.insistence(action) != Insistence::TakeOver
             {
                 return Err(Stop::Failed {
-                    reason: format!("`{}` held data and is gone; it is not made again silently", action.identity),
-                    hint: Some(format!("restore it, or let it be made anew: `--take-ownership {}`", action.identity)),
+                    reason: format!("`{}` held data and is gone; it is not made again silently", shown(&action.identity)),
+                    hint: Some(format!("restore it, or let it be made anew: `--take-ownership {}`", shown(&action.identity))),
                 });
             }
             if found.is_some() || !self.is_done(action) || self.lacks_output(action).await? {
@@ -239,13 +242,21 @@ impl Run<'_> {
         deadline: Instant,
         cancel: &Cancel,
     ) -> Result<(), Stop> {
-        let mut asked = Vec::new();
+        let (mut asked, mut refused) = (Vec::new(), Vec::new());
         for ((interface, connection), actions) in grouped(pending.ranks.keys().filter_map(|id| planned.get(id).copied())) {
             let mut preflights = Vec::with_capacity(actions.len());
             for action in actions {
-                let resolved = match self.resolved.remove(&action.id) {
-                    Some(spec) => Some(spec),
-                    None => self.resolve(action).await.ok().map(|resolved| resolved.spec),
+                let drawn = self.resolved.remove(&action.id);
+                let resolved = if self.follows_a_change(action, pending) {
+                    // What is known of it is what it was.
+                    None
+                } else if let Err(error) = self.fits(action).await {
+                    refused.push((action.identity.clone(), error));
+                    continue;
+                } else if drawn.is_some() {
+                    drawn
+                } else {
+                    self.resolve(action).await.ok().map(|resolved| resolved.spec)
                 };
                 preflights.push(Preflight {
                     id: action.id.clone(),
@@ -263,16 +274,20 @@ impl Run<'_> {
         let (notes, journal) = (Notes(self.engine), self.journal());
         let cx = self.effect_cx(deadline, cancel, &journal, &notes);
         let answers = join_all(asked.iter().map(|(session, preflights)| session.preflight(&cx, preflights))).await;
-        let refused: Vec<(&str, CapabilityError)> = asked
-            .iter()
-            .zip(answers)
-            .flat_map(|((_, preflights), answers)| preflights.iter().zip(answers))
-            .filter_map(|(asked, answer)| Some((asked.identity.as_str(), answer.err()?)))
-            .collect();
+        let answers = asked.into_iter().zip(answers).flat_map(|((_, preflights), answers)| preflights.into_iter().zip(answers));
+        refused.extend(answers.filter_map(|(asked, answer)| Some((asked.identity, answer.err()?))));
         let Some((_, first)) = refused.first() else { return Ok(()) };
         let hint = first.hint.clone();
-        let reason = refused.iter().map(|(identity, error)| format!("`{identity}`: {}", error.message)).collect::<Vec<_>>().join("\n");
+        let reason =
+            refused.iter().map(|(identity, error)| format!("`{}`: {}", shown(identity), error.message)).collect::<Vec<_>>().join("\n");
         Err(Stop::Failed { reason, hint })
+    }
+
+    /// Tells whether a value of an action comes from another that is still to be made or changed.
+    fn follows_a_change(&self, action: &PlannedAction, pending: &Pending) -> bool {
+        let is_pending = |id: &ActionId| *id != action.id && pending.ranks.contains_key(id);
+        action.depends_on.iter().any(|id| is_pending(id) && self.wanted.contains_key(id))
+            && origins(&action.spec).iter().any(|origin| matches!(origin, Origin::Action { id, .. } if is_pending(id)))
     }
 
     /// Takes away what is replaced, and writes the intents of a batch; nothing if there is nothing to send.
@@ -300,6 +315,7 @@ impl Run<'_> {
         let mut sending = Vec::with_capacity(batch.len());
         let mut is_on_disk = true;
         for action in batch {
+            self.fits(action).await.map_err(|error| failed(action, &error))?;
             let found = self.resolve(action).await.map_err(|error| failed(action, &error))?;
             let before = self.recorded.get(&action.id).cloned();
             // What is pending on itself is read, equal or not; what others changed is set back.
@@ -430,5 +446,5 @@ fn is_intent(record: &RecordedAction, action: &PlannedAction, mac: &str) -> bool
 }
 
 fn failed(action: &PlannedAction, error: &CapabilityError) -> Stop {
-    Stop::Failed { reason: format!("`{}`: {}", action.id, error.message), hint: error.hint.clone() }
+    Stop::Failed { reason: format!("`{}`: {}", shown(&action.identity), error.message), hint: error.hint.clone() }
 }

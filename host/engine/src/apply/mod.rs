@@ -2,6 +2,7 @@
 
 mod ask;
 mod effects;
+mod fit;
 mod look;
 mod make;
 mod order;
@@ -27,6 +28,7 @@ use bytes::Bytes;
 use windlass_model::{
     ActionId, Digest,
     event::{Actor, Cause, DeploymentNumber, DeploymentStatus, Event, Verb},
+    identity::shown,
     name::DocumentName,
     plan::{Change, Destroy, Plan},
     platform::{ConnectionSettings, OnRemove},
@@ -183,7 +185,7 @@ impl ApplyError {
 }
 
 fn list(destroys: &[Destroy]) -> String {
-    destroys.iter().map(|destroy| format!("`{}`", destroy.identity)).collect::<Vec<_>>().join(", ")
+    destroys.iter().map(|destroy| format!("`{}`", shown(&destroy.identity))).collect::<Vec<_>>().join(", ")
 }
 
 impl Engine {

@@ -9,6 +9,7 @@ use std::{
 use windlass_model::{
     ActionId,
     event::Event,
+    identity::shown,
     platform::OnRemove,
     state::{RecordedAction, Status},
 };
@@ -56,8 +57,9 @@ impl Run<'_> {
         let Some((_, error)) = stayed.first() else { return Ok(()) };
         broken_off(stayed.iter().map(|(record, error)| (record.identity.as_str(), error)), deadline, cancel)?;
         let hint = error.hint.clone();
-        let line =
-            |(record, error): &(RecordedAction, CapabilityError)| format!("`{}` can't be deleted: {}", record.identity, error.message);
+        let line = |(record, error): &(RecordedAction, CapabilityError)| {
+            format!("`{}` can't be deleted: {}", shown(&record.identity), error.message)
+        };
         Err(Stop::Failed { reason: first(stayed.iter().map(line).collect()).join("\n"), hint })
     }
 
@@ -146,7 +148,9 @@ impl Run<'_> {
             if Instant::now() >= deadline {
                 let note = |id| self.notes.get(id).map_or("being deleted", String::as_str);
                 let left = groups.iter().flat_map(|group| &group.records);
-                return Err(Stop::TimedOut(first(left.map(|record| format!("`{}`: {}", record.identity, note(&record.id))).collect())));
+                return Err(Stop::TimedOut(first(
+                    left.map(|record| format!("`{}`: {}", shown(&record.identity), note(&record.id))).collect(),
+                )));
             }
             self.flush().await?;
             tokio::time::sleep_until(next.into()).await;

@@ -19,6 +19,7 @@ use windlass_model::{
 
 use super::{
     ApplyError, Engine, Outcome, Request,
+    fit::{Constraints, constraints},
     make::grouped,
     order::Order,
     stop::Stop,
@@ -49,6 +50,7 @@ pub(crate) struct Run<'a> {
     sessions: BTreeMap<(String, String), Arc<dyn Session>>,
     pub order: Order,
     pub wanted: BTreeMap<ActionId, BTreeSet<WantedOutput>>,
+    pub constraints: Constraints<'a>,
     pub waiting: BTreeMap<ActionId, Ticket>,
     /// How far that is, in words.
     pub notes: BTreeMap<ActionId, String>,
@@ -133,6 +135,7 @@ impl<'a> Run<'a> {
             owner: Owner { installation: engine.store.installation().to_owned(), environment: environment.clone() },
             order: Order::of(&request.plan),
             wanted: values::wanted(&request.plan),
+            constraints: constraints(&request.plan),
             engine,
             environment,
             request,

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use windlass_model::{
     event::Event,
+    identity::shown,
     name::DocumentName,
     state::{RecordedAction, RecordedState, Status},
 };
@@ -59,7 +60,7 @@ impl Run<'_> {
                 self.append(Event::Done { actions: done }).await?;
             }
             if let Some((record, error)) = failure {
-                return Err(Stop::Failed { reason: format!("`{}`: {}", record.identity, error.message), hint: error.hint });
+                return Err(Stop::Failed { reason: format!("`{}`: {}", shown(&record.identity), error.message), hint: error.hint });
             }
         }
         Ok(())

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use windlass_model::identity::shown;
+
 use super::ApplyError;
 use crate::session::{Cancel, CapabilityError, CapabilityErrorKind as Kind};
 
@@ -44,7 +46,7 @@ pub(crate) fn first(mut lines: Vec<String>) -> Vec<String> {
 
 /// Tells what failed, and why, a line each.
 pub(crate) fn failures<'e>(failed: impl Iterator<Item = (&'e str, &'e CapabilityError)>) -> Vec<String> {
-    first(failed.map(|(identity, error)| format!("`{identity}`: {}", error.message)).collect())
+    first(failed.map(|(identity, error)| format!("`{}`: {}", shown(identity), error.message)).collect())
 }
 
 /// What was broken off because somebody wants to stop, or there is no more time, did not fail: somebody goes on with it.

@@ -103,7 +103,8 @@ impl Values<'_> {
         resolved
     }
 
-    async fn sealed(&self, value: &Sealed) -> Result<Value, CapabilityError> {
+    /// Resolves one value.
+    pub(crate) async fn sealed(&self, value: &Sealed) -> Result<Value, CapabilityError> {
         if let Some(part) = value.single()
             && part.encoding == Encoding::Json
         {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use windlass_model::{ActionId, name::DocumentName};
+use windlass_model::{ActionId, identity::shown, name::DocumentName};
 
 use super::{
     effects::Effects,
@@ -89,7 +89,7 @@ impl Run<'_> {
     fn awaited(&self, pending: &Pending) -> Vec<String> {
         let line = |id: &ActionId| {
             let identity = self.recorded.get(id).map_or(id.as_str(), |record| record.identity.as_str());
-            format!("`{identity}`: {}", self.notes.get(id).map_or("sent", String::as_str))
+            format!("`{}`: {}", shown(identity), self.notes.get(id).map_or("sent", String::as_str))
         };
         first(self.waiting.keys().chain(&pending.under_way).map(line).collect())
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde_json::Value;
 use windlass_model::{
     ActionId, Diagnostic, NodeKey, Spec,
+    identity::shown,
     name::DocumentName,
     plan::{Change, Destroy, DestroyReason, FieldChange, PlannedAction, PlannedStage},
     platform::{DataLoss, OnRemove},
@@ -63,14 +64,14 @@ pub(crate) fn compare(
             let rekeyed = moved.map(|record| RecordedAction { id: action.id.clone(), ..record.clone() });
             let known = recorded.get(&action.id).or(rekeyed.as_ref());
             if let Some(from) = moved {
-                let message = format!("`{}` stays as it is: it was `{}` before", action.identity, from.id);
+                let message = format!("`{}` stays as it is: it was `{}` before", shown(&action.identity), from.id);
                 warnings.push(Diagnostic::warning("compare-moved", message).on(&action.id));
             }
             (action.change, action.fields) = match known {
                 None => (Change::Create, Vec::new()),
                 Some(known) if known.connection != action.connection || known.identity != action.identity => {
                     let why = if known.connection == action.connection {
-                        format!("it is called `{}` now, not `{}`", action.identity, known.identity)
+                        format!("it is called `{}` now, not `{}`", shown(&action.identity), shown(&known.identity))
                     } else {
                         format!("the connection is `{}` now, not `{}`", action.connection, known.connection)
                     };
@@ -160,9 +161,9 @@ impl Moves {
                     found.moves.insert(action.id.clone(), holder.clone());
                 }
                 occupied => {
-                    let other = occupied.map(|other| format!(", which is `{}` now", other.identity)).unwrap_or_default();
+                    let other = occupied.map(|other| format!(", which is `{}` now", shown(&other.identity))).unwrap_or_default();
                     found.refused.push(
-                        Diagnostic::error("identity-moves", format!("`{}` is `{holder}` and would become `{}`{other}", action.identity, action.id))
+                        Diagnostic::error("identity-moves", format!("`{}` is `{holder}` and would become `{}`{other}", shown(&action.identity), action.id))
                             .on(&action.id)
                             .hint("two things can't change their places in one deployment: use an address that nothing has had yet, or take one of them away first"),
                     );

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use windlass_model::{
     ActionId, Diagnostic,
+    identity::shown,
     name::DocumentName,
     plan::PlannedNode,
     platform::{Connection, ConnectionSettings, Family, LayerName, MatchRule, MatchSubject, of_environment},
@@ -126,7 +127,7 @@ impl<'a> Connections<'a> {
                 problems.push(
                     Diagnostic::error(
                         "identity-twice",
-                        format!("`{}` is staged twice: by `{first}` and by `{}`", action.identity, action.id),
+                        format!("`{}` is staged twice: by `{first}` and by `{}`", shown(&action.identity), action.id),
                     )
                     .on(&action.id)
                     .hint("give one of them another name"),
@@ -140,7 +141,7 @@ impl<'a> Connections<'a> {
                 input.claims.get(&claim(action.connection.as_str(), scope, &action.identity)).filter(|owner| **owner != own)
             {
                 problems.push(
-                    Diagnostic::error("identity-owned", format!("`{}` belongs to the environment `{owner}`", action.identity))
+                    Diagnostic::error("identity-owned", format!("`{}` belongs to the environment `{owner}`", shown(&action.identity)))
                         .on(&action.id)
                         .hint("use another name or namespace, or remove it there first"),
                 );

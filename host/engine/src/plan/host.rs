@@ -35,6 +35,7 @@ pub(crate) fn plan_host(
         drivers: Vec::new(),
         depends_on: node.edges.iter().cloned().collect(),
         actions: Vec::new(),
+        constraints: Vec::new(),
         outputs,
         request: None,
     };

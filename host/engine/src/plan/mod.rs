@@ -11,6 +11,7 @@ mod memo;
 mod reference;
 pub(crate) mod resource;
 mod stage;
+mod unencoded;
 pub(crate) mod workload;
 
 use std::{

@@ -17,7 +17,7 @@ use super::{
     expand::Lookup,
     planned_driver, reference,
     stage::{Fields, Settled},
-    winning,
+    unencoded, winning,
 };
 use crate::{
     driver::{Body, CallError, DriverAnswer, DriverRequest, World},
@@ -52,6 +52,7 @@ impl ResourceCall<'_> {
             drivers: vec![planned_driver(&self.used)],
             depends_on: self.depends_on.clone(),
             actions: Vec::new(),
+            constraints: Vec::new(),
             outputs: Map::new(),
             request: None,
         }
@@ -239,6 +240,8 @@ pub(crate) fn call(cx: &Cx<'_>, call: &ResourceCall<'_>) -> Result<NodeOutcome, 
     if !problems.is_empty() {
         return Err(problems.into_iter().map(|problem| place(staged_sentence(problem, &node))).collect());
     }
+    let mut constraints = schemas.inputs.constraints(&inputs, "/inputs", &tokens);
+    constraints.extend(schemas.params.constraints(&params, "/params", &tokens));
     let request = DriverRequest::Define {
         context: cx.driver_context(call.namespace.as_deref()),
         key: (call.key.r#type.to_string(), call.key.class.to_string(), call.key.id.to_string()),
@@ -251,8 +254,10 @@ pub(crate) fn call(cx: &Cx<'_>, call: &ResourceCall<'_>) -> Result<NodeOutcome, 
     let answer = answered(result, &recorder, &node).map_err(|problems| problems.into_iter().map(place).collect::<Vec<_>>())?;
     let (outputs, mut warnings) = outputs(cx, call, &answer, &recorder, &schemas.outputs, &node)?;
     warnings.extend(answer.warnings.into_iter().map(|warning| place(warning.on(&node))));
+    warnings.extend(unencoded::warnings(&call.inputs, "/spec/inputs").into_iter().map(|warning| warning.on(&document)));
+    warnings.extend(unencoded::warnings(&call.params, "/params").into_iter().map(|warning| place(warning.on(&node))));
     let actions = cx.planned_actions(&node, recorder.actions, &call.used.grants, on_remove(call.definition), call.namespace.as_deref())?;
-    Ok(NodeOutcome::new(PlannedNode { actions, outputs, ..call.unasked() }, warnings, 1))
+    Ok(NodeOutcome::new(PlannedNode { actions, constraints, outputs, ..call.unasked() }, warnings, 1))
 }
 
 fn on_remove(definition: &ResourceDefinition) -> Option<OnRemove> {

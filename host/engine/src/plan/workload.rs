@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use windlass_model::{
     Diagnostic, NodeKey,
     name::{DocumentName, WorkloadName},
-    plan::{PlannedNode, WinningDocument},
+    plan::{Constraint, PlannedNode, WinningDocument},
     platform::{LayerName, Stage},
     pointer::escape,
     score::Workload,
@@ -19,7 +19,7 @@ use super::{
     planned_driver,
     resource::{Place, answered, diagnostic, expand_value, placed, staged_sentence, token_label},
     stage::{Fields, Settled},
-    winning,
+    unencoded, winning,
 };
 use crate::{
     driver::{Body, DriverRequest, World},
@@ -50,6 +50,7 @@ impl WorkloadCall<'_> {
             drivers: self.stages.iter().map(|stage| planned_driver(&stage.used)).collect(),
             depends_on: self.depends_on.clone(),
             actions: Vec::new(),
+            constraints: Vec::new(),
             outputs: Map::new(),
             request: None,
         }
@@ -215,25 +216,34 @@ pub(crate) fn call(cx: &Cx<'_>, call: &WorkloadCall<'_>) -> Result<NodeOutcome, 
     let node = NodeKey::Workload(call.name.clone());
     let mut manifests: Vec<Value> = Vec::new();
     let mut staged: Vec<StagedAction> = Vec::new();
-    let mut drivers = Vec::new();
     let score = cx.effective.workloads.get(&call.name);
     let mut warnings: Vec<Diagnostic> =
         score.into_iter().flat_map(|score| unusable_images(score)).map(|warning| warning.on(&node)).collect();
+    warnings.extend(unencoded::warnings(&call.workload, "").into_iter().map(|warning| warning.on(&node)));
     let mut last: Option<Recorder> = None;
+    let mut constraints = Vec::new();
     for stage in &call.stages {
-        let (rendered, recorder, driver, more) = call_stage(cx, call, stage, &manifests, &node)?;
-        manifests = rendered;
-        staged.extend(recorder.actions.iter().cloned());
-        drivers.push(driver);
-        warnings.extend(more);
-        last = Some(recorder);
+        let rendered = call_stage(cx, call, stage, &manifests, &node)?;
+        manifests = rendered.manifests;
+        staged.extend(rendered.recorder.actions.iter().cloned());
+        constraints.extend(rendered.constraints);
+        warnings.extend(rendered.warnings);
+        last = Some(rendered.recorder);
     }
     if let Some(recorder) = &last {
         staged.extend(rendered_actions(recorder, manifests, &node)?);
     }
     let grants: Vec<_> = call.stages.iter().flat_map(|stage| stage.used.grants.clone()).collect();
     let actions = cx.planned_actions(&node, staged, &grants, None, call.namespace.as_deref())?;
-    Ok(NodeOutcome::new(PlannedNode { actions, ..call.unasked() }, warnings, call.stages.len() as u64))
+    Ok(NodeOutcome::new(PlannedNode { actions, constraints, ..call.unasked() }, warnings, call.stages.len() as u64))
+}
+
+/// What a stage made of the manifests before it.
+struct Rendered {
+    manifests: Vec<Value>,
+    recorder: Recorder,
+    constraints: Vec<Constraint>,
+    warnings: Vec<Diagnostic>,
 }
 
 fn call_stage(
@@ -242,7 +252,7 @@ fn call_stage(
     stage: &StageCall<'_>,
     before: &[Value],
     node: &NodeKey,
-) -> Result<(Vec<Value>, Recorder, windlass_model::plan::PlannedDriver, Vec<Diagnostic>), Vec<Diagnostic>> {
+) -> Result<Rendered, Vec<Diagnostic>> {
     let component = &stage.used.component;
     let named = |problem: Diagnostic| problem.on(node);
     let description = cx.host.describe(component).map_err(|fault| vec![named(fault.into())])?;
@@ -259,6 +269,8 @@ fn call_stage(
     if !problems.is_empty() {
         return Err(problems.into_iter().map(|problem| staged_sentence(problem.on(node), node)).collect());
     }
+    let mut constraints = schemas.inputs.constraints(&inputs, &format!("/stages/{}/inputs", stage.stage.name), &tokens);
+    constraints.extend(schemas.params.constraints(&workload, "/workload", &tokens));
     let request = DriverRequest::Render {
         context: cx.driver_context(call.namespace.as_deref()),
         name: call.name.to_string(),
@@ -293,7 +305,7 @@ fn call_stage(
             ),
         }
     }
-    if problems.is_empty() { Ok((rendered, recorder, planned_driver(&stage.used), warnings)) } else { Err(problems) }
+    if problems.is_empty() { Ok(Rendered { manifests: rendered, recorder, constraints, warnings }) } else { Err(problems) }
 }
 
 /// Turns rendered manifests into actions: checked like everything that is staged.

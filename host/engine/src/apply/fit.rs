@@ -1,0 +1,63 @@
+//! Whether values fit: what drivers took sealed is held to their schemas once it is known, before it goes anywhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use windlass_model::{
+    ActionId, Spec,
+    plan::{Constraint, Plan, PlannedAction},
+    sealed::{self, Origin, Sealed},
+};
+
+use super::run::Run;
+use crate::{
+    schema,
+    session::{CapabilityError, CapabilityErrorKind as Kind},
+};
+
+/// What a plan asks of values, by the actions that they go into.
+pub(crate) type Constraints<'p> = BTreeMap<&'p ActionId, Vec<(&'p Constraint, Sealed)>>;
+
+/// Finds the constraints of each action: those of its node that are about values of its own.
+pub(crate) fn constraints(plan: &Plan) -> Constraints<'_> {
+    let mut found = Constraints::new();
+    for node in plan.nodes().filter(|node| !node.constraints.is_empty()) {
+        for action in node.actions.iter().filter(|action| action.spec.may_be_sealed()) {
+            let used = origins(&action.spec);
+            let own = node.constraints.iter().filter_map(|constraint| {
+                let value = Sealed::from_json(&constraint.value)?;
+                let is_own = value.sealed().all(|part| used.contains(&part.origin));
+                is_own.then_some((constraint, value))
+            });
+            found.entry(&action.id).or_default().extend(own);
+        }
+    }
+    found
+}
+
+/// Lists where the values of a spec come from.
+pub(crate) fn origins(spec: &Spec) -> BTreeSet<Origin> {
+    let mut found = BTreeSet::new();
+    sealed::visit(&spec.to_value(), &mut |_, value| {
+        for part in value.sealed() {
+            part.origin.visit(&mut |origin| {
+                found.insert(origin.clone());
+            });
+        }
+    });
+    found
+}
+
+impl Run<'_> {
+    /// Refuses an action whose values are not what its driver takes, as far as they are known.
+    pub(crate) async fn fits(&self, action: &PlannedAction) -> Result<(), CapabilityError> {
+        for (constraint, sealed) in self.constraints.get(&action.id).into_iter().flatten() {
+            // What is not known yet is looked at when it is.
+            let Ok(value) = self.values().sealed(sealed).await else { continue };
+            if let Some(reason) = schema::misfit(constraint, &value, sealed.is_secret()) {
+                let message = format!("{} is not what its driver takes at `{}`: {reason}", sealed.display(), constraint.pointer);
+                return Err(CapabilityError::new(Kind::Invalid, message).hint("change the value, or what yields it"));
+            }
+        }
+        Ok(())
+    }
+}
