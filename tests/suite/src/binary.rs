@@ -135,13 +135,23 @@ impl Folder {
 
     /// Runs a command line that can make no file longer than so many KiB: what a full disk is to it.
     pub fn run_limited(&self, line: &str, kib: u64) -> Ran {
-        let command = self.command(&line.split_whitespace().collect::<Vec<_>>());
-        let mut limited = Command::new("bash");
         // Without the signal that would end it, writing fails.
-        limited.args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\""]).arg(kib.to_string());
-        limited.arg(command.get_program()).args(command.get_args()).stdin(std::process::Stdio::null());
-        surround(&mut limited, &command);
-        ran(limited.output().unwrap_or_else(|error| unreachable!("bash can't be started: {error}")))
+        self.run_under(&["bash", "-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"", &kib.to_string()], line, &[])
+    }
+
+    /// Runs a command line under another program, which gets the command as its last arguments.
+    ///
+    /// # Panics
+    ///
+    /// If that can't be started.
+    pub fn run_under(&self, outer: &[&str], line: &str, variables: &[(&str, &str)]) -> Ran {
+        let command = self.command(&line.split_whitespace().collect::<Vec<_>>());
+        let [program, arguments @ ..] = outer else { unreachable!("no program") };
+        let mut around = Command::new(program);
+        around.args(arguments).arg(command.get_program()).args(command.get_args()).stdin(std::process::Stdio::null());
+        surround(&mut around, &command);
+        around.envs(variables.iter().copied());
+        ran(around.output().unwrap_or_else(|error| unreachable!("{program} can't be started: {error}")))
     }
 
     /// Runs a command line that must succeed.

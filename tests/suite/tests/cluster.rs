@@ -4,6 +4,9 @@
 #[path = "cluster/accepted.rs"]
 mod accepted;
 
+use std::sync::atomic::Ordering;
+
+use serde_json::{Value, json};
 use windlass_cluster::Shared;
 use windlass_suite::{binary::Folder, cluster::Scene};
 
@@ -335,6 +338,10 @@ fn drift_of_ours_is_named_and_healed() {
     // Fields that others own are none of our business.
     scene.kubectl(&["-n", &scene.namespace, "scale", "deployment/web", "--replicas=2"]).unwrap();
     scene.kubectl(&["-n", &scene.namespace, "label", "service/web", "team=x"]).unwrap();
+    let restricted = json!({ "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } });
+    let proxy = json!({ "name": "proxy", "image": "proxy:1", "securityContext": restricted });
+    let sidecar = json!([{ "op": "add", "path": "/spec/template/spec/containers/-", "value": proxy }]).to_string();
+    scene.kubectl(&["-n", &scene.namespace, "patch", "deployment/web", "--type=json", "-p", &sidecar, "--field-manager=injector"]).unwrap();
     assert_eq!(scene.folder.run("drift -e dev --detailed-exitcode").code, 0, "{}", scene.folder.run("drift -e dev").out);
     // Ours are.
     scene.kubectl(&["-n", &scene.namespace, "set", "image", "deployment/web", "main=web:evil"]).unwrap();
@@ -349,6 +356,118 @@ fn drift_of_ours_is_named_and_healed() {
     assert_eq!(scene.get("deployment/web")["spec"]["replicas"], 2);
     assert_eq!(scene.folder.run("drift -e dev --detailed-exitcode").code, 0);
     scene.folder.ok("destroy -e dev --yes");
+}
+
+/// Somebody tidies up while deployments are under way: each ends, and the last one finds everything as it should be.
+#[test]
+fn what_somebody_deletes_meanwhile_is_made_again() {
+    let scene = Scene::new("tidy");
+    scene.folder.write("app/web.score.yaml", WEB);
+    scene.folder.ok("deploy app -e dev --create-env development --yes");
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let deleted = std::thread::scope(|people| {
+        let tidying = people.spawn(|| {
+            let mut deleted = 0;
+            while !is_over.load(Ordering::SeqCst) {
+                for object in ["service/web", "deployment/web", "secret/web-secrets"] {
+                    deleted += u32::from(scene.kubectl(&["-n", &scene.namespace, "delete", object, "--wait=false"]).is_ok());
+                }
+            }
+            deleted
+        });
+        for image in 2..6 {
+            scene.folder.write("app/web.score.yaml", &WEB.replace("web:1", &format!("web:{image}")));
+            let ran = scene.folder.run("deploy app -e dev --yes --timeout 20s");
+            // What is deleted again and again may be too late, and is told; nothing else may happen.
+            assert!(ran.code == 0 || ran.code == 1 || ran.code == 4, "{}{}", ran.out, ran.err);
+            assert!(!ran.err.contains("panicked"), "{}", ran.err);
+        }
+        is_over.store(true, Ordering::SeqCst);
+        tidying.join().unwrap()
+    });
+    assert!(deleted > 3, "{deleted} were deleted");
+    scene.folder.ok("deploy app -e dev --yes");
+    assert_eq!(scene.get("deployment/web")["spec"]["template"]["spec"]["containers"][0]["image"], "web:5");
+    assert_eq!(scene.folder.run("drift -e dev --detailed-exitcode").code, 0);
+    assert!(scene.folder.ok("deploy app -e dev --yes").err.contains("nothing was written"));
+    scene.folder.ok("destroy -e dev --yes");
+}
+
+#[test]
+fn what_admission_refuses_is_told_before_anything_is_changed() {
+    let scene = Scene::new("admission");
+    scene.folder.write("app/web.score.yaml", WEB);
+    scene.folder.ok("deploy app -e dev --create-env development --yes");
+    let name = format!("no-latest-{}", scene.namespace);
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": { "name": name },
+        "spec": {
+            "matchConstraints": { "resourceRules": [{ "apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["deployments"] }] },
+            "validations": [{
+                "expression": "object.spec.template.spec.containers.all(c, !c.image.endsWith(':latest'))",
+                "message": "images need a tag of their own",
+            }],
+        },
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": { "name": name },
+        "spec": {
+            "policyName": name,
+            "validationActions": ["Deny"],
+            "matchResources": { "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": scene.namespace } } },
+        },
+    });
+    Shared::find().unwrap().kubectl(&["apply", "-f", "-"], Some(&format!("{policy}\n---\n{binding}"))).unwrap();
+    let latest = WEB.replace("web:1", "web:latest").replace("port: 80", "port: 81");
+    assert_ne!(latest, WEB);
+    scene.folder.write("app/web.score.yaml", &latest);
+    // The server takes a moment until it knows a policy.
+    let refused = (0..60)
+        .find_map(|_| {
+            let dry = scene.kubectl(&["-n", &scene.namespace, "set", "image", "deployment/web", "main=x:latest", "--dry-run=server"]);
+            std::thread::sleep(std::time::Duration::from_millis(250));
+            dry.is_err().then(|| scene.folder.run("deploy app -e dev --yes"))
+        })
+        .unwrap();
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("images need a tag of their own") && refused.err.contains(&name), "{}", refused.err);
+    assert_eq!(scene.get("service/web")["spec"]["ports"][0]["port"], 80, "nothing was changed");
+    Shared::find().unwrap().kubectl(&["delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", &name], None).unwrap();
+    scene.folder.ok("destroy -e dev --yes");
+}
+
+/// Without a kubeconfig it is what Kubernetes gives to every pod: a token and an authority in files, the server in the environment.
+#[test]
+fn a_process_inside_the_cluster_needs_no_kubeconfig() {
+    let shared = Shared::find().unwrap();
+    let scene = Scene::with_connection("inside", "");
+    scene.folder.write("app/web.score.yaml", &alone());
+    let line = "deploy app -e dev --create-env development --yes";
+    let outside = scene.folder.run(line);
+    assert_eq!(outside.code, 1, "{}", outside.err);
+    assert!(outside.err.contains("does not run inside a cluster"), "{}", outside.err);
+    let kubeconfig: Value = serde_saphyr::from_str(&std::fs::read_to_string(shared.kubeconfig()).unwrap()).unwrap();
+    let cluster = &kubeconfig["clusters"][0]["cluster"];
+    let authority = windlass_cluster::decode(cluster["certificate-authority-data"].as_str().unwrap()).unwrap();
+    scene.folder.write("pod/ca.crt", &String::from_utf8(authority).unwrap());
+    scene.folder.write("pod/token", kubeconfig["users"][0]["user"]["token"].as_str().unwrap());
+    scene.folder.write("pod/namespace", "default");
+    let port = cluster["server"].as_str().unwrap().rsplit_once(':').unwrap().1.to_owned();
+    // The files are where every pod has them, and for this process alone.
+    let place = "mount -t tmpfs none /run && mkdir -p /var/run/secrets/kubernetes.io && cp -r pod /var/run/secrets/kubernetes.io/serviceaccount && exec \"$@\"";
+    let inside = |line: &str| {
+        let pod = ["unshare", "--map-root-user", "--mount", "sh", "-c", place, "sh"];
+        let ran = scene.folder.run_under(&pod, line, &[("KUBERNETES_SERVICE_HOST", "127.0.0.1"), ("KUBERNETES_SERVICE_PORT", &port)]);
+        assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+    };
+    inside(line);
+    assert_eq!(scene.get("deployment/web")["metadata"]["name"], "web");
+    inside("destroy -e dev --yes");
+    assert!(scene.kubectl(&["get", "namespace", &scene.namespace]).is_err(), "the namespace is still there");
 }
 
 #[test]

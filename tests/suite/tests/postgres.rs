@@ -101,6 +101,18 @@ fn rotation_locks_nobody_out_and_leaves_one_valid_form() {
     assert_eq!(third["PGUSER"], before["PGUSER"]);
     servers.login(&third["PGUSER"], &third["PGPASSWORD"], database, "DROP TABLE t").unwrap();
     assert!(scene.folder.ok("deploy app -e dev --yes").err.contains("nothing was written"));
+    // Several jobs at once take turns: each rotates, and whatever comes last is what is valid.
+    std::thread::scope(|jobs| {
+        for line in ["rotate postgres#web.db -e dev --yes", "rotate postgres#web.db -e dev --yes", "deploy app -e dev --yes"] {
+            jobs.spawn(|| scene.folder.ok(line));
+        }
+    });
+    let last = variables(&scene);
+    servers.login(&last["PGUSER"], &last["PGPASSWORD"], database, "SELECT 1").unwrap();
+    for earlier in [&before, &after, &third] {
+        assert!(servers.login(&earlier["PGUSER"], &earlier["PGPASSWORD"], database, "SELECT 1").is_err(), "an old form is valid still");
+    }
+    assert!(scene.folder.ok("deploy app -e dev --yes").err.contains("nothing was written"));
     scene.folder.ok("destroy -e dev --yes");
 }
 
