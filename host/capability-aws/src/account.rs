@@ -23,17 +23,21 @@ const ATTEMPTS: u32 = 8;
 const CALL_WITHIN: Duration = Duration::from_secs(60);
 /// How often the state of something that takes minutes is asked for.
 const POLL: Duration = Duration::from_secs(20);
+/// Five requests a second to Route 53 are an account's; other clients want some of them.
+const PACE: Duration = Duration::from_millis(250);
 
 /// What the operator of this process decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AwsOptions {
     /// How often the state of something that takes minutes is asked for, for all of an account and region.
     pub poll: Duration,
+    /// How far requests to Route 53 are apart: it counts those of a whole account.
+    pub pace: Duration,
 }
 
 impl Default for AwsOptions {
     fn default() -> Self {
-        Self { poll: POLL }
+        Self { poll: POLL, pace: PACE }
     }
 }
 

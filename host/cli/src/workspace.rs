@@ -67,7 +67,8 @@ pub(crate) fn given(layers: &Layers) -> Option<&Platform> {
 /// Tests can't wait as long as a real instance takes: `WINDLASS_AWS_POLL_MS` shortens the pauses, in debug builds only.
 fn aws_options() -> AwsOptions {
     let shortened = std::env::var("WINDLASS_AWS_POLL_MS").ok().filter(|_| cfg!(debug_assertions)).and_then(|text| text.parse().ok());
-    shortened.map_or_else(AwsOptions::default, |millis| AwsOptions { poll: std::time::Duration::from_millis(millis) })
+    let options = AwsOptions::default();
+    shortened.map(std::time::Duration::from_millis).map_or(options, |pause| AwsOptions { poll: pause, pace: options.pace.min(pause) })
 }
 
 impl Workspace {
@@ -102,7 +103,7 @@ impl Workspace {
                 Arc::new(KubernetesExecutor::new(self.cluster_options).with_tokens(Arc::new(EksTokens::new(accounts.clone())))),
                 Arc::new(PostgresExecutor),
                 Arc::new(RdsExecutor::new(accounts.clone(), aws_options())),
-                Arc::new(Route53Executor::new(accounts.clone())),
+                Arc::new(Route53Executor::new(accounts.clone(), aws_options())),
                 Arc::new(SecretsManagerExecutor::new(accounts)),
                 Arc::new(VaultExecutor),
                 Arc::new(TerraformExecutor::new(&self.data, Arc::clone(&self.secrets))),

@@ -51,16 +51,21 @@ pub fn directory() -> ConnectionSettings {
 }
 
 /// What a system holds, as far as the contract is concerned: things with a name and a value that can be changed in place.
-#[derive(Clone, Debug)]
 pub struct Subject {
     /// The interface.
     pub interface: &'static str,
     /// What the system calls a thing.
-    pub identity: fn(&str) -> String,
+    pub identity: Box<dyn Fn(&str) -> String>,
     /// What is staged of it: name and value.
-    pub spec: fn(&str, &str) -> Value,
+    pub spec: Box<dyn Fn(&str, &str) -> Value>,
     /// Whether the system can be asked for everything that carries a mark.
     pub lists: bool,
+}
+
+impl std::fmt::Debug for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subject").field("interface", &self.interface).field("identity", &(self.identity)("a")).finish_non_exhaustive()
+    }
 }
 
 /// ConfigMaps: for every sink of Kubernetes objects.
@@ -68,8 +73,10 @@ pub struct Subject {
 pub fn objects() -> Subject {
     Subject {
         interface: "windlass:kubernetes/objects",
-        identity: |name| format!("/ConfigMap/shop-dev/{name}"),
-        spec: |name, value| json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name, "namespace": "shop-dev" }, "data": { "key": value } }),
+        identity: Box::new(|name| format!("/ConfigMap/shop-dev/{name}")),
+        spec: Box::new(
+            |name, value| json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name, "namespace": "shop-dev" }, "data": { "key": value } }),
+        ),
         lists: true,
     }
 }

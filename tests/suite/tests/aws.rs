@@ -274,6 +274,41 @@ fn the_identity_of_a_pod_or_a_job_is_enough() {
     assert!(asked.iter().any(|sent| sent.contains("WebIdentityToken=a-token-of-the-cluster")), "{:?}", proxy.calls());
 }
 
+/// EKS Pod Identity: an agent on the node gives credentials to whoever shows the pod's token.
+#[test]
+fn the_agent_of_a_node_is_asked_for_credentials() {
+    use std::io::{Read as _, Write as _};
+    let account = Account::open(&SharedServers::find().unwrap().aws_endpoint());
+    let domain = format!("agent{}.example.com", std::process::id());
+    let _zone = account.zone(&domain);
+    let folder = folder(&SharedServers::find().unwrap().aws_endpoint(), "", NAMED, &dns(&domain, "192.0.2.7"), "agent");
+    folder.write("token", "a-token-of-the-pod");
+    let agent = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = agent.local_addr().unwrap();
+    let asked = std::thread::spawn(move || {
+        let (mut stream, _) = agent.accept().unwrap();
+        let mut request = vec![0; 8 * 1024];
+        let length = stream.read(&mut request).unwrap();
+        let body =
+            r#"{"AccessKeyId":"ASIAAGENT","SecretAccessKey":"given-by-the-agent","Token":"session","Expiration":"2099-01-01T00:00:00Z"}"#;
+        let head =
+            format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        String::from_utf8_lossy(&request[..length]).into_owned()
+    });
+    let mut command = folder.command(&["deploy", "app", "-e", "dev", "--create-env", "development", "--yes"]);
+    command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+    command.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", format!("http://{address}/v1/credentials"));
+    command.env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", folder.path().join("token"));
+    let ran = command.output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let asked = asked.join().unwrap();
+    assert!(asked.starts_with("GET /v1/credentials") && asked.to_lowercase().contains("authorization: a-token-of-the-pod"), "{asked}");
+    for (file, text) in folder.files(".windlass") {
+        assert!(!text.contains("given-by-the-agent"), "{file}");
+    }
+}
+
 #[test]
 fn what_rds_does_changes_nothing() {
     let endpoint = SharedServers::find().unwrap().aws_endpoint();

@@ -1,7 +1,9 @@
 //! PostgreSQL, RDS, Route 53, Vault and Secrets Manager pass the contract that every sink of Kubernetes objects passes.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests: a failure here is the test's")]
 
-use serde_json::json;
+use std::time::Duration;
+
+use serde_json::{Value, json};
 use windlass_capability_aws::{Accounts, AwsOptions, SecretsManagerExecutor, rds::RdsExecutor, route53::Route53Executor};
 use windlass_capability_postgres::PostgresExecutor;
 use windlass_capability_vault::VaultExecutor;
@@ -36,50 +38,104 @@ fn postgres() {
     };
     let subject = Subject {
         interface: "windlass:postgres/databases",
-        identity: |name| format!("role/{}", named(name)),
-        spec: |name, value| {
+        identity: Box::new(|name| format!("role/{}", named(name))),
+        spec: Box::new(|name, value| {
             let of = ["pg_monitor", "pg_read_all_stats", "pg_read_all_settings"];
             let index: usize = value.parse().unwrap_or(0);
             json!({ "kind": "role", "name": named(name), "memberOf": [of[index % of.len()]] })
-        },
+        }),
         lists: true,
     };
     run(&PostgresExecutor, &ConnectionSettings::Postgres { postgres }, &subject);
 }
+
+/// What plays AWS takes no minutes, and counts nobody's requests.
+const PATIENCE: AwsOptions = AwsOptions { poll: Duration::from_millis(50), pace: Duration::from_millis(1) };
 
 fn aws() -> ConnectionSettings {
     let endpoint = Some(SharedServers::find().unwrap().aws_endpoint());
     ConnectionSettings::Aws { aws: AwsSettings { region: REGION.into(), profile: None, assume_role: None, endpoint } }
 }
 
+/// A kind of record set: its type, its set where there are several, and the rest of its spec for a value.
+type RecordSet = (&'static str, fn(&str) -> Value);
+
+const RECORD_SETS: [RecordSet; 9] = [
+    ("A", |value| json!({ "values": [format!("192.0.2.{value}"), "192.0.2.200"] })),
+    ("AAAA", |value| json!({ "values": [format!("2001:db8::{value}")] })),
+    ("CNAME", |value| json!({ "values": [format!("target-{value}.example.net")], "ttl": 60 })),
+    ("TXT", |value| json!({ "values": [format!("v=spf1 include:\"{value}\"; ü"), "x".repeat(300)] })),
+    ("MX", |value| json!({ "values": [format!("{value}0 mx.example.net")] })),
+    ("SRV", |value| json!({ "values": [format!("1 {value} 443 host.example.net")] })),
+    ("A/blue", |value| json!({ "setIdentifier": "blue", "weight": value.parse::<u8>().unwrap_or(0), "values": ["192.0.2.1"] })),
+    ("A/first", |value| json!({ "setIdentifier": "first", "failover": "PRIMARY", "values": [format!("192.0.2.{value}")] })),
+    ("A", |value| json!({ "alias": { "zoneId": "Z2FDTNDATAQYW2", "name": format!("d{value}.cloudfront.net") } })),
+];
+
 #[test]
 fn route53() {
     let account = Account::open(&SharedServers::find().unwrap().aws_endpoint());
     let _zone = account.zone("contract.example.com");
-    let subject = Subject {
-        interface: "windlass:aws/route53",
-        identity: |name| format!("record-set/{}.contract.example.com/A", named(name)),
-        spec: |name, value| json!({ "kind": "record-set", "name": format!("{}.contract.example.com", named(name)), "type": "A", "values": [format!("192.0.2.{value}")] }),
-        lists: true,
-    };
-    run(&Route53Executor::new(Accounts::default()), &aws(), &subject);
+    for (index, (kind, _)) in RECORD_SETS.iter().enumerate() {
+        eprintln!("{kind}");
+        let name = move |name: &str| format!("{}-{index}.contract.example.com", named(name));
+        let subject = Subject {
+            interface: "windlass:aws/route53",
+            identity: Box::new(move |own| format!("record-set/{}/{kind}", name(own))),
+            spec: Box::new(move |own, value| {
+                let mut spec = RECORD_SETS[index].1(value);
+                spec["kind"] = "record-set".into();
+                spec["name"] = name(own).into();
+                spec["type"] = kind.split('/').next().into();
+                spec
+            }),
+            lists: true,
+        };
+        run(&Route53Executor::new(Accounts::default(), PATIENCE), &aws(), &subject);
+    }
 }
 
 #[test]
 fn rds() {
-    let subject = Subject {
+    let account = Account::open(&SharedServers::find().unwrap().aws_endpoint());
+    let source = named("source");
+    let (client, runtime) = account.rds();
+    let made = client.create_db_instance().db_instance_identifier(&source).engine("postgres").db_instance_class("db.m1.large");
+    runtime.block_on(made.master_username("app").master_user_password("not-a-secret").allocated_storage(20).send()).unwrap();
+    let instance = Subject {
         interface: "windlass:aws/rds",
-        identity: |name| format!("db-instance/{}", named(name)),
-        spec: |name, value| {
+        identity: Box::new(|name| format!("db-instance/{}", named(name))),
+        spec: Box::new(|name, value| {
             json!({
                 "kind": "db-instance", "identifier": named(name), "class": format!("db.m{value}.large"), "engine": "postgres",
                 "masterUsername": "app", "manageMasterPassword": true, "allocatedStorage": 20,
             })
-        },
+        }),
         lists: true,
     };
-    let options = AwsOptions { poll: std::time::Duration::from_millis(50) };
-    run(&RdsExecutor::new(Accounts::default(), options), &aws(), &subject);
+    let replica = Subject {
+        interface: "windlass:aws/rds",
+        identity: Box::new(|name| format!("db-instance/{}-replica", named(name))),
+        spec: Box::new(move |name, value| {
+            let identifier = format!("{}-replica", named(name));
+            json!({ "kind": "db-instance", "identifier": identifier, "class": format!("db.m{value}.large"), "replicateFrom": source })
+        }),
+        lists: true,
+    };
+    let parameters = Subject {
+        interface: "windlass:aws/rds",
+        identity: Box::new(|name| format!("db-parameter-group/{}", named(name))),
+        spec: Box::new(|name, value| {
+            json!({
+                "kind": "db-parameter-group", "name": named(name), "family": "postgres16", "description": "of the contract",
+                "parameters": { "max_connections": format!("{value}00") },
+            })
+        }),
+        lists: true,
+    };
+    for subject in [instance, replica, parameters] {
+        run(&RdsExecutor::new(Accounts::default(), PATIENCE), &aws(), &subject);
+    }
 }
 
 #[test]
@@ -92,8 +148,8 @@ fn vault() {
     let vault = VaultSettings { address, namespace: None, mounts: Vec::new(), ca_cert: None, auth };
     let subject = Subject {
         interface: "windlass:secrets/external",
-        identity: |name| format!("entry/secret/{}", named(name)),
-        spec: |name, value| json!({ "kind": "entry", "path": format!("secret/{}", named(name)), "data": { "key": value } }),
+        identity: Box::new(|name| format!("entry/secret/{}", named(name))),
+        spec: Box::new(|name, value| json!({ "kind": "entry", "path": format!("secret/{}", named(name)), "data": { "key": value } })),
         // A KV engine can't be asked for marks.
         lists: false,
     };
@@ -105,8 +161,8 @@ fn secrets_manager() {
     let ConnectionSettings::Aws { aws: secrets_manager } = aws() else { return };
     let subject = Subject {
         interface: "windlass:secrets/external",
-        identity: |name| format!("entry/{}", named(name)),
-        spec: |name, value| json!({ "kind": "entry", "path": named(name), "data": { "key": value } }),
+        identity: Box::new(|name| format!("entry/{}", named(name))),
+        spec: Box::new(|name, value| json!({ "kind": "entry", "path": named(name), "data": { "key": value } })),
         lists: true,
     };
     run(&SecretsManagerExecutor::new(Accounts::default()), &ConnectionSettings::SecretsManager { secrets_manager }, &subject);

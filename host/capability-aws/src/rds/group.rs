@@ -85,6 +85,34 @@ fn owner_of(tags: &[(String, String)], owner: &Owner) -> Ownership {
     whose(tags.iter().map(|(key, value)| (key.as_str(), value.as_str())), owner)
 }
 
+/// Finds the groups of an owner. A group's tags are asked for one by one: nothing lists them.
+pub(crate) async fn list_ours(client: &Client, owner: &Owner) -> Result<Vec<String>, CapabilityError> {
+    let mut groups = Vec::new();
+    let mut pages = client.describe_db_subnet_groups().into_paginator().send();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| error::of("listing the subnet groups", &error))?;
+        groups.extend(page.db_subnet_groups().iter().filter_map(|group| {
+            Some((format!("db-subnet-group/{}", group.db_subnet_group_name()?), group.db_subnet_group_arn()?.to_owned()))
+        }));
+    }
+    let mut pages = client.describe_db_parameter_groups().into_paginator().send();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| error::of("listing the parameter groups", &error))?;
+        groups.extend(page.db_parameter_groups().iter().filter_map(|group| {
+            // AWS's own, which nobody can mark.
+            let name = group.db_parameter_group_name().filter(|name| !name.starts_with("default."))?;
+            Some((format!("db-parameter-group/{name}"), group.db_parameter_group_arn()?.to_owned()))
+        }));
+    }
+    let mut ours = Vec::new();
+    for (identity, arn) in groups {
+        if owner_of(&tags_of(client, &arn).await?, owner) == Ownership::Ours {
+            ours.push(identity);
+        }
+    }
+    Ok(ours)
+}
+
 /// Compares a group with what was recorded.
 pub(crate) async fn observe(
     client: &Client,

@@ -206,10 +206,12 @@ impl Session for RdsSession {
 
     async fn list_ours(&self, owner: &Owner) -> Result<Vec<Observation>, CapabilityError> {
         let instances = describe(&self.client).await?;
-        Ok(instances
+        let mut ours: Vec<Observation> = instances
             .into_iter()
             .filter(|(_, instance)| whose(tags(instance), owner) == Ownership::Ours)
             .map(|(identifier, _)| Observation::ours(format!("db-instance/{identifier}")))
-            .collect())
+            .collect();
+        ours.extend(group::list_ours(&self.client, owner).await?.into_iter().map(Observation::ours));
+        Ok(ours)
     }
 }

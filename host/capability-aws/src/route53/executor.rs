@@ -6,19 +6,20 @@ use async_trait::async_trait;
 use windlass_engine::session::{CapabilityError, Executor, OpenConnection, Session};
 
 use super::session::Route53Session;
-use crate::account::Accounts;
+use crate::account::{Accounts, AwsOptions};
 
 /// Opens Route 53.
 #[derive(Clone)]
 pub struct Route53Executor {
     accounts: Accounts,
+    options: AwsOptions,
 }
 
 impl Route53Executor {
-    /// Takes the accounts.
+    /// Takes the accounts, and how patient to be.
     #[must_use]
-    pub fn new(accounts: Accounts) -> Self {
-        Self { accounts }
+    pub fn new(accounts: Accounts, options: AwsOptions) -> Self {
+        Self { accounts, options }
     }
 }
 
@@ -34,6 +35,6 @@ impl Executor for Route53Executor {
 
     async fn open(&self, connection: &OpenConnection) -> Result<Arc<dyn Session>, CapabilityError> {
         let config = self.accounts.open(connection).await?;
-        Ok(Arc::new(Route53Session::new(aws_sdk_route53::Client::new(&config))))
+        Ok(Arc::new(Route53Session::new(aws_sdk_route53::Client::new(&config), self.options.pace)))
     }
 }

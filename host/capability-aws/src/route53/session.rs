@@ -1,6 +1,9 @@
 //! Acts on zones: one look at each, changes in batches, one question for all that are on their way.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use aws_sdk_route53::{
@@ -33,8 +36,8 @@ pub(crate) struct Route53Session {
 }
 
 impl Route53Session {
-    pub(crate) fn new(client: Client) -> Self {
-        Self { zones: Zones::new(client) }
+    pub(crate) fn new(client: Client, pace: Duration) -> Self {
+        Self { zones: Zones::new(client, pace) }
     }
 
     /// Sends changes of one zone; all of a batch or nothing.

@@ -12,8 +12,6 @@ use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, Own
 use super::record::{Key, RecordSetSpec, owner_key, owner_name, plain_name, read_name, whose};
 use crate::error;
 
-/// Five requests a second are an account's; other clients want some of them.
-const PACE: Duration = Duration::from_millis(250);
 /// Zones that hold more names of a batch than this are read whole.
 const NAMES_ONE_BY_ONE: usize = 4;
 
@@ -50,19 +48,20 @@ impl Contents {
 pub(crate) struct Zones {
     pub client: Client,
     known: OnceCell<Vec<Zone>>,
+    pace: Duration,
     next: Mutex<Instant>,
 }
 
 impl Zones {
-    pub(crate) fn new(client: Client) -> Self {
-        Self { client, known: OnceCell::new(), next: Mutex::new(Instant::now()) }
+    pub(crate) fn new(client: Client, pace: Duration) -> Self {
+        Self { client, known: OnceCell::new(), pace, next: Mutex::new(Instant::now()) }
     }
 
     /// Keeps requests apart.
     pub(crate) async fn pace(&self) {
         let mut next = self.next.lock().await;
         tokio::time::sleep_until((*next).into()).await;
-        *next = Instant::now() + PACE;
+        *next = Instant::now() + self.pace;
     }
 
     /// Lists the zones, once.
