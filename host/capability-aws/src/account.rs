@@ -6,13 +6,18 @@ use std::{
     time::Duration,
 };
 
-use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, sts::AssumeRoleProvider, timeout::TimeoutConfig};
+use aws_config::{
+    BehaviorVersion, Region, SdkConfig, profile::ProfileFileCredentialsProvider, provider_config::ProviderConfig, retry::RetryConfig,
+    sts::AssumeRoleProvider, timeout::TimeoutConfig,
+};
+use aws_credential_types::provider::{ProvideCredentials, error::CredentialsError, future};
 use aws_smithy_http_client::{Builder, tls};
 use windlass_engine::{
     credential,
     session::{CapabilityError, CapabilityErrorKind as Kind, OpenConnection},
 };
 use windlass_model::{
+    diagnostic::chain,
     platform::{AwsSettings, ConnectionSettings, of_environment},
     state::EnvironmentKey,
 };
@@ -70,13 +75,17 @@ impl Accounts {
 
 async fn load(aws: &AwsSettings, environment: &EnvironmentKey) -> Result<SdkConfig, CapabilityError> {
     let http = Builder::new().tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring)).build_https();
+    let region = Region::new(aws.region.clone());
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .region(Region::new(aws.region.clone()))
-        .http_client(http)
+        .region(region.clone())
+        .http_client(http.clone())
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
         .timeout_config(TimeoutConfig::builder().operation_timeout(CALL_WITHIN).build());
     if let Some(profile) = &aws.profile {
-        loader = loader.profile_name(profile);
+        // Variables would go before a profile that is only named: somebody else's account.
+        let provider = ProviderConfig::default().with_region(Some(region)).with_http_client(http);
+        let credentials = ProfileFileCredentialsProvider::builder().configure(&provider).profile_name(profile).build();
+        loader = loader.profile_name(profile).credentials_provider(OfProfile { name: profile.clone(), credentials });
     }
     if let Some(endpoint) = &aws.endpoint {
         loader = loader.endpoint_url(endpoint);
@@ -93,6 +102,25 @@ async fn load(aws: &AwsSettings, environment: &EnvironmentKey) -> Result<SdkConf
     }
     let provider = provider.build().await;
     Ok(config.into_builder().credentials_provider(aws_credential_types::provider::SharedCredentialsProvider::new(provider)).build())
+}
+
+/// The credentials of a profile, which is named when it has none.
+#[derive(Debug)]
+struct OfProfile {
+    name: String,
+    credentials: ProfileFileCredentialsProvider,
+}
+
+impl ProvideCredentials for OfProfile {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async {
+            let given = self.credentials.provide_credentials().await;
+            given.map_err(|error| CredentialsError::not_loaded(format!("the profile `{}`: {}", self.name, chain(&error))))
+        })
+    }
 }
 
 /// What CloudTrail shows: 2 to 64 characters of a small alphabet.

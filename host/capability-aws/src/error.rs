@@ -1,8 +1,9 @@
 //! What AWS says, in the words of the ports.
 
 use aws_smithy_runtime_api::client::result::SdkError;
-use aws_smithy_types::error::{display::DisplayErrorContext, metadata::ProvideErrorMetadata};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind};
+use windlass_model::diagnostic::chain;
 
 /// Turns an error of a client into one of the ports. `what` names what was being done.
 pub(crate) fn of<E, R>(what: &str, error: &SdkError<E, R>) -> CapabilityError
@@ -26,24 +27,24 @@ where
             }
         }
         SdkError::ConstructionFailure(_) => {
-            let why = DisplayErrorContext(error).to_string();
+            let why = chain(error);
             no_credentials(what, &why).unwrap_or_else(|| CapabilityError::new(Kind::Invalid, format!("{what}: {why}")))
         }
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {
-            let why = DisplayErrorContext(error).to_string();
+            let why = chain(error);
             no_credentials(what, &why).unwrap_or_else(|| {
                 CapabilityError::new(Kind::Unavailable, format!("{what}: AWS can't be reached: {why}"))
                     .hint("what was asked for may have happened; the next deployment looks first")
             })
         }
-        _ => CapabilityError::new(Kind::Failed, format!("{what}: {}", DisplayErrorContext(error))),
+        _ => CapabilityError::new(Kind::Failed, format!("{what}: {}", chain(error))),
     }
 }
 
 /// A client that finds no credentials fails before it sends anything; only its text says so.
 fn no_credentials(what: &str, why: &str) -> Option<CapabilityError> {
-    why.contains("loading credentials").then(|| {
-        CapabilityError::new(Kind::Denied, format!("{what}: no AWS credentials were found"))
+    ["credential provider", "loading credentials"].iter().any(|said| why.contains(said)).then(|| {
+        CapabilityError::new(Kind::Denied, format!("{what}: there are no AWS credentials: {why}"))
             .hint("set them as the AWS tools read them: variables, a profile, a web identity, or a role of the machine")
     })
 }

@@ -1,7 +1,7 @@
 //! Requests to an API server: bounded, timed, repeated where that is safe, and answered with what it said.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -11,7 +11,10 @@ use kube::client::Body;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind};
-use windlass_model::{diagnostic::chain, limits};
+use windlass_model::{
+    diagnostic::{chain, refuses_certificate},
+    limits,
+};
 
 /// The name under which fields are ours.
 pub(crate) const MANAGER: &str = "windlass";
@@ -19,6 +22,8 @@ pub(crate) const MANAGER: &str = "windlass";
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long an unreachable server is asked again and again.
 const OUTAGE_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long one that never answered is: it is called otherwise, or down.
+const FIRST_ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Answers 500 are often final (a broken webhook): they are tried so often.
 const INTERNAL_TRIES_MAX: u32 = 5;
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
@@ -29,6 +34,8 @@ pub(crate) struct Api {
     pub(crate) client: kube::Client,
     in_flight: Semaphore,
     jitter: AtomicU64,
+    /// The server answered, if only with a refusal.
+    is_reached: AtomicBool,
 }
 
 /// What the server refused.
@@ -51,6 +58,8 @@ pub(crate) enum Failure {
     Refused(Refusal),
     /// No answer came, or none that can be read: it may have happened.
     Lost(String),
+    /// The server never answered anything: nothing can have happened.
+    Unreached(String),
 }
 
 impl Failure {
@@ -64,7 +73,12 @@ impl Api {
         let mut seed = [0; 8];
         // Without randomness back-offs are only less spread.
         let _ = getrandom::fill(&mut seed);
-        Self { client, in_flight: Semaphore::new(limits::CLUSTER_REQUESTS_MAX), jitter: AtomicU64::new(u64::from_le_bytes(seed) | 1) }
+        Self {
+            client,
+            in_flight: Semaphore::new(limits::CLUSTER_REQUESTS_MAX),
+            jitter: AtomicU64::new(u64::from_le_bytes(seed) | 1),
+            is_reached: AtomicBool::new(false),
+        }
     }
 
     /// Reads.
@@ -118,7 +132,7 @@ impl Api {
         until: Instant,
     ) -> Result<Value, Failure> {
         let _turn = self.in_flight.acquire().await.map_err(|error| Failure::Lost(error.to_string()))?;
-        let give_up = until.min(Instant::now() + OUTAGE_TIME_MAX);
+        let began = Instant::now();
         let mut tries = 0;
         loop {
             let mut request = Request::builder().method(method.clone()).uri(path);
@@ -132,7 +146,7 @@ impl Api {
             };
             tries += 1;
             let again = match &failure {
-                Failure::Lost(_) => true,
+                Failure::Lost(why) | Failure::Unreached(why) => !refuses_certificate(why),
                 Failure::Refused(refusal) => match refusal.code {
                     429 | 502 | 503 | 504 => true,
                     500 => tries < INTERNAL_TRIES_MAX,
@@ -140,8 +154,13 @@ impl Api {
                 },
             };
             let pause = wait.unwrap_or_else(|| self.backoff(tries));
-            if !again || Instant::now() + pause >= give_up {
-                return Err(failure);
+            let is_reached = self.is_reached.load(Ordering::Relaxed);
+            let patience = if is_reached { OUTAGE_TIME_MAX } else { FIRST_ANSWER_WITHIN };
+            if !again || Instant::now() + pause >= until.min(began + patience) {
+                return Err(match failure {
+                    Failure::Lost(why) if !is_reached => Failure::Unreached(why),
+                    failure => failure,
+                });
             }
             tokio::time::sleep(pause).await;
         }
@@ -152,6 +171,7 @@ impl Api {
         let lost = |why: String| (Failure::Lost(why), None);
         let asked = async {
             let answer = self.client.send(request).await.map_err(|error| lost(chain(&error)))?;
+            self.is_reached.store(true, Ordering::Relaxed);
             let (head, body) = answer.into_parts();
             let bytes = Limited::new(body, limits::CLUSTER_ANSWER_BYTES_MAX)
                 .collect()
@@ -217,6 +237,13 @@ fn refusal(code: u16, bytes: &[u8]) -> Refusal {
 impl From<Failure> for CapabilityError {
     fn from(failure: Failure) -> Self {
         match failure {
+            Failure::Lost(why) | Failure::Unreached(why) if refuses_certificate(&why) => {
+                Self::new(Kind::Denied, format!("the API server is not trusted: {why}")).hint(
+                    "its certificate is from another authority than `certificate-authority-data` of the kubeconfig, or for another name",
+                )
+            }
+            Failure::Unreached(why) => Self::new(Kind::Unavailable, format!("the API server can't be reached: {why}"))
+                .hint("is it running, and is its address right?"),
             Failure::Lost(why) => {
                 Self::new(Kind::Uncertain, format!("the API server did not answer: {why}")).hint("deploy again: it is looked at first")
             }

@@ -1,6 +1,7 @@
 //! What a server says, in the words of the ports.
 
 use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind};
+use windlass_model::diagnostic::refuses_certificate;
 
 /// Turns an error of the client into one of the ports. `what` names what was being done.
 pub(crate) fn of(what: &str, error: &sqlx::Error) -> CapabilityError {
@@ -23,11 +24,16 @@ pub(crate) fn of(what: &str, error: &sqlx::Error) -> CapabilityError {
             let error = CapabilityError::new(kind, format!("{what}: {} (SQLSTATE {code})", said.message()));
             hint.map_or(error.clone(), |hint| error.hint(hint))
         }
+        sqlx::Error::Tls(_) => not_encrypted(what, error),
+        sqlx::Error::Io(broken) if refuses_certificate(&broken.to_string()) => not_encrypted(what, broken),
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
             CapabilityError::new(Kind::Unavailable, format!("{what}: the connection broke: {error}"))
         }
-        sqlx::Error::Tls(why) => CapabilityError::new(Kind::Denied, format!("{what}: the connection can't be encrypted: {why}"))
-            .hint("check `sslMode` and `sslRootCert` of the connection"),
         other => CapabilityError::new(Kind::Failed, format!("{what}: {other}")),
     }
+}
+
+fn not_encrypted(what: &str, why: &dyn std::fmt::Display) -> CapabilityError {
+    CapabilityError::new(Kind::Denied, format!("{what}: the connection can't be encrypted: {why}"))
+        .hint("`sslRootCert` of the connection is the authority that the server's certificate is from; `sslMode` says how much is checked")
 }

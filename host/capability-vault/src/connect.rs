@@ -13,7 +13,7 @@ use windlass_engine::{
     session::{CapabilityError, CapabilityErrorKind as Kind, Entries, Executor, OpenConnection, Session},
 };
 use windlass_model::{
-    diagnostic::chain,
+    diagnostic::{chain, refuses_certificate},
     platform::{ConnectionSettings, Reference, VaultAuth, VaultSettings},
 };
 
@@ -134,6 +134,13 @@ pub(crate) fn failed(what: &str, error: &ClientError) -> CapabilityError {
             let error = CapabilityError::new(kind, format!("{what}: {said}"));
             hint.map_or(error.clone(), |hint| error.hint(hint))
         }
-        other => CapabilityError::new(Kind::Unavailable, format!("{what}: {}", chain(other))),
+        other => {
+            let told = chain(other);
+            if refuses_certificate(&told) {
+                return CapabilityError::new(Kind::Denied, format!("{what}: the server is not trusted: {told}"))
+                    .hint("`caCert` of the connection is the authority that its certificate is from");
+            }
+            CapabilityError::new(Kind::Unavailable, format!("{what}: {told}"))
+        }
     }
 }

@@ -126,6 +126,14 @@ impl fmt::Display for Diagnostic {
     }
 }
 
+/// Tells from what was told whether a server's certificate was refused: another attempt would end in the same way.
+///
+/// The words are rustls's, by which all clients here are encrypted.
+#[must_use]
+pub fn refuses_certificate(told: &str) -> bool {
+    told.contains("invalid peer certificate")
+}
+
 /// An error with its causes in one line: what failed for a person is mostly the last of them.
 #[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {

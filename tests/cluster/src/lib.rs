@@ -20,7 +20,7 @@ use anyhow::{Context as _, Result, bail};
 pub use binaries::{Binaries, hash_files};
 pub use gateway::GatewayController;
 use processes::{Process, free_port};
-pub use servers::{Postgres, SERVERS, Servers, SharedServers, Tools, decode, post};
+pub use servers::{Postgres, SERVERS, Servers, SharedServers, Tools, decode, encode, post};
 
 /// The variable that names the folder of the cluster that a whole test run shares.
 pub const SHARED: &str = "WINDLASS_TEST_CLUSTER";
@@ -333,8 +333,7 @@ fn write_identities(folder: &Path, port: u16) -> Result<()> {
 }
 
 fn kubeconfig(port: u16, certificate: &[u8], token: &str) -> String {
-    use base64::Engine as _;
-    let authority = base64::engine::general_purpose::STANDARD.encode(certificate);
+    let authority = encode(certificate);
     format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: test\ncontexts:\n- {{ name: test, context: {{ cluster: test, user: test }} }}\nclusters:\n- name: test\n  cluster:\n    server: https://127.0.0.1:{port}\n    certificate-authority-data: {authority}\nusers:\n- {{ name: test, user: {{ token: {token} }} }}\n"
     )

@@ -246,6 +246,13 @@ pub fn decode(text: &str) -> Result<Vec<u8>> {
     Ok(base64::engine::general_purpose::STANDARD.decode(text.trim())?)
 }
 
+/// Encodes in base64.
+#[must_use]
+pub fn encode(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
 /// Posts XML to a server of ours, without credentials: what plays AWS asks for none.
 ///
 /// # Errors

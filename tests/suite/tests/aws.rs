@@ -274,6 +274,36 @@ fn the_identity_of_a_pod_or_a_job_is_enough() {
     assert!(asked.iter().any(|sent| sent.contains("WebIdentityToken=a-token-of-the-cluster")), "{:?}", proxy.calls());
 }
 
+/// A profile that a connection names is that profile, whatever stands in variables beside it.
+#[test]
+fn credentials_are_those_that_the_connection_means() {
+    let endpoint = SharedServers::find().unwrap().aws_endpoint();
+    let account = Account::open(&endpoint);
+    let domain = format!("profile{}.example.com", std::process::id());
+    let _zone = account.zone(&domain);
+    let line = ["deploy", "app", "-e", "dev", "--create-env", "development", "--yes"];
+    let named = folder(&endpoint, "profile: work, ", NAMED, &dns(&domain, "192.0.2.7"), "profile");
+    let plain = folder(&endpoint, "", NAMED, &dns(&domain, "192.0.2.7"), "plain");
+    named.write("credentials", "[work]\naws_access_key_id = AKIAWORK\naws_secret_access_key = of-the-profile\n");
+    let run = |folder: &Folder, variables: bool, file: bool| {
+        let mut command = folder.command(&line);
+        if !variables {
+            command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+        }
+        if file {
+            command.env("AWS_SHARED_CREDENTIALS_FILE", folder.path().join("credentials"));
+        }
+        let ran = command.output().unwrap();
+        (ran.status.success(), String::from_utf8_lossy(&ran.stderr).into_owned())
+    };
+    let (done, told) = run(&plain, false, false);
+    assert!(!done && told.contains("there are no AWS credentials") && told.contains("set them as the AWS tools read them"), "{told}");
+    let (done, told) = run(&named, true, false);
+    assert!(!done && told.contains("there are no AWS credentials") && told.contains("`work`"), "{told}");
+    let (done, told) = run(&named, true, true);
+    assert!(done, "{told}");
+}
+
 /// EKS Pod Identity: an agent on the node gives credentials to whoever shows the pod's token.
 #[test]
 fn the_agent_of_a_node_is_asked_for_credentials() {

@@ -440,6 +440,26 @@ fn what_admission_refuses_is_told_before_anything_is_changed() {
     scene.folder.ok("destroy -e dev --yes");
 }
 
+#[test]
+fn a_server_that_is_not_the_one_is_told_soon() {
+    let text = std::fs::read_to_string(Shared::find().unwrap().kubeconfig()).unwrap();
+    let port = text.split("127.0.0.1:").nth(1).unwrap().lines().next().unwrap().to_owned();
+    let mut stranger = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    stranger.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = stranger.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem();
+    let ours = text.lines().find_map(|line| line.trim().strip_prefix("certificate-authority-data: ")).unwrap();
+    let untrusted = text.replace(ours, &windlass_cluster::encode(authority.as_bytes()));
+    // Nobody listens on the first port.
+    let unreached = text.replace(&format!("127.0.0.1:{port}"), "127.0.0.1:1");
+    let scene = Scene::with_connection("stranger", "kubeconfig: { env: WRONG_KUBECONFIG }");
+    scene.folder.write("app/web.score.yaml", &alone());
+    for (kubeconfig, told) in [(untrusted, "the API server is not trusted"), (unreached, "the API server can't be reached")] {
+        assert_ne!(kubeconfig, text);
+        let ran = scene.folder.run_with("deploy app -e dev --create-env development --yes", &[("WRONG_KUBECONFIG", &kubeconfig)]);
+        assert!(ran.code == 1 && ran.err.contains(told), "{}", ran.err);
+    }
+}
+
 /// Without a kubeconfig it is what Kubernetes gives to every pod: a token and an authority in files, the server in the environment.
 #[test]
 fn a_process_inside_the_cluster_needs_no_kubeconfig() {

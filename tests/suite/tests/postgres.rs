@@ -3,6 +3,7 @@
 
 use windlass_cluster::SharedServers;
 use windlass_suite::{
+    binary::{Folder, application_document},
     cloud::{postgres_connection, postgres_definition, secret},
     cluster::Scene,
 };
@@ -114,6 +115,54 @@ fn rotation_locks_nobody_out_and_leaves_one_valid_form() {
     }
     assert!(scene.folder.ok("deploy app -e dev --yes").err.contains("nothing was written"));
     scene.folder.ok("destroy -e dev --yes");
+}
+
+/// The server's certificate is for `localhost`, by an authority of its own.
+#[test]
+fn tls_modes_are_those_of_libpq() {
+    let servers = SharedServers::find().unwrap();
+    let connection = |host: &str, mode: &str, authority: bool| {
+        let text = postgres_connection(&servers, servers.postgres_port());
+        let mut lines: Vec<&str> = text.lines().filter(|line| authority || !line.contains("sslRootCert")).collect();
+        let (host, mode) = (format!("    host: \"{host}\""), format!("    sslMode: {mode}"));
+        lines.iter_mut().filter(|line| line.contains(" host: ")).for_each(|line| *line = &host);
+        lines.push(&mode);
+        lines.join("\n") + "\n"
+    };
+    let folder = Folder::new();
+    folder.write("app/web.score.yaml", WEB);
+    folder.write("app/application.yaml", &application_document(&format!("tls{}", std::process::id())));
+    folder.write("platform/definition.yaml", &postgres_definition(""));
+    let apply = |connection: &str| {
+        folder.write("platform/postgres.yaml", connection);
+        folder.run("platform apply platform")
+    };
+    assert_eq!(apply(&connection("localhost", "verify-all", true)).code, 65);
+    for (host, mode, authority, fits) in [
+        ("localhost", "verify-full", true, Ok(())),
+        ("localhost", "verify-full", false, Err("certificate")),
+        ("127.0.0.1", "verify-full", true, Err("certificate")),
+        ("127.0.0.1", "verify-ca", true, Ok(())),
+        ("localhost", "verify-ca", false, Err("certificate")),
+        ("127.0.0.1", "require", false, Ok(())),
+        ("127.0.0.1", "prefer", false, Ok(())),
+        ("127.0.0.1", "allow", false, Ok(())),
+        ("127.0.0.1", "disable", false, Ok(())),
+    ] {
+        assert_eq!(apply(&connection(host, mode, authority)).code, 0);
+        let ran = folder.run("deploy app -e dev --create-env development --yes");
+        match fits {
+            Ok(()) => {
+                assert_eq!(ran.code, 0, "{host} {mode}: {}", ran.err);
+                // A connection is where things are: everything is made anew behind another.
+                folder.ok("destroy -e dev --yes --allow-destroy");
+            }
+            Err(told) => {
+                assert_eq!(ran.code, 1, "{host} {mode}: {}", ran.err);
+                assert!(ran.err.contains(told) && ran.err.contains("sslMode"), "{host} {mode}: {}", ran.err);
+            }
+        }
+    }
 }
 
 #[test]

@@ -45,14 +45,15 @@ const EXTERNAL: &str = "windlass:secrets/external";
 
 impl Pending {
     /// Says what failed and what was not made because of it.
-    fn into_stop(self, deadline: Instant, cancel: &Cancel) -> Result<(), Stop> {
+    fn into_stop(self, planned: &BTreeMap<&ActionId, &PlannedAction>, deadline: Instant, cancel: &Cancel) -> Result<(), Stop> {
         let Some((_, error)) = self.failed.values().next() else { return Ok(()) };
         let failed = self.failed.values().map(|(identity, error)| (identity.as_str(), error));
         broken_off(failed.clone(), deadline, cancel)?;
         let hint = error.hint.clone();
         let mut lines = failures(failed);
         if !self.ranks.is_empty() {
-            let left = first(self.ranks.keys().map(|id| format!("`{id}`")).collect());
+            let name = |id: &ActionId| planned.get(id).map_or_else(|| id.to_string(), |action| shown(&action.identity));
+            let left = first(self.ranks.keys().map(|id| format!("`{}`", name(id))).collect());
             lines.push(format!("not made, because they need what failed: {}; everything else is done", left.join(", ")));
         }
         Err(Stop::Failed { reason: lines.join("\n"), hint })
@@ -76,7 +77,7 @@ impl Run<'_> {
             result = result.and(self.take_answers(&mut effects, &mut pending).await);
         }
         result?;
-        pending.into_stop(deadline, cancel)
+        pending.into_stop(&planned, deadline, cancel)
     }
 
     /// Begins whatever is ready, until nothing is left that could be. Everything is awaited beside the effects: none of them stands
