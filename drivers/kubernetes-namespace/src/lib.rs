@@ -57,11 +57,7 @@ impl ResourceDefinition for KubernetesNamespace {
 
     fn define(request: Request<NoParams, Inputs>) -> Result<Answer<Outputs>, Diagnostics> {
         let Request { context, inputs, .. } = request;
-        // Another name is another thing: the namespace before it goes at the end, when everything has moved out of it.
-        let (action, name) = match inputs.name {
-            Some(name) => (format!("namespace.{name}"), name),
-            None => ("namespace".to_owned(), names::name(&[&context.application, &context.environment])),
-        };
+        let name = inputs.name.unwrap_or_else(|| names::name(&[&context.application, &context.environment]));
         if inputs.create.unwrap_or(true) {
             let level = match inputs.pod_security.unwrap_or(PodSecurity::Restricted) {
                 PodSecurity::Privileged => "privileged",
@@ -83,7 +79,7 @@ impl ResourceDefinition for KubernetesNamespace {
             if let (false, Some(metadata)) = (inputs.annotations.is_empty(), metadata.as_object_mut()) {
                 metadata.insert("annotations".into(), Value::Object(inputs.annotations));
             }
-            Object::new(&action, &json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata }));
+            Object::new("namespace", &json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata }));
         }
         Ok(Answer::new(Outputs { namespace: name.clone(), name }))
     }

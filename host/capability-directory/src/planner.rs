@@ -18,7 +18,7 @@ pub struct ObjectsPlanner;
 static DESCRIPTOR: CapabilityDescriptor = CapabilityDescriptor {
     interface: "windlass:kubernetes/objects",
     version: "0.1.0",
-    revision: 1,
+    revision: 2,
     family: Family::Kubernetes,
     kinds: &[KindDescriptor { resource: "object", methods: &[MethodDescriptor { name: "field", argument: true }] }],
 };
@@ -57,6 +57,14 @@ impl Planner for ObjectsPlanner {
 
     fn holds_data(&self, spec: &Value) -> bool {
         manifest::holds_data(spec)
+    }
+
+    fn action_name(&self, name: &str, spec: &Value) -> String {
+        // The namespace before it goes at the end, when everything has moved out of it.
+        match (manifest::kind_of(spec).map(|kind| kind.kind), spec.pointer("/metadata/name").and_then(Value::as_str)) {
+            (Some("Namespace"), Some(own)) => format!("{name}.{own}"),
+            _ => name.to_owned(),
+        }
     }
 
     fn secret_sinks(&self, spec: &Value) -> Vec<&'static str> {

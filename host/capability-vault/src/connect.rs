@@ -124,7 +124,7 @@ pub(crate) fn failed(what: &str, error: &ClientError) -> CapabilityError {
                 403 => (
                     Kind::Denied,
                     Some(
-                        "the connection's policy in Vault must allow it: `examples/cloud/permissions/vault-policy.hcl` lists what Windlass needs",
+                        "the token must be valid and its policy allow it: `examples/cloud/permissions/vault-policy.hcl` lists what Windlass needs",
                     ),
                 ),
                 404 => (Kind::Invalid, None),
@@ -140,7 +140,7 @@ pub(crate) fn failed(what: &str, error: &ClientError) -> CapabilityError {
                 return CapabilityError::new(Kind::Denied, format!("{what}: the server is not trusted: {told}"))
                     .hint("`caCert` of the connection is the authority that its certificate is from");
             }
-            CapabilityError::new(Kind::Unavailable, format!("{what}: {told}"))
+            CapabilityError::new(Kind::Unavailable, format!("{what}: {told}")).hint("is the server running, and is its address right?")
         }
     }
 }

@@ -19,6 +19,10 @@ pub trait Planner: Send + Sync {
     fn check(&self, spec: &Value, authority: &Authority, context: &SpecContext) -> Vec<Diagnostic>;
     /// Returns what the system calls it; unique in its connection.
     fn identity(&self, spec: &Value, action: &ActionId, context: &SpecContext) -> String;
+    /// Calls an action: as its driver does, or by the thing itself where another thing comes beside the one before it, not in its place.
+    fn action_name(&self, name: &str, _spec: &Value) -> String {
+        name.to_owned()
+    }
     /// Tells whether losing it loses data.
     fn holds_data(&self, spec: &Value) -> bool;
     /// Lists patterns of pointers where secrets may stand.

@@ -1,9 +1,6 @@
 //! The one recorder behind all handles: it checks, names and keeps what a driver stages.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 use windlass_model::{
@@ -52,7 +49,8 @@ pub struct Recorder {
     pub actions: Vec<StagedAction>,
     /// What was refused.
     pub diagnostics: Vec<Diagnostic>,
-    names: BTreeSet<String>,
+    /// What actions are called by their driver, and by us.
+    names: BTreeMap<String, String>,
     calls: u64,
     bytes: usize,
 }
@@ -88,7 +86,7 @@ impl Recorder {
             tokens,
             actions: Vec::new(),
             diagnostics: Vec::new(),
-            names: BTreeSet::new(),
+            names: BTreeMap::new(),
             calls: 0,
             bytes: 0,
         }
@@ -118,18 +116,20 @@ impl Recorder {
         if self.actions.len() >= limits::ACTIONS_MAX {
             return Err(LimitReached { limit: "actions", value: limits::ACTIONS_MAX.to_string() });
         }
-        let local = format!("{resource}/{name}");
+        let called = format!("{resource}/{name}");
         let (spec, mut problems) = match self.stage(interface, resource, name, spec) {
             Ok((spec, problems)) => (spec, problems),
             Err(problem) => (Value::Null, vec![problem]),
         };
-        if !self.names.insert(local.clone()) {
+        let own = self.planners.get(interface).map_or_else(|| name.to_owned(), |planner| planner.action_name(name, &spec));
+        let local = format!("{resource}/{own}");
+        if self.names.insert(called.clone(), local.clone()).is_some() {
             problems.push(
-                Diagnostic::error("duplicate-action", format!("`{}` is staged twice", printable(&local)))
+                Diagnostic::error("duplicate-action", format!("`{}` is staged twice", printable(&called)))
                     .hint("names are unique inside a node"),
             );
         }
-        self.refuse(problems.into_iter().map(|problem| problem.on(format!("{}:{}", self.node, printable(&local)))).collect());
+        self.refuse(problems.into_iter().map(|problem| problem.on(format!("{}:{}", self.node, printable(&called)))).collect());
         self.actions.push(StagedAction { interface: interface.to_owned(), local, spec, after: Vec::new() });
         Ok(u32::try_from(self.actions.len() - 1).unwrap_or(u32::MAX))
     }
@@ -202,7 +202,7 @@ impl Recorder {
         if tokens::refuse(action).is_ok()
             && let Some(known) = self.actions.get_mut(handle as usize)
         {
-            known.after.push(action.to_owned());
+            known.after.push(self.names.get(action).cloned().unwrap_or_else(|| action.to_owned()));
         }
         Ok(())
     }

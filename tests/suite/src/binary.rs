@@ -291,6 +291,14 @@ pub fn stable(ran: &Ran) -> String {
     masked(&format!("exit {}\n{}{}{}", ran.code, ran.out, if ran.err.is_empty() { "" } else { "--- stderr\n" }, ran.err))
 }
 
+/// What a command wrote without its progress, whose lines come as servers answer, and without names of this run.
+#[must_use]
+pub fn without_progress(ran: &Ran, names: &[(&String, &str)]) -> String {
+    let is_progress = |line: &&str| ["  ✓ ", "  • ", "  - deleted"].iter().any(|mark| line.starts_with(mark));
+    let text = stable(ran).lines().filter(|line| !is_progress(line)).collect::<Vec<_>>().join("\n");
+    names.iter().fold(text, |text, (name, shown)| text.replace(name.as_str(), shown))
+}
+
 /// Takes digests and times out of a text.
 #[must_use]
 pub fn masked(text: &str) -> String {

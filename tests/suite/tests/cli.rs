@@ -86,6 +86,7 @@ fn what_people_see_on_other_ways() {
     insta::assert_snapshot!("init", stable(&folder.run("init shop")));
     insta::assert_snapshot!("init_workload", stable(&folder.run("init shop --workload api --with postgres,environment")));
     let folder = application();
+    insta::assert_snapshot!("validate_fine", stable(&folder.run("validate shop")));
     insta::assert_snapshot!("env_create", stable(&folder.run("env create other --type development --app shop")));
     insta::assert_snapshot!("secret_set", stable(&folder.pipe("secret set TOKEN -e dev", "t-1\n")));
     insta::assert_snapshot!("secret_set_again", stable(&folder.pipe("secret set TOKEN -e dev", "t-2\n")));

@@ -440,6 +440,43 @@ fn what_admission_refuses_is_told_before_anything_is_changed() {
     scene.folder.ok("destroy -e dev --yes");
 }
 
+/// Whoever makes it: a template says one key for both.
+#[test]
+fn a_namespace_that_is_called_another_way_leaves_nothing_behind() {
+    let scene = Scene::new("rename");
+    scene.folder.write("app/web.score.yaml", &alone());
+    let called = |name: &str| {
+        let manifest = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
+        let definition = json!({
+            "apiVersion": "windlass.dev/v1alpha1",
+            "kind": "ResourceDefinition",
+            "metadata": { "name": "namespace" },
+            "spec": {
+                "type": "k8s-namespace",
+                "driver": { "builtin": "template" },
+                "inputs": { "manifests": { "namespace": manifest }, "outputs": { "namespace": name } },
+                "grants": [
+                    { "import": "windlass:kubernetes/objects", "kinds": ["v1/Namespace"], "allow": ["clusterScoped"] },
+                    { "import": "windlass:secrets/generated" },
+                ],
+            },
+        });
+        scene.folder.write("platform/namespace.json", &definition.to_string());
+        scene.folder.ok("platform apply platform");
+        scene.folder.ok("deploy app -e dev --create-env development --yes")
+    };
+    let names = ["one", "two"].map(|name| format!("{}-{name}", scene.namespace));
+    let exists = |name: &str| scene.kubectl(&["get", "namespace", name]).is_ok();
+    called(&names[0]);
+    assert!(exists(&names[0]));
+    let moved = called(&names[1]);
+    assert!(moved.err.contains(&format!("deleted   Namespace/{}", names[0])), "{}", moved.err);
+    assert!(!exists(&names[0]) && exists(&names[1]));
+    assert_eq!(scene.folder.run("drift -e dev --detailed-exitcode").code, 0);
+    scene.folder.ok("destroy -e dev --yes");
+    assert!(!exists(&names[1]));
+}
+
 #[test]
 fn a_server_that_is_not_the_one_is_told_soon() {
     let text = std::fs::read_to_string(Shared::find().unwrap().kubeconfig()).unwrap();

@@ -3,7 +3,7 @@
 
 use windlass_cluster::SharedServers;
 use windlass_suite::{
-    binary::{Folder, application_document},
+    binary::{Folder, application_document, without_progress},
     cloud::{postgres_connection, postgres_definition, secret},
     cluster::Scene,
 };
@@ -92,6 +92,9 @@ fn rotation_locks_nobody_out_and_leaves_one_valid_form() {
     let after = variables(&scene);
     assert_ne!(before["PGUSER"], after["PGUSER"]);
     assert_ne!(before["PGPASSWORD"], after["PGPASSWORD"]);
+    let names =
+        [(&before["PGUSER"], "FIRST"), (&after["PGUSER"], "SECOND"), (&after["PGDATABASE"], "DATABASE"), (&scene.application, "APP")];
+    insta::assert_snapshot!("rotated", without_progress(&rotated, &names));
     let database = &after["PGDATABASE"];
     servers.login(&after["PGUSER"], &after["PGPASSWORD"], database, "SELECT 1").unwrap();
     assert!(servers.login(&before["PGUSER"], &before["PGPASSWORD"], database, "SELECT 1").is_err(), "the old form is valid still");
