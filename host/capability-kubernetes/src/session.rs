@@ -243,7 +243,11 @@ impl ClusterSession {
 impl Session for ClusterSession {
     async fn observe(&self, owner: &Owner, actions: &[ActionRef<'_>], depth: Depth) -> Vec<Result<Observation, CapabilityError>> {
         let until = Instant::now() + LOOK_TIME_MAX;
-        let specs: Vec<(&Value, &Value)> = actions.iter().map(|action| (action.spec, action.handle)).collect();
+        // Where something was is mostly noted.
+        let is_noted = |action: &ActionRef<'_>| action.handle.get("place").is_some();
+        let nothing = &Value::Null;
+        let spec = actions.iter().map(|action| if is_noted(action) { nothing } else { &**action.spec });
+        let specs: Vec<(&Value, &Value)> = spec.zip(actions).map(|(spec, action)| (spec, action.handle)).collect();
         let places = self.places(&specs, until).await;
         let looks = actions.iter().zip(places).map(|(action, place)| self.observe_one(owner, *action, place, depth, until));
         each(looks.collect()).await

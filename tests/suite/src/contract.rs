@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use windlass_engine::{
     session::{
-        ActionRef, Cancel, CapabilityError, CapabilityErrorKind, Checkpoint, Depth, EffectCx, Executor, Insistence, Observed,
+        ActionRef, Cancel, CapabilityError, CapabilityErrorKind, Checkpoint, Depth, EffectCx, Executor, Insistence, LazySpec, Observed,
         OpenConnection, Owner, Ownership, Phase, Preflight, Progress, ResolvedAction, Session, Step, Ticket,
     },
     store::Fence,
@@ -203,7 +203,7 @@ pub async fn check_subject(executor: &dyn Executor, settings: &ConnectionSetting
     // What was made is found again, by another session too.
     let second = executor.open(&open).await.unwrap_or_else(|error| unreachable!("{error}"));
     let records = [record("a", "1", &made[0]), record("b", "1", &made[1])];
-    let specs: Vec<Value> = records.iter().map(|record| record.spec.to_value()).collect();
+    let specs: Vec<LazySpec<'_>> = records.iter().map(|record| LazySpec::new(|| record.spec.to_value())).collect();
     let refs: Vec<ActionRef<'_>> = records
         .iter()
         .zip(&specs)

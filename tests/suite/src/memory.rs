@@ -83,7 +83,7 @@ impl Session for Memory {
                         Some(Thing { owner: Some(other), .. }) => Ownership::Other(other.clone()),
                         Some(_) | None => Ownership::None,
                     },
-                    intact: thing.is_some_and(|thing| thing.spec == *action.spec),
+                    intact: thing.is_some_and(|thing| thing.spec == **action.spec),
                     phase: if thing.is_some() { Phase::Present } else { Phase::Absent },
                     outputs: Map::new(),
                     drift: Vec::new(),

@@ -96,7 +96,7 @@ pub(crate) fn tags(instance: &DbInstance) -> impl Iterator<Item = (&str, &str)> 
 #[async_trait]
 impl Session for RdsSession {
     async fn observe(&self, owner: &Owner, actions: &[ActionRef<'_>], _: Depth) -> Vec<Result<Observation, CapabilityError>> {
-        let seen = match self.look(actions.iter().map(|action| action.spec)).await {
+        let seen = match self.look(actions.iter().map(|action| &**action.spec)).await {
             Ok(seen) => seen,
             Err(error) => return error.of_each(actions.len()),
         };

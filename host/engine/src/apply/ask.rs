@@ -22,7 +22,9 @@ use super::{
 };
 use crate::{
     authorize::Target,
-    session::{ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, Observation, Owner, Ownership, Phase, Secret, Session},
+    session::{
+        ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, LazySpec, Observation, Owner, Ownership, Phase, Secret, Session,
+    },
     store::StoreError,
 };
 
@@ -57,7 +59,8 @@ impl Engine {
             // What is not known yet is not compared; the rest is.
             let shown =
                 |(action, spec): (&&PlannedAction, Result<Value, _>)| spec.unwrap_or_else(|_| sealed::displayed(&action.spec.to_value()));
-            let specs: Vec<Value> = actions.iter().zip(specs).map(shown).collect();
+            let values: Vec<Value> = actions.iter().zip(specs).map(shown).collect();
+            let specs: Vec<LazySpec<'_>> = values.iter().map(|value| LazySpec::new(|| value.clone())).collect();
             let nothing = Value::Null;
             let refs: Vec<ActionRef<'_>> = actions
                 .iter()

@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::future::{join_all, try_join_all};
-use serde_json::Value;
 use windlass_model::{
     ActionId,
     event::{Actor, DriftedField, Verb},
@@ -18,7 +17,7 @@ use super::{
     run::Run,
 };
 use crate::authorize::Target;
-use crate::session::{ActionRef, CapabilityError, Depth, Observation, Owner, Ownership, Phase, Session};
+use crate::session::{ActionRef, CapabilityError, Depth, LazySpec, Observation, Owner, Ownership, Phase, Session};
 
 /// Something that is not as it was left.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,13 +113,11 @@ async fn look(
     depth: Depth,
 ) -> Result<Vec<Found>, CapabilityError> {
     // Only a full comparison needs the values that were sent: they are decrypted for it alone.
-    let specs: Vec<Value> = records
-        .iter()
-        .map(|record| match depth {
-            Depth::Presence => record.spec.to_value(),
-            Depth::Full => super::values::sent(engine.secrets.as_ref(), environment, record).unwrap_or_else(|| record.spec.to_value()),
-        })
-        .collect();
+    let recorded = |record: &RecordedAction| match depth {
+        Depth::Presence => record.spec.to_value(),
+        Depth::Full => super::values::sent(engine.secrets.as_ref(), environment, record).unwrap_or_else(|| record.spec.to_value()),
+    };
+    let specs: Vec<LazySpec<'_>> = records.iter().map(|record| LazySpec::new(move || recorded(record))).collect();
     let refs: Vec<ActionRef<'_>> = records
         .iter()
         .zip(&specs)

@@ -7,7 +7,7 @@ mod secret;
 
 pub use entries::{Entries, EntrySpec, EntryStore, LookupSpec};
 pub use error::{CapabilityError, CapabilityErrorKind};
-pub use observation::{ActionRef, Depth, Observation, Owner, Ownership, Phase};
+pub use observation::{ActionRef, Depth, LazySpec, Observation, Owner, Ownership, Phase};
 pub use secret::{Fields, Secret, SecretStore, generated_name, given_name};
 
 use std::{

@@ -1,6 +1,6 @@
 //! What sessions see: whose something is, how far it is, what differs.
 
-use std::fmt;
+use std::{fmt, ops::Deref, sync::OnceLock};
 
 use serde_json::{Map, Value};
 use windlass_model::{ActionId, event::DriftedField, state::EnvironmentKey};
@@ -34,6 +34,34 @@ impl fmt::Display for Owner {
     }
 }
 
+/// A spec whose tree is built, and whose values are decrypted, when somebody asks: most looks compare digests alone.
+pub struct LazySpec<'a> {
+    tree: OnceLock<Value>,
+    build: Box<dyn Fn() -> Value + Send + Sync + 'a>,
+}
+
+impl<'a> LazySpec<'a> {
+    /// Takes what builds it.
+    pub fn new(build: impl Fn() -> Value + Send + Sync + 'a) -> Self {
+        Self { tree: OnceLock::new(), build: Box::new(build) }
+    }
+}
+
+impl Deref for LazySpec<'_> {
+    type Target = Value;
+
+    fn deref(&self) -> &Value {
+        self.tree.get_or_init(&self.build)
+    }
+}
+
+impl fmt::Debug for LazySpec<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Values of secrets are nobody's to read in a log.
+        f.write_str("LazySpec")
+    }
+}
+
 /// An action to look at.
 #[derive(Clone, Copy, Debug)]
 pub struct ActionRef<'a> {
@@ -44,7 +72,7 @@ pub struct ActionRef<'a> {
     /// What the capability kept to find it again.
     pub handle: &'a Value,
     /// What was sent, where a full comparison needs it; else what is recorded.
-    pub spec: &'a Value,
+    pub spec: &'a LazySpec<'a>,
 }
 
 /// How closely to look.
