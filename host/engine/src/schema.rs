@@ -1,7 +1,7 @@
 //! Schemas of drivers and types, made aware of tokens and compiled once.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex},
 };
 
@@ -101,6 +101,9 @@ impl TokenSchema {
     }
 
     fn of(text: Value) -> Result<Self, String> {
+        if let Some(reference) = endless(&text) {
+            return Err(format!("`{reference}` refers to itself without end"));
+        }
         let validator = jsonschema::draft202012::new(&text).map_err(|error| error.to_string())?;
         Ok(Self { validator, text, is_strict: false })
     }
@@ -334,6 +337,50 @@ fn transform(schema: &Value, token: &Value, lenient: bool) -> Value {
     Value::Object(out)
 }
 
+/// Finds a reference that leads back to itself without a step into the value: checking any value would never end.
+fn endless(root: &Value) -> Option<&str> {
+    let mut targets = BTreeSet::new();
+    references(root, &mut targets);
+    let mut finite = BTreeSet::new();
+    targets.into_iter().find(|target| leads_back(target, root, &mut Vec::new(), &mut finite))
+}
+
+/// Lists the targets of all references.
+fn references<'s>(schema: &'s Value, found: &mut BTreeSet<&'s str>) {
+    match schema {
+        Value::Object(fields) => {
+            found.extend(fields.get("$ref").and_then(Value::as_str));
+            fields.values().for_each(|inner| references(inner, found));
+        }
+        Value::Array(items) => items.iter().for_each(|inner| references(inner, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Follows a reference through everything that is applied to the same value.
+fn leads_back<'s>(target: &'s str, root: &'s Value, path: &mut Vec<&'s str>, finite: &mut BTreeSet<&'s str>) -> bool {
+    if finite.contains(target) {
+        return false;
+    }
+    if path.contains(&target) {
+        return true;
+    }
+    path.push(target);
+    let mut open: Vec<&Value> = target.strip_prefix('#').and_then(|pointer| root.pointer(pointer)).into_iter().collect();
+    while let Some(Value::Object(fields)) = open.pop() {
+        if let Some(next) = fields.get("$ref").and_then(Value::as_str)
+            && leads_back(next, root, path, finite)
+        {
+            return true;
+        }
+        open.extend(["anyOf", "oneOf", "allOf"].into_iter().filter_map(|key| fields.get(key)?.as_array()).flatten());
+        open.extend(["not", "if", "then", "else"].into_iter().filter_map(|key| fields.get(key)));
+    }
+    path.pop();
+    finite.insert(target);
+    false
+}
+
 /// What a position takes in the place of a value.
 fn token() -> Value {
     json!({ "type": "string", "pattern": TOKEN_OPEN.to_string() })
@@ -502,5 +549,20 @@ mod tests {
         // A secret is not shown.
         assert_eq!(told("/inputs/pattern", json!("secret"), true).unwrap(), "it does not match \"^a\"");
         assert_eq!(told("/inputs/port", json!("secret"), true).unwrap(), "its type is not \"integer\"");
+    }
+
+    #[test]
+    fn what_refers_to_itself_without_end_is_refused() {
+        let compile = |schema: Value| TokenSchema::compile(&schema).map(drop);
+        for endless in [
+            json!({ "$ref": "#" }),
+            json!({ "properties": { "a": { "$ref": "#/$defs/A" } }, "$defs": { "A": { "anyOf": [{ "type": "null" }, { "$ref": "#/$defs/B" }] }, "B": { "not": { "$ref": "#/$defs/A" } } } }),
+            json!({ "allOf": [{ "if": { "$ref": "#/allOf/0" } }] }),
+        ] {
+            assert!(compile(endless.clone()).unwrap_err().contains("refers to itself without end"), "{endless}");
+        }
+        // A tree ends with the value.
+        let tree = json!({ "$ref": "#/$defs/Node", "$defs": { "Node": { "type": "object", "properties": { "children": { "type": "array", "items": { "$ref": "#/$defs/Node" } } } } } });
+        assert!(compile(tree).is_ok());
     }
 }

@@ -12,7 +12,10 @@ const INPUTS: &str = r#"{
 fn define(request: wit::Request) -> Result<wit::Answer, Vec<wit::Diagnostic>> {
     let pin = input(&request, "secret");
     Object::new("pin", &json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "pin" }, "stringData": { "pin": pin } }));
-    Object::new("open", &json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "open" }, "data": { "of": "no constraint" } }));
+    Object::new(
+        "open",
+        &json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "open" }, "data": { "of": "no constraint" } }),
+    );
     outputs("{\"value\":\"fine\"}")
 }
 

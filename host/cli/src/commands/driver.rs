@@ -75,24 +75,33 @@ fn section(out: &mut String, name: &str, schema: &Value, asks: bool) {
         (false, Some(_)) => writeln!(out, "  {name:<10}  none"),
         (false, None) => writeln!(out, "  {name:<10}  any"),
     };
-    fields(out, schema, schema, 4, asks);
+    fields(out, schema, schema, 0, asks);
 }
 
 /// Lists an object's fields, and below each those of the objects in it.
-fn fields(out: &mut String, schema: &Value, root: &Value, indent: usize, asks: bool) {
+fn fields(out: &mut String, schema: &Value, root: &Value, depth: usize, asks: bool) {
+    let indent = 4 + 2 * depth;
     let required: Vec<&str> = list(schema, "required").iter().filter_map(Value::as_str).collect();
     for (field, schema) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-        let mut notes = vec![kind(schema, root)];
+        let mut notes = vec![kind(schema, root, 0)];
         notes.extend((asks && required.contains(&field.as_str())).then(|| "required".to_owned()));
         notes.extend((schema.get("x-windlass-sealed") == Some(&Value::Bool(true))).then(|| "may be sealed".to_owned()));
         let about = schema.get("description").and_then(Value::as_str).unwrap_or_default().lines().next().unwrap_or_default();
         let _ = writeln!(out, "{:indent$}{field} ({})  {about}", "", notes.join(", "));
-        fields(out, element(schema, root), root, indent + 2, asks);
+        if let Some(within) = element(schema, root, 0).filter(|_| depth < DEPTH_MAX) {
+            fields(out, within, root, depth + 1, asks);
+        }
     }
 }
 
+/// How far a schema is followed into itself: one that describes trees has no end.
+const DEPTH_MAX: usize = 4;
+
 /// Names what a schema takes: `string`, `list of string`, `httpRoute | ingress`.
-fn kind(schema: &Value, root: &Value) -> String {
+fn kind(schema: &Value, root: &Value, depth: usize) -> String {
+    if depth > DEPTH_MAX {
+        return "…".to_owned();
+    }
     let schema = followed(schema, root);
     if let Some(constant) = schema.get("const") {
         return constant.as_str().map_or_else(|| constant.to_string(), str::to_owned);
@@ -101,7 +110,7 @@ fn kind(schema: &Value, root: &Value) -> String {
         let choices = list(schema, list_of).iter().filter(|choice| !is_null(choice));
         let names: Vec<String> = match list_of {
             "enum" => choices.filter_map(Value::as_str).map(str::to_owned).collect(),
-            _ => choices.map(|choice| kind(choice, root)).collect(),
+            _ => choices.map(|choice| kind(choice, root, depth + 1)).collect(),
         };
         if !names.is_empty() {
             return names.join(between);
@@ -112,7 +121,7 @@ fn kind(schema: &Value, root: &Value) -> String {
         Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).filter(|name| *name != "null").collect(),
         _ => return "any".to_owned(),
     };
-    let of = |within: &str| schema.get(within).filter(|inner| inner.is_object()).map(|inner| kind(inner, root));
+    let of = |within: &str| schema.get(within).filter(|inner| inner.is_object()).map(|inner| kind(inner, root, depth + 1));
     let named = |name: &str| match name {
         "array" => of("items").map_or_else(|| "list".to_owned(), |inner| format!("list of {inner}")),
         "object" => of("additionalProperties").map_or_else(|| "object".to_owned(), |inner| format!("map of {inner}")),
@@ -122,17 +131,17 @@ fn kind(schema: &Value, root: &Value) -> String {
 }
 
 /// Finds the object whose fields are worth listing: the schema itself, or what a list or a map holds.
-fn element<'s>(schema: &'s Value, root: &'s Value) -> &'s Value {
+fn element<'s>(schema: &'s Value, root: &'s Value, depth: usize) -> Option<&'s Value> {
     let schema = followed(schema, root);
+    if schema.get("properties").is_some() || depth > DEPTH_MAX {
+        return Some(schema);
+    }
     let inner = ["items", "additionalProperties"].into_iter().filter_map(|within| schema.get(within)).find(|inner| inner.is_object());
     let only = || {
         let mut choices = list(schema, "anyOf").iter().filter(|choice| !is_null(choice));
         choices.next().filter(|_| choices.next().is_none())
     };
-    match inner.or_else(only) {
-        Some(inner) if schema.get("properties").is_none() => element(inner, root),
-        _ => schema,
-    }
+    element(inner.or_else(only)?, root, depth + 1)
 }
 
 /// Follows a reference to a definition of the document.
