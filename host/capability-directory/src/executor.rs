@@ -1,7 +1,6 @@
 //! Acts on a folder of manifests.
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -17,9 +16,9 @@ use windlass_engine::{
 };
 use windlass_model::{
     Digest,
+    differences::{Difference, differences},
     event::DriftedField,
     platform::{ConnectionSettings, SecretFiles, of_environment},
-    pointer::Pointer,
     state::{RecordedAction, Status},
 };
 
@@ -292,7 +291,7 @@ impl Session for DirectorySession {
                 if depth == Depth::Full && !observation.intact {
                     let found: Value =
                         std::str::from_utf8(&bytes).ok().and_then(|text| serde_saphyr::from_str(text).ok()).unwrap_or(Value::Null);
-                    drift(action.spec, &found, &Pointer::Root, &mut observation.drift);
+                    observation.drift = drift(action.spec, &found);
                     if is_secret(action.spec) {
                         // A report is for everyone to see.
                         observation.drift.iter_mut().for_each(|field| (field.recorded, field.found) = (None, None));
@@ -352,24 +351,10 @@ impl Session for DirectorySession {
     }
 }
 
-fn drift(recorded: &Value, found: &Value, at: &Pointer<'_>, out: &mut Vec<DriftedField>) {
-    match (recorded, found) {
-        (a, b) if a == b => {}
-        (Value::Object(a), Value::Object(b)) => {
-            let keys: BTreeMap<&String, ()> = a.keys().chain(b.keys()).map(|key| (key, ())).collect();
-            for key in keys.keys() {
-                let at = &at.field(key);
-                match (a.get(*key), b.get(*key)) {
-                    (Some(a), Some(b)) => drift(a, b, at, out),
-                    (a, b) => out.push(DriftedField { pointer: at.to_string(), recorded: a.cloned(), found: b.cloned(), by: None }),
-                }
-            }
-        }
-        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
-            for (index, (a, b)) in a.iter().zip(b).enumerate() {
-                drift(a, b, &at.element(index), out);
-            }
-        }
-        (a, b) => out.push(DriftedField { pointer: at.to_string(), recorded: Some(a.clone()), found: Some(b.clone()), by: None }),
-    }
+fn drift(recorded: &Value, found: &Value) -> Vec<DriftedField> {
+    let mut out = Vec::new();
+    differences(recorded, found, &|_| false, &mut |at, Difference { from, to }| {
+        out.push(DriftedField { pointer: at.to_string(), recorded: from.cloned(), found: to.cloned(), by: None });
+    });
+    out
 }

@@ -1,21 +1,27 @@
 //! Schemas of drivers and types, made aware of tokens and compiled once.
 
+mod constraints;
+mod references;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::HashMap,
     sync::{Arc, Mutex},
 };
 
 use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
 use serde_json::{Map, Value, json};
 use windlass_model::{
-    Diagnostic, Digest,
-    plan::Constraint,
-    pointer::{self, Pointer},
-    sealed::{Sealed, SealedPart, TOKEN_CLOSE, TOKEN_OPEN},
+    Diagnostic, Digest, pointer,
+    sealed::{TOKEN_CLOSE, TOKEN_OPEN},
     unknown_field_hint,
 };
 
-use crate::{driver::Description, tokens::TokenTable};
+pub(crate) use constraints::misfit;
+
+use constraints::is_strict;
+use references::endless;
+
+use crate::driver::Description;
 
 /// The mark of positions that may be sealed.
 pub const SEALED_MARK: &str = "x-windlass-sealed";
@@ -147,84 +153,6 @@ impl TokenSchema {
         }
     }
 
-    /// Lists what the schema asks of the sealed values in a value that fits, where they could be otherwise.
-    pub(crate) fn constraints(&self, value: &Value, base: &str, tokens: &TokenTable) -> Vec<Constraint> {
-        let parts = tokens.parts();
-        if parts.is_empty() || !(self.is_strict || parts.iter().any(|part| !part.is_text())) {
-            return Vec::new();
-        }
-        let mut found: BTreeMap<String, (Sealed, Vec<&Value>)> = BTreeMap::new();
-        self.visit_sealed(&self.text, value, &Pointer::Root, &mut |at, text, schema| {
-            if let Ok(Some(sealed)) = tokens.close_text(text) {
-                found.entry(at.to_string()).or_insert_with(|| (sealed, Vec::new())).1.push(schema);
-            }
-        });
-        let definitions = self.text.get("$defs");
-        let constraint = |(at, (sealed, schemas)): (String, (Sealed, Vec<&Value>))| {
-            let is_text = sealed.single().is_none_or(SealedPart::is_text);
-            if !schemas.iter().all(|schema| refuses(schema, is_text)) {
-                return None;
-            }
-            let mut schema = match schemas.as_slice() {
-                [only] => (*only).clone(),
-                several => json!({ "anyOf": several }),
-            };
-            if let (Some(definitions), Some(fields)) = (definitions, schema.as_object_mut())
-                && refers(fields)
-            {
-                fields.insert("$defs".into(), definitions.clone());
-            }
-            Some(Constraint { pointer: format!("{base}{at}"), schema, value: sealed.to_json() })
-        };
-        found.into_iter().filter_map(constraint).collect()
-    }
-
-    /// Visits every token at a position that is marked, with the schema of what it stands for.
-    fn visit_sealed<'s>(
-        &'s self,
-        schema: &'s Value,
-        value: &Value,
-        at: &Pointer<'_>,
-        visit: &mut impl FnMut(&Pointer<'_>, &str, &'s Value),
-    ) {
-        let Value::Object(fields) = schema else { return };
-        if let Some(target) = fields.get("$ref").and_then(Value::as_str).and_then(|target| self.text.pointer(target.strip_prefix('#')?)) {
-            self.visit_sealed(target, value, at, visit);
-        }
-        if let Some([token, own]) = fields.get("anyOf").and_then(Value::as_array).map(Vec::as_slice)
-            && *token == self::token()
-        {
-            match value.as_str() {
-                Some(text) if text.contains(TOKEN_OPEN) => visit(at, text, own),
-                _ => self.visit_sealed(own, value, at, visit),
-            }
-            return;
-        }
-        for branch in ["anyOf", "oneOf", "allOf"].into_iter().filter_map(|key| fields.get(key)?.as_array()).flatten() {
-            self.visit_sealed(branch, value, at, visit);
-        }
-        match value {
-            Value::Object(members) => {
-                let properties = fields.get("properties").and_then(Value::as_object);
-                for (key, member) in members {
-                    let schema = properties.and_then(|properties| properties.get(key)).or_else(|| fields.get("additionalProperties"));
-                    if let Some(schema) = schema {
-                        self.visit_sealed(schema, member, &at.field(key), visit);
-                    }
-                }
-            }
-            Value::Array(items) => {
-                let first = fields.get("prefixItems").and_then(Value::as_array).map_or(&[] as &[Value], Vec::as_slice);
-                for (index, item) in items.iter().enumerate() {
-                    if let Some(schema) = first.get(index).or_else(|| fields.get("items")) {
-                        self.visit_sealed(schema, item, &at.element(index), visit);
-                    }
-                }
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-        }
-    }
-
     fn unknown_field(&self, error: &ValidationError<'_>, name: &str, base: &str) -> Diagnostic {
         let problem = Diagnostic::error("schema", format!("unknown field `{}`", shorten(name))).at(format!(
             "{base}{}/{}",
@@ -236,19 +164,6 @@ impl TokenSchema {
             None => problem,
         }
     }
-}
-
-/// Says why a value is not what a schema asks of it; nothing if it is. A secret one is not shown.
-pub(crate) fn misfit(constraint: &Constraint, value: &Value, is_secret: bool) -> Option<String> {
-    let validator = jsonschema::draft202012::new(&constraint.schema).ok()?;
-    let error = validator.validate(value).err()?;
-    let reason = match error.kind() {
-        _ if !is_secret => error.to_string(),
-        ValidationErrorKind::Type { .. } => format!("its type is not {}", constraint.schema["type"]),
-        ValidationErrorKind::Pattern { pattern } => format!("it does not match {pattern:?}"),
-        kind => format!("it breaks the rule `{}` of its schema", kind.keyword()),
-    };
-    Some(shorten(&reason))
 }
 
 fn sentence(error: &ValidationError<'_>, base: &str, known_after: &dyn Fn(&str) -> Option<String>) -> Diagnostic {
@@ -337,91 +252,9 @@ fn transform(schema: &Value, token: &Value, lenient: bool) -> Value {
     Value::Object(out)
 }
 
-/// Finds a reference that leads back to itself without a step into the value: checking any value would never end.
-fn endless(root: &Value) -> Option<&str> {
-    let mut targets = BTreeSet::new();
-    references(root, &mut targets);
-    let mut finite = BTreeSet::new();
-    targets.into_iter().find(|target| leads_back(target, root, &mut Vec::new(), &mut finite))
-}
-
-/// Lists the targets of all references.
-fn references<'s>(schema: &'s Value, found: &mut BTreeSet<&'s str>) {
-    match schema {
-        Value::Object(fields) => {
-            found.extend(fields.get("$ref").and_then(Value::as_str));
-            fields.values().for_each(|inner| references(inner, found));
-        }
-        Value::Array(items) => items.iter().for_each(|inner| references(inner, found)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
-/// Follows a reference through everything that is applied to the same value.
-fn leads_back<'s>(target: &'s str, root: &'s Value, path: &mut Vec<&'s str>, finite: &mut BTreeSet<&'s str>) -> bool {
-    if finite.contains(target) {
-        return false;
-    }
-    if path.contains(&target) {
-        return true;
-    }
-    path.push(target);
-    let mut open: Vec<&Value> = target.strip_prefix('#').and_then(|pointer| root.pointer(pointer)).into_iter().collect();
-    while let Some(Value::Object(fields)) = open.pop() {
-        if let Some(next) = fields.get("$ref").and_then(Value::as_str)
-            && leads_back(next, root, path, finite)
-        {
-            return true;
-        }
-        open.extend(["anyOf", "oneOf", "allOf"].into_iter().filter_map(|key| fields.get(key)?.as_array()).flatten());
-        open.extend(["not", "if", "then", "else"].into_iter().filter_map(|key| fields.get(key)));
-    }
-    path.pop();
-    finite.insert(target);
-    false
-}
-
 /// What a position takes in the place of a value.
 fn token() -> Value {
     json!({ "type": "string", "pattern": TOKEN_OPEN.to_string() })
-}
-
-/// Tells whether a marked position anywhere in a schema takes less than any text.
-fn is_strict(schema: &Value) -> bool {
-    match schema {
-        Value::Object(fields) => {
-            (fields.get(SEALED_MARK) == Some(&Value::Bool(true)) && refuses(schema, true)) || fields.values().any(is_strict)
-        }
-        Value::Array(items) => items.iter().any(is_strict),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
-    }
-}
-
-/// Tells whether a schema refuses anything, or any text.
-fn refuses(schema: &Value, is_text: bool) -> bool {
-    const SAY_NOTHING: [&str; 10] =
-        ["title", "description", "default", "examples", "deprecated", "format", "readOnly", "writeOnly", "$schema", "$defs"];
-    let Value::Object(fields) = schema else { return *schema == Value::Bool(false) };
-    let takes_text = |kinds: &Value| match kinds {
-        Value::Array(kinds) => kinds.iter().any(|kind| kind == "string"),
-        kind => kind == "string",
-    };
-    fields.iter().any(|(key, value)| match key.as_str() {
-        "type" => !is_text || !takes_text(value),
-        key => !key.starts_with("x-") && !SAY_NOTHING.contains(&key),
-    })
-}
-
-/// Tells whether a schema refers to definitions beside it.
-fn refers(fields: &Map<String, Value>) -> bool {
-    fields.iter().any(|(key, value)| {
-        key == "$ref"
-            || match value {
-                Value::Object(inner) => refers(inner),
-                Value::Array(items) => items.iter().filter_map(Value::as_object).any(refers),
-                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
-            }
-    })
 }
 
 /// Tells whether a type's output is secret.
@@ -450,11 +283,6 @@ pub fn coerce(outputs_schema: &Value, name: &str, value: Value) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use windlass_model::{
-        ActionId,
-        sealed::{Encoding, Origin},
-    };
-
     use super::*;
 
     #[test]
@@ -497,72 +325,5 @@ mod tests {
                 ("unknown field `opne` (at `/inputs/opne`)".to_owned(), "did you mean `open`?"),
             ]
         );
-    }
-
-    #[test]
-    fn only_what_could_be_otherwise_is_a_constraint() {
-        let schema = json!({
-            "type": "object",
-            "properties": {
-                "text": { "type": ["string", "null"], "description": "any text", "x-windlass-sealed": true },
-                "pattern": { "type": "string", "pattern": "^a", "x-windlass-sealed": true },
-                "port": { "type": "integer", "x-windlass-sealed": true },
-                "free": { "x-windlass-sealed": true },
-                "list": { "type": "array", "items": { "$ref": "#/$defs/Item" } },
-                "map": { "type": "object", "additionalProperties": { "anyOf": [{ "type": "boolean", "x-windlass-sealed": true }, { "type": "null" }] } },
-                "kind": { "$ref": "#/$defs/Kind", "x-windlass-sealed": true }
-            },
-            "$defs": {
-                "Item": { "type": "object", "properties": { "name": { "type": "string", "x-windlass-sealed": true } } },
-                "Kind": { "enum": ["a", "b"] }
-            },
-            "additionalProperties": false
-        });
-        let mut tokens = TokenTable::default();
-        let stored = tokens.token(&SealedPart {
-            encoding: Encoding::Json,
-            origin: Origin::External { connection: "secrets".into(), reference: "A".into(), version: None },
-            secret: true,
-        });
-        let yielded = tokens.token(&SealedPart {
-            encoding: Encoding::Json,
-            origin: Origin::Action { id: ActionId::new(&"db.default#x".parse().unwrap(), "object/x"), output: "/status/ip".into() },
-            secret: false,
-        });
-        let within = format!("a {yielded}");
-        let value = json!({
-            "text": stored, "pattern": stored, "port": stored, "free": { "deep": yielded }, "kind": yielded,
-            "list": [{ "name": stored }, { "name": yielded }, { "name": within }], "map": { "a/b": yielded, "c": true },
-        });
-        let compiled = TokenSchema::compile(&schema).unwrap();
-        assert!(compiled.check(&value, "", &|_| None).is_empty());
-        let found = compiled.constraints(&value, "/inputs", &tokens);
-        let at: Vec<&str> = found.iter().map(|constraint| constraint.pointer.as_str()).collect();
-        assert_eq!(at, ["/inputs/kind", "/inputs/list/1/name", "/inputs/map/a~1b", "/inputs/pattern", "/inputs/port"]);
-        let told = |at: &str, value: Value, is_secret| {
-            misfit(found.iter().find(|constraint| constraint.pointer == at).unwrap(), &value, is_secret)
-        };
-        assert_eq!(told("/inputs/kind", json!("a"), false), None);
-        assert_eq!(told("/inputs/kind", json!("c"), false).unwrap(), "\"c\" is not one of \"a\" or \"b\"");
-        assert_eq!(told("/inputs/list/1/name", json!(["x"]), false).unwrap(), "[\"x\"] is not of type \"string\"");
-        assert_eq!(told("/inputs/map/a~1b", json!(true), false), None);
-        // A secret is not shown.
-        assert_eq!(told("/inputs/pattern", json!("secret"), true).unwrap(), "it does not match \"^a\"");
-        assert_eq!(told("/inputs/port", json!("secret"), true).unwrap(), "its type is not \"integer\"");
-    }
-
-    #[test]
-    fn what_refers_to_itself_without_end_is_refused() {
-        let compile = |schema: Value| TokenSchema::compile(&schema).map(drop);
-        for endless in [
-            json!({ "$ref": "#" }),
-            json!({ "properties": { "a": { "$ref": "#/$defs/A" } }, "$defs": { "A": { "anyOf": [{ "type": "null" }, { "$ref": "#/$defs/B" }] }, "B": { "not": { "$ref": "#/$defs/A" } } } }),
-            json!({ "allOf": [{ "if": { "$ref": "#/allOf/0" } }] }),
-        ] {
-            assert!(compile(endless.clone()).unwrap_err().contains("refers to itself without end"), "{endless}");
-        }
-        // A tree ends with the value.
-        let tree = json!({ "$ref": "#/$defs/Node", "$defs": { "Node": { "type": "object", "properties": { "children": { "type": "array", "items": { "$ref": "#/$defs/Node" } } } } } });
-        assert!(compile(tree).is_ok());
     }
 }

@@ -6,6 +6,7 @@ pub mod action;
 pub mod application;
 pub mod canonical;
 pub mod diagnostic;
+pub mod differences;
 pub mod digest;
 pub mod event;
 pub mod identity;

@@ -286,6 +286,11 @@ pub fn visit(value: &Value, visit: &mut impl FnMut(&str, &Sealed)) {
     walk(value, &Pointer::Root, visit);
 }
 
+/// Visits every origin of a value's sealed strings, those included that others are derived of.
+pub fn visit_origins(value: &Value, found: &mut impl FnMut(&Origin)) {
+    visit(value, &mut |_, sealed| sealed.sealed().for_each(|part| part.origin.visit(&mut |origin| found(origin))));
+}
+
 fn walk(value: &Value, at: &Pointer<'_>, visit: &mut impl FnMut(&str, &Sealed)) {
     match value {
         Value::Array(items) => items.iter().enumerate().for_each(|(index, item)| walk(item, &at.element(index), visit)),

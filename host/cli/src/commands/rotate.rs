@@ -97,10 +97,8 @@ fn check_sinks(workspace: &Workspace, plan: &Plan, node: &NodeKey, secrets: &[Pl
     let wanted: BTreeSet<&ActionId> = secrets.iter().map(|action| &action.id).collect();
     let uses = |action: &PlannedAction| {
         let mut found = false;
-        sealed::visit(&action.spec.to_value(), &mut |_, value| {
-            for part in value.sealed() {
-                part.origin.visit(&mut |origin| found |= matches!(origin, Origin::Generated { action, .. } if wanted.contains(action)));
-            }
+        sealed::visit_origins(&action.spec.to_value(), &mut |origin| {
+            found |= matches!(origin, Origin::Generated { action, .. } if wanted.contains(action));
         });
         found
     };

@@ -8,7 +8,7 @@ use windlass_model::{
     sealed::{self, Origin, Sealed},
 };
 
-use super::run::Run;
+use super::{make::Pending, run::Run};
 use crate::{
     schema,
     session::{CapabilityError, CapabilityErrorKind as Kind},
@@ -35,14 +35,10 @@ pub(crate) fn constraints(plan: &Plan) -> Constraints<'_> {
 }
 
 /// Lists where the values of a spec come from.
-pub(crate) fn origins(spec: &Spec) -> BTreeSet<Origin> {
+fn origins(spec: &Spec) -> BTreeSet<Origin> {
     let mut found = BTreeSet::new();
-    sealed::visit(&spec.to_value(), &mut |_, value| {
-        for part in value.sealed() {
-            part.origin.visit(&mut |origin| {
-                found.insert(origin.clone());
-            });
-        }
+    sealed::visit_origins(&spec.to_value(), &mut |origin| {
+        found.insert(origin.clone());
     });
     found
 }
@@ -59,5 +55,12 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Tells whether a value of an action comes from another that is still to be made or changed.
+    pub(crate) fn follows_a_change(&self, action: &PlannedAction, pending: &Pending) -> bool {
+        let is_pending = |id: &ActionId| *id != action.id && pending.ranks.contains_key(id);
+        action.depends_on.iter().any(|id| is_pending(id) && self.wanted.contains_key(id))
+            && origins(&action.spec).iter().any(|origin| matches!(origin, Origin::Action { id, .. } if is_pending(id)))
     }
 }

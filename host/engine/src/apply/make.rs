@@ -14,13 +14,11 @@ use windlass_model::{
     limits,
     name::DocumentName,
     plan::{Change, PlannedAction},
-    sealed::Origin,
     state::{RecordedAction, Status},
 };
 
 use super::{
     effects::{Answer, Effect, Effects, Scope, System},
-    fit::origins,
     run::{Notes, Run},
     stop::{Stop, broken_off, failures, first},
     values::{self, FIRST_VERSION},
@@ -282,13 +280,6 @@ impl Run<'_> {
         let reason =
             refused.iter().map(|(identity, error)| format!("`{}`: {}", shown(identity), error.message)).collect::<Vec<_>>().join("\n");
         Err(Stop::Failed { reason, hint })
-    }
-
-    /// Tells whether a value of an action comes from another that is still to be made or changed.
-    fn follows_a_change(&self, action: &PlannedAction, pending: &Pending) -> bool {
-        let is_pending = |id: &ActionId| *id != action.id && pending.ranks.contains_key(id);
-        action.depends_on.iter().any(|id| is_pending(id) && self.wanted.contains_key(id))
-            && origins(&action.spec).iter().any(|origin| matches!(origin, Origin::Action { id, .. } if is_pending(id)))
     }
 
     /// Takes away what is replaced, and writes the intents of a batch; nothing if there is nothing to send.

@@ -251,18 +251,14 @@ pub(crate) fn versions(spec: &Spec) -> BTreeMap<String, u64> {
     if !spec.may_be_sealed() {
         return out;
     }
-    sealed::visit(&spec.to_value(), &mut |_, value| {
-        for part in value.sealed() {
-            part.origin.visit(&mut |origin| match origin {
-                Origin::Generated { action, version } => {
-                    out.insert(action.to_string(), *version);
-                }
-                Origin::External { reference, version: Some(version), .. } => {
-                    out.insert(reference.clone(), *version);
-                }
-                Origin::External { .. } | Origin::Action { .. } | Origin::Output { .. } | Origin::Derived { .. } => {}
-            });
+    sealed::visit_origins(&spec.to_value(), &mut |origin| match origin {
+        Origin::Generated { action, version } => {
+            out.insert(action.to_string(), *version);
         }
+        Origin::External { reference, version: Some(version), .. } => {
+            out.insert(reference.clone(), *version);
+        }
+        Origin::External { .. } | Origin::Action { .. } | Origin::Output { .. } | Origin::Derived { .. } => {}
     });
     out
 }

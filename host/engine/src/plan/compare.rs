@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde_json::Value;
 use windlass_model::{
     ActionId, Diagnostic, NodeKey, Spec,
+    differences::{Difference, differences},
     identity::shown,
     name::DocumentName,
     plan::{Change, Destroy, DestroyReason, FieldChange, PlannedAction, PlannedStage},
     platform::{DataLoss, OnRemove},
-    pointer::Pointer,
     sealed::{self, Origin, Sealed},
     state::{RecordedAction, Status},
 };
@@ -211,18 +211,14 @@ fn unchanged(known: &RecordedAction, spec: &Spec, changed: &BTreeSet<ActionId>) 
     if !spec.may_be_sealed() || (changed.is_empty() && !super::may_be_kept(spec)) {
         return Change::None;
     }
-    sealed::visit(&spec.to_value(), &mut |_, sealed| {
-        for part in sealed.sealed() {
-            part.origin.visit(&mut |origin| {
-                if let Origin::Action { id, output } = origin
-                    && changed.contains(id)
-                {
-                    on.insert(format!("{id}.{output}"));
-                }
-                // What others keep is known only when it is read.
-                on.extend(super::kept_by(origin).map(|(connection, reference)| format!("{connection} {reference}")));
-            });
+    sealed::visit_origins(&spec.to_value(), &mut |origin| {
+        if let Origin::Action { id, output } = origin
+            && changed.contains(id)
+        {
+            on.insert(format!("{id}.{output}"));
         }
+        // What others keep is known only when it is read.
+        on.extend(super::kept_by(origin).map(|(connection, reference)| format!("{connection} {reference}")));
     });
     if on.is_empty() { Change::None } else { Change::Pending { on: on.into_iter().collect() } }
 }
@@ -270,32 +266,9 @@ fn retain_namespaces(input: &PlanInput, destroys: &mut [Destroy], stages: &[Plan
 /// Lists which fields differ.
 pub(crate) fn fields(from: &Value, to: &Value) -> Vec<FieldChange> {
     let mut out = Vec::new();
-    diff(from, to, &Pointer::Root, &mut out);
+    differences(from, to, &|value| Sealed::from_json(value).is_some(), &mut |at, Difference { from, to }| {
+        out.push(FieldChange { pointer: at.to_string(), from: from.cloned(), to: to.cloned() });
+    });
     out.truncate(FIELDS_MAX);
     out
-}
-
-fn diff(from: &Value, to: &Value, at: &Pointer<'_>, out: &mut Vec<FieldChange>) {
-    if from == to {
-        return;
-    }
-    let sealed = Sealed::from_json(from).is_some() || Sealed::from_json(to).is_some();
-    match (from, to) {
-        (Value::Object(a), Value::Object(b)) if !sealed => {
-            let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-            for key in keys {
-                let at = &at.field(key);
-                match (a.get(key), b.get(key)) {
-                    (Some(a), Some(b)) => diff(a, b, at, out),
-                    (a, b) => out.push(FieldChange { pointer: at.to_string(), from: a.cloned(), to: b.cloned() }),
-                }
-            }
-        }
-        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
-            for (index, (a, b)) in a.iter().zip(b).enumerate() {
-                diff(a, b, &at.element(index), out);
-            }
-        }
-        (a, b) => out.push(FieldChange { pointer: at.to_string(), from: Some(a.clone()), to: Some(b.clone()) }),
-    }
 }

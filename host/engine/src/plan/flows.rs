@@ -12,15 +12,11 @@ use windlass_model::{
 /// Lists the actions that a spec's values come from.
 pub(crate) fn origins(spec: &Value) -> BTreeSet<ActionId> {
     let mut found = BTreeSet::new();
-    sealed::visit(spec, &mut |_, sealed| {
-        for part in sealed.sealed() {
-            part.origin.visit(&mut |origin| match origin {
-                Origin::Action { id, .. } | Origin::Generated { action: id, .. } => {
-                    found.insert(id.clone());
-                }
-                Origin::Output { .. } | Origin::External { .. } | Origin::Derived { .. } => {}
-            });
+    sealed::visit_origins(spec, &mut |origin| match origin {
+        Origin::Action { id, .. } | Origin::Generated { action: id, .. } => {
+            found.insert(id.clone());
         }
+        Origin::Output { .. } | Origin::External { .. } | Origin::Derived { .. } => {}
     });
     found
 }

@@ -59,11 +59,7 @@ pub(crate) fn kept(spec: &Spec) -> BTreeSet<Kept> {
     if !may_be_kept(spec) {
         return found;
     }
-    sealed::visit(&spec.to_value(), &mut |_, sealed| {
-        for part in sealed.sealed() {
-            part.origin.visit(&mut |origin| found.extend(kept_by(origin)));
-        }
-    });
+    sealed::visit_origins(&spec.to_value(), &mut |origin| found.extend(kept_by(origin)));
     found
 }
 
