@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result, bail};
 
 pub use binaries::{Binaries, hash_files};
 pub use gateway::GatewayController;
-use processes::{Process, free_port};
+use processes::{Process, free_port, start_in};
 pub use servers::{Postgres, SERVERS, Servers, SharedServers, Tools, decode, encode, post};
 
 /// The variable that names the folder of the cluster that a whole test run shares.
@@ -99,7 +99,10 @@ impl Cluster {
     ///
     /// If a process does not come up: with the end of its log.
     pub fn start(binaries: &Binaries, folder: &Path) -> Result<Self> {
-        fs::create_dir_all(folder)?;
+        start_in(folder, || Self::start_once(binaries, folder))
+    }
+
+    fn start_once(binaries: &Binaries, folder: &Path) -> Result<Self> {
         let [etcd, peer, server, kubelet] = [free_port()?, free_port()?, free_port()?, free_port()?];
         write_identities(folder, server)?;
         fs::write(folder.join("kubectl"), binaries.tool("kubectl").display().to_string())?;

@@ -17,12 +17,14 @@ use anyhow::{Context as _, Result, bail};
 pub use postgres::Postgres;
 pub use tools::Tools;
 
-use crate::processes::{Process, free_port};
+use crate::processes::{Process, free_port, free_ports, start_in};
 
 /// The variable that names the folder of the servers that a whole test run shares.
 pub const SERVERS: &str = "WINDLASS_TEST_SERVERS";
 /// How long a server may take until it answers.
 const READY_WITHIN: Duration = Duration::from_secs(60);
+/// How long an answer may take: a port may be a stranger's, who says nothing.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// It names nobody outside of a loopback server that lives for one run.
 const VAULT_TOKEN: &str = "test-root";
 
@@ -41,15 +43,20 @@ impl Servers {
     ///
     /// If one does not come up: with the end of its log.
     pub fn start(tools: &Tools, folder: &Path) -> Result<Self> {
-        fs::create_dir_all(folder)?;
+        start_in(folder, || Self::start_once(tools, folder))
+    }
+
+    fn start_once(tools: &Tools, folder: &Path) -> Result<Self> {
         let mut servers = Self { folder: folder.to_path_buf(), postgres: None, processes: Vec::new() };
         servers.postgres = Some(Postgres::start(&tools.postgres, &folder.join("postgres"))?);
         fs::write(folder.join("terraform"), tools.terraform.display().to_string())?;
         mirror(&tools.providers, folder)?;
         let moto = free_port()?;
-        servers.spawn("moto", &tools.moto, &["-H".into(), "127.0.0.1".into(), "-p".into(), moto.to_string()], moto)?;
+        let arguments = ["-H".into(), "127.0.0.1".into(), "-p".into(), moto.to_string()];
+        servers.spawn("moto", &tools.moto, &arguments, &format!("http://127.0.0.1:{moto}"), "/moto-api/")?;
         fs::write(folder.join("aws"), format!("http://127.0.0.1:{moto}"))?;
-        let vault = free_port()?;
+        // Unasked, it takes the port behind its own as well, a moment after it answers.
+        let vault = free_ports(2)?;
         let arguments = [
             "server".to_owned(),
             "-dev".to_owned(),
@@ -57,18 +64,26 @@ impl Servers {
             format!("-dev-listen-address=127.0.0.1:{vault}"),
             "-dev-no-store-token".to_owned(),
         ];
-        servers.spawn("openbao", &tools.openbao, &arguments, vault)?;
+        servers.spawn("openbao", &tools.openbao, &arguments, &format!("http://127.0.0.1:{vault}"), "/v1/sys/health")?;
         fs::write(folder.join("vault"), format!("http://127.0.0.1:{vault}"))?;
         let registry = free_port()?;
         let arguments = ["registry".to_owned(), "serve".to_owned(), "--address".to_owned(), format!("127.0.0.1:{registry}")];
-        servers.spawn("registry", &tools.registry, &arguments, registry)?;
+        servers.spawn("registry", &tools.registry, &arguments, &format!("http://127.0.0.1:{registry}"), "/v2/")?;
         fs::write(folder.join("registry"), format!("127.0.0.1:{registry}"))?;
         Ok(servers)
     }
 
-    fn spawn(&mut self, name: &str, binary: &Path, arguments: &[String], port: u16) -> Result<()> {
+    /// Starts a server and waits until it answers as itself: that its port is open says nothing of whose it is.
+    fn spawn(&mut self, name: &str, binary: &Path, arguments: &[String], endpoint: &str, path: &str) -> Result<()> {
         let mut process = Process::start(name, binary, arguments, &self.folder.join(format!("{name}.log")))?;
-        wait(&mut process, port)?;
+        let until = Instant::now() + READY_WITHIN;
+        while let Err(error) = get(endpoint, path) {
+            process.check()?;
+            if Instant::now() > until {
+                bail!("{name} does not answer after {} s: {error:#}", READY_WITHIN.as_secs());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
         self.processes.push(process);
         Ok(())
     }
@@ -114,19 +129,6 @@ fn mirror(providers: &[(&str, &str, PathBuf)], folder: &Path) -> Result<()> {
         mirror.display().to_string()
     );
     fs::write(folder.join("tfrc"), text)?;
-    Ok(())
-}
-
-/// Waits until a process listens.
-pub(crate) fn wait(process: &mut Process, port: u16) -> Result<()> {
-    let until = Instant::now() + READY_WITHIN;
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        process.check()?;
-        if Instant::now() > until {
-            bail!("a server does not listen after {} s", READY_WITHIN.as_secs());
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
     Ok(())
 }
 
@@ -253,22 +255,33 @@ pub fn encode(bytes: &[u8]) -> String {
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
+/// Gets a page of a server of ours.
+fn get(endpoint: &str, path: &str) -> Result<()> {
+    exchange(endpoint, &format!("GET {path}"), "", "")
+}
+
 /// Posts XML to a server of ours, without credentials: what plays AWS asks for none.
 ///
 /// # Errors
 ///
 /// If it does not say that it was done.
 pub fn post(endpoint: &str, path: &str, body: &str) -> Result<()> {
+    let headers = format!(
+        "Authorization: AWS4-HMAC-SHA256 Credential=demo/20260101/us-east-1/route53/aws4_request, SignedHeaders=host, Signature=0\r\nContent-Type: text/xml\r\nContent-Length: {}\r\n",
+        body.len()
+    );
+    exchange(endpoint, &format!("POST {path}"), &headers, body)
+}
+
+fn exchange(endpoint: &str, request: &str, headers: &str, body: &str) -> Result<()> {
     use std::io::{Read as _, Write as _};
     let host = endpoint.trim_start_matches("http://");
     let mut stream = TcpStream::connect(host)?;
-    write!(
-        stream,
-        "POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: AWS4-HMAC-SHA256 Credential=demo/20260101/us-east-1/route53/aws4_request, SignedHeaders=host, Signature=0\r\nContent-Type: text/xml\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    )?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    anyhow::ensure!(answer.starts_with("HTTP/1.1 2"), "{path}: {}", answer.lines().next().unwrap_or_default());
+    stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+    write!(stream, "{request} HTTP/1.1\r\nHost: {host}\r\n{headers}Connection: close\r\n\r\n{body}")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer);
+    anyhow::ensure!(answer.starts_with("HTTP/1.1 2"), "{request}: {}", answer.lines().next().unwrap_or_default());
     Ok(())
 }
