@@ -19,7 +19,7 @@ use windlass_model::{
     differences::{Difference, differences},
     event::DriftedField,
     platform::{ConnectionSettings, SecretFiles, of_environment},
-    state::{RecordedAction, Status},
+    state::RecordedAction,
 };
 
 use crate::{
@@ -206,10 +206,7 @@ impl DirectorySession {
         let mut results = Vec::with_capacity(actions.len());
         for action in actions {
             let path = action.handle.get("path").and_then(Value::as_str).map_or_else(|| path_of(&action.spec.to_value()), str::to_owned);
-            // What was never written is somebody else's, if it is there at all.
-            let never_written = action.handle.is_null() && matches!(action.status, Status::Intended | Status::Uncertain | Status::Deleting);
-            let stranger = never_written && !inventory.files.contains_key(&path);
-            let removed = if stranger || action.handle.get("omitted").is_some() {
+            let removed = if action.handle.get("omitted").is_some() {
                 Ok(())
             } else {
                 let ours =

@@ -51,7 +51,8 @@ impl Place {
             serde_json::from_str(text).map_err(|error| CapabilityError::new(Kind::Invalid, format!("the state is no JSON: {error}")))?;
         if let Some(before) = self.read().await? {
             let same = before.get("lineage") == state.get("lineage");
-            let newer = serial(&state) >= serial(&before);
+            // Handed over twice, where the first answer was lost.
+            let newer = serial(&state) > serial(&before) || state == before;
             if !(same && newer) {
                 return Err(CapabilityError::new(Kind::Conflict, "the state does not go on from the one that is kept"));
             }
@@ -168,5 +169,140 @@ impl Server {
             }
             _ => answer(StatusCode::METHOD_NOT_ALLOWED, ""),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use async_trait::async_trait;
+    use serde_json::json;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpStream,
+    };
+    use windlass_engine::store::NewSecret;
+
+    use super::*;
+
+    /// Keeps versions in clear.
+    #[derive(Default)]
+    struct Kept(Mutex<Vec<String>>);
+
+    #[async_trait]
+    impl SecretStore for Kept {
+        async fn read(&self, _: &EnvironmentKey, _: &str, _: Option<u64>) -> Result<Option<(u64, Secret)>, CapabilityError> {
+            let kept = self.0.lock().unwrap();
+            Ok(kept.last().map(|text| (kept.len() as u64, Secret::new(text.clone()))))
+        }
+
+        async fn write(&self, _: &EnvironmentKey, _: &str, value: &Secret) -> Result<u64, CapabilityError> {
+            let mut kept = self.0.lock().unwrap();
+            kept.push(value.expose().to_owned());
+            Ok(kept.len() as u64)
+        }
+
+        async fn write_first(&self, environment: &EnvironmentKey, name: &str, value: &Secret) -> Result<u64, CapabilityError> {
+            self.write(environment, name, value).await
+        }
+
+        fn draft(&self, _: &EnvironmentKey, _: &str, _: u64, _: &Secret) -> Result<NewSecret, CapabilityError> {
+            Err(CapabilityError::new(Kind::Invalid, "states are never drafted"))
+        }
+
+        async fn list(&self, _: &EnvironmentKey) -> Result<BTreeMap<String, u64>, CapabilityError> {
+            Ok(BTreeMap::new())
+        }
+
+        async fn remove(&self, _: &EnvironmentKey, _: &str) -> Result<bool, CapabilityError> {
+            Ok(self.0.lock().unwrap().drain(..).next().is_some())
+        }
+
+        fn mac(&self, _: &[u8]) -> String {
+            String::new()
+        }
+
+        fn seal(&self, _: &str, _: &[u8]) -> Result<String, CapabilityError> {
+            Err(CapabilityError::new(Kind::Invalid, "states are never sealed by hand"))
+        }
+
+        fn open(&self, _: &str, _: &str) -> Result<Vec<u8>, CapabilityError> {
+            Err(CapabilityError::new(Kind::Invalid, "states are never opened by hand"))
+        }
+
+        fn derive(&self, _: &str, _: &str, _: &[Secret]) -> Result<Secret, CapabilityError> {
+            Err(CapabilityError::new(Kind::Invalid, "nothing is derived from states"))
+        }
+    }
+
+    async fn backend() -> Backend {
+        let environment = EnvironmentKey { application: "shop".parse().unwrap(), environment: "dev".parse().unwrap() };
+        Backend::start(Place { secrets: Arc::new(Kept::default()), environment, name: "terraform/m".into() }).await.unwrap()
+    }
+
+    fn state(lineage: &str, serial: u64, name: &str) -> String {
+        json!({ "version": 4, "lineage": lineage, "serial": serial, "outputs": { "name": { "value": name } } }).to_string()
+    }
+
+    /// Speaks as the programs do, and returns the status and the body.
+    async fn ask(backend: &Backend, token: &str, method: &str, body: &str) -> (u16, String) {
+        let host = backend.address.trim_start_matches("http://").trim_end_matches("/state");
+        let mut stream = TcpStream::connect(host).await.unwrap();
+        let login = STANDARD.encode(format!("{USER}:{token}"));
+        let request = format!(
+            "{method} /state HTTP/1.1\r\nHost: {host}\r\nAuthorization: Basic {login}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    #[tokio::test]
+    async fn nobody_but_the_run_reads_or_writes() {
+        let backend = backend().await;
+        for (method, token) in [("GET", "guessed"), ("POST", ""), ("DELETE", "guessed"), ("LOCK", "guessed"), ("UNLOCK", "guessed")] {
+            assert_eq!(ask(&backend, token, method, &state("a", 1, "x")).await, (401, "not this run".to_owned()), "{method}");
+        }
+        assert_eq!(ask(&backend, &backend.token, "GET", "").await.0, 404);
+        assert_eq!(ask(&backend, &backend.token, "PATCH", "").await.0, 405);
+    }
+
+    #[tokio::test]
+    async fn a_state_goes_on_from_the_one_that_is_kept() {
+        let backend = backend().await;
+        let post = async |text: &str| ask(&backend, &backend.token, "POST", text).await;
+        let kept = async || serde_json::from_str::<Value>(&ask(&backend, &backend.token, "GET", "").await.1).unwrap();
+        assert_eq!(post(&state("a", 3, "first")).await.0, 200);
+        assert_eq!(post(&state("a", 4, "second")).await.0, 200);
+        assert_eq!(post(&state("a", 4, "second")).await.0, 200, "the answer was lost, it is handed over again");
+        for (what, text) in [
+            ("an older one", state("a", 3, "first")),
+            ("another of the same number", state("a", 4, "third")),
+            ("one of somebody else's", state("b", 9, "third")),
+        ] {
+            let (status, said) = post(&text).await;
+            assert!(status == 409 && said.contains("does not go on from the one that is kept"), "{what}: {status} {said}");
+        }
+        assert_eq!(post("half a st").await.0, 500);
+        assert_eq!(kept().await, serde_json::from_str::<Value>(&state("a", 4, "second")).unwrap());
+        assert_eq!(ask(&backend, &backend.token, "DELETE", "").await.0, 200);
+        assert_eq!(ask(&backend, &backend.token, "GET", "").await.0, 404);
+    }
+
+    #[tokio::test]
+    async fn a_lock_is_one_s_and_dies_with_the_run() {
+        let first = backend().await;
+        let ask = async |method: &str, body: &str| ask(&first, &first.token, method, body).await;
+        assert_eq!(ask("LOCK", r#"{"ID":"1"}"#).await.0, 200);
+        assert_eq!(ask("LOCK", r#"{"ID":"2"}"#).await, (423, r#"{"ID":"1"}"#.to_owned()), "the holder is told");
+        assert_eq!(ask("UNLOCK", r#"{"ID":"1"}"#).await.0, 200);
+        assert_eq!(ask("LOCK", r#"{"ID":"2"}"#).await.0, 200);
+        drop(first);
+        let next = backend().await;
+        assert_eq!(super::tests::ask(&next, &next.token, "LOCK", r#"{"ID":"3"}"#).await.0, 200);
     }
 }

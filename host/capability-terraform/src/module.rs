@@ -1,8 +1,11 @@
 //! What a module says about itself, read from its files without running anything.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
-use hcl::{Block, Body, Expression};
 use serde_json::Value;
 
 /// A module as its files declare it.
@@ -18,98 +21,124 @@ pub(crate) struct Module {
     pub remote: BTreeSet<String>,
     /// Whether it says itself where its state is kept.
     pub keeps_state: bool,
+    /// Whether it takes over what is there already.
+    pub imports: bool,
 }
+
+/// Blocks that run a program which the module names: kind, and what is called so.
+const RUNS_PROGRAMS: [(&str, &str); 4] =
+    [("data", "external"), ("data", "local_command"), ("action", "local_command"), ("ephemeral", "local_command")];
+/// Files that either program reads; OpenTofu alone reads the last two, in the place of those before them.
+const HCL: [&str; 2] = [".tf", ".tofu"];
+const JSON: [&str; 2] = [".tf.json", ".tofu.json"];
+/// Where `init` says which modules it brought, and where they stand.
+const BROUGHT: &str = ".terraform/modules/modules.json";
 
 /// Reads files by path; what is no configuration is left alone.
 pub(crate) fn read(files: &BTreeMap<String, String>) -> Result<Module, (String, String)> {
     let mut module = Module::default();
     let mut found = false;
     for (path, text) in files {
-        let wrong = |error: String| (path.clone(), error);
+        let Some(body) = body(path, text).map_err(|error| (path.clone(), error))? else { continue };
         // Only the top folder is the module; the others are what it calls.
         let top = !path.contains('/');
-        if path.ends_with(".tf.json") {
-            let value: Value = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
-            json(&value, top, &mut module);
-            found |= top;
-        } else if path.ends_with(".tf") {
-            let body = hcl::parse(text).map_err(|error| wrong(error.to_string()))?;
-            blocks(&body, top, &mut module);
-            found |= top;
-        }
+        module.take(&body, top);
+        found |= top;
     }
     if found { Ok(module) } else { Err((String::new(), "there is no `*.tf` or `*.tf.json` among the files".to_owned())) }
 }
 
-fn label(block: &Block) -> String {
-    block.labels().first().map(|label| label.as_str().to_owned()).unwrap_or_default()
-}
-
-fn attribute<'b>(block: &'b Block, name: &str) -> Option<&'b Expression> {
-    block.body().attributes().find(|attribute| attribute.key() == name).map(|attribute| attribute.expr())
-}
-
-fn blocks(body: &Body, top: bool, module: &mut Module) {
-    for block in body.blocks() {
-        match block.identifier() {
-            "variable" if top => {
-                module.variables.insert(label(block), attribute(block, "default").is_none());
-            }
-            "output" if top => {
-                module.outputs.insert(label(block), attribute(block, "sensitive") == Some(&Expression::Bool(true)));
-            }
-            "resource" if block.body().blocks().any(|inner| inner.identifier() == "provisioner") => {
-                module.executes.insert(format!("a provisioner of `{}`", label(block)));
-            }
-            "data" if label(block) == "external" => {
-                module.executes.insert("the data source `external`".to_owned());
-            }
-            "module" => {
-                if let Some(Expression::String(source)) = attribute(block, "source") {
-                    called(source, module);
+/// Returns what the modules that `init` brought from elsewhere would run: what they are is known only then.
+pub(crate) fn brought(work: &Path) -> Result<BTreeSet<String>, String> {
+    let mut module = Module::default();
+    let Ok(text) = fs::read_to_string(work.join(BROUGHT)) else { return Ok(module.executes) };
+    let listed: Value = serde_json::from_str(&text).map_err(|error| format!("{BROUGHT}: {error}"))?;
+    let folders: BTreeSet<&str> =
+        each(listed.get("Modules")).filter_map(|known| known.get("Dir")?.as_str()).filter(|folder| !matches!(*folder, "" | ".")).collect();
+    for folder in folders {
+        let wrong = |error: &dyn std::fmt::Display| format!("{folder}: {error}");
+        for entry in fs::read_dir(work.join(folder)).map_err(|error| wrong(&error))? {
+            let path = entry.map_err(|error| wrong(&error))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if HCL.iter().chain(&JSON).any(|end| name.ends_with(end)) {
+                let text = fs::read_to_string(&path).map_err(|error| wrong(&error))?;
+                if let Some(body) = body(&name, &text).map_err(|error| wrong(&error))? {
+                    module.take(&body, false);
                 }
             }
-            "terraform" => {
-                module.keeps_state |= block.body().blocks().any(|inner| matches!(inner.identifier(), "backend" | "cloud"));
+        }
+    }
+    Ok(module.executes)
+}
+
+/// Reads a file of either syntax as the JSON one: blocks stand under their type and their labels.
+fn body(path: &str, text: &str) -> Result<Option<Value>, String> {
+    if JSON.iter().any(|end| path.ends_with(end)) {
+        serde_json::from_str(text).map(Some).map_err(|error| error.to_string())
+    } else if HCL.iter().any(|end| path.ends_with(end)) {
+        hcl::from_str(text).map(Some).map_err(|error| error.to_string())
+    } else {
+        Ok(None)
+    }
+}
+
+/// JSON may say a list of blocks wherever it may say one, and HCL's repeated blocks are one.
+fn each(value: Option<&Value>) -> impl Iterator<Item = &Value> {
+    match value {
+        Some(Value::Array(values)) => values.iter(),
+        Some(value) => std::slice::from_ref(value).iter(),
+        None => [].iter(),
+    }
+}
+
+/// Blocks of a type with one label: the label and the body.
+fn labelled<'v>(body: &'v Value, kind: &str) -> impl Iterator<Item = (&'v String, &'v Value)> {
+    each(body.get(kind))
+        .filter_map(Value::as_object)
+        .flatten()
+        .flat_map(|(label, bodies)| each(Some(bodies)).map(move |body| (label, body)))
+}
+
+impl Module {
+    /// Takes in what a file says; `top` where it is of the module itself.
+    fn take(&mut self, body: &Value, top: bool) {
+        if top {
+            self.variables.extend(labelled(body, "variable").map(|(name, body)| (name.clone(), body.get("default").is_none())));
+            let sensitive = |body: &Value| body.get("sensitive").and_then(Value::as_bool).unwrap_or_default();
+            self.outputs.extend(labelled(body, "output").map(|(name, body)| (name.clone(), sensitive(body))));
+        }
+        for (kind, named) in labelled(body, "resource") {
+            let mut bodies = named.as_object().into_iter().flatten().flat_map(|(_, bodies)| each(Some(bodies)));
+            if bodies.any(|body| body.get("provisioner").is_some()) {
+                self.executes.insert(format!("a provisioner of `{kind}`"));
             }
-            _ => {}
         }
+        for (kind, name) in RUNS_PROGRAMS {
+            if labelled(body, kind).any(|(label, _)| label == name) {
+                let what = if kind == "data" { "the data source" } else { kind };
+                self.executes.insert(format!("{what} `{name}`"));
+            }
+        }
+        let asking = labelled(body, "provider").filter(|(_, provider)| asks_a_program(provider));
+        self.executes.extend(asking.map(|(name, _)| format!("`exec` of the provider `{name}`")));
+        for (_, call) in labelled(body, "module") {
+            match call.get("source").and_then(Value::as_str) {
+                Some(source) if !(source.starts_with("./") || source.starts_with("../")) => {
+                    self.remote.insert(source.to_owned());
+                }
+                _ => {}
+            }
+        }
+        self.keeps_state |=
+            each(body.get("terraform")).any(|settings| settings.get("backend").is_some() || settings.get("cloud").is_some());
+        self.imports |= body.get("import").is_some();
     }
 }
 
-fn called(source: &str, module: &mut Module) {
-    if !(source.starts_with("./") || source.starts_with("../")) {
-        module.remote.insert(source.to_owned());
-    }
-}
-
-/// The same in the JSON syntax.
-fn json(value: &Value, top: bool, module: &mut Module) {
-    let entries = |section: &str| -> Vec<(String, Value)> {
-        value.get(section).and_then(Value::as_object).into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())).collect()
-    };
-    if top {
-        module.variables.extend(entries("variable").into_iter().map(|(name, value)| (name, value.get("default").is_none())));
-        module.outputs.extend(
-            entries("output").into_iter().map(|(name, value)| (name, value.get("sensitive").and_then(Value::as_bool).unwrap_or_default())),
-        );
-    }
-    for (kind, resources) in entries("resource") {
-        if resources.as_object().into_iter().flatten().any(|(_, resource)| resource.get("provisioner").is_some()) {
-            module.executes.insert(format!("a provisioner of `{kind}`"));
-        }
-    }
-    if entries("data").iter().any(|(kind, _)| kind == "external") {
-        module.executes.insert("the data source `external`".to_owned());
-    }
-    for (_, call) in entries("module") {
-        if let Some(source) = call.get("source").and_then(Value::as_str) {
-            called(source, module);
-        }
-    }
-    if let Some(settings) = value.get("terraform") {
-        module.keeps_state |= settings.get("backend").is_some() || settings.get("cloud").is_some();
-    }
+/// Tells whether a provider gets its credentials from a program, as those of clusters can, at the top or in the settings of one.
+fn asks_a_program(provider: &Value) -> bool {
+    let direct = |body: &Value| body.get("exec").is_some();
+    direct(provider) || provider.as_object().into_iter().flatten().any(|(_, inner)| each(Some(inner)).any(direct))
 }
 
 #[cfg(test)]
@@ -148,5 +177,67 @@ mod tests {
         assert!(module.remote.is_empty());
         assert!(read(&files(&[("readme.md", "")])).is_err());
         assert_eq!(read(&files(&[("main.tf", "variable \"")])).unwrap_err().0, "main.tf");
+    }
+
+    /// Whatever a syntax offers to say the same in another way.
+    #[test]
+    fn nothing_that_runs_programs_hides() {
+        for (path, text, expected) in [
+            ("main.tofu", r#"data "external" "x" { program = ["id"] }"#, "the data source `external`"),
+            ("main.tofu.json", r#"{"data":{"external":{"x":{"program":["id"]}}}}"#, "the data source `external`"),
+            ("main.tf.json", r#"{"data":[{"external":{"x":{}}}]}"#, "the data source `external`"),
+            ("main.tf.json", r#"{"data":{"external":[{"x":{}}]}}"#, "the data source `external`"),
+            ("main.tf.json", r#"{"resource":[{"null_resource":[{"x":[{"provisioner":[]}]}]}]}"#, "a provisioner of `null_resource`"),
+            (
+                "main.tf",
+                "resource \"a\" \"x\" {}\nresource \"a\" \"y\" {\n  provisioner \"remote-exec\" {\n  }\n}\nresource \"b\" \"x\" {}\n",
+                "a provisioner of `a`",
+            ),
+            ("main.tf", r#"data "local_command" "x" { command = "id" }"#, "the data source `local_command`"),
+            ("main.tf", "action \"local_command\" \"x\" {\n  config {\n    command = \"id\"\n  }\n}\n", "action `local_command`"),
+            ("main.tf", "provider \"kubernetes\" {\n  exec {\n    command = \"id\"\n  }\n}\n", "`exec` of the provider `kubernetes`"),
+            ("main.tf", "provider \"helm\" {\n  kubernetes = { exec = { command = \"id\" } }\n}\n", "`exec` of the provider `helm`"),
+        ] {
+            let module = read(&files(&[(path, text)])).unwrap();
+            assert_eq!(module.executes.into_iter().collect::<Vec<_>>(), [expected], "{path}: {text}");
+        }
+        let harmless = "resource \"a\" \"external\" {\n  exec = 1\n}\noutput \"provisioner\" {\n  value = 1\n}\n";
+        assert_eq!(read(&files(&[("main.tf", harmless)])).unwrap().executes, BTreeSet::new());
+    }
+
+    #[test]
+    fn what_is_called_is_remote_unless_it_is_plainly_beside() {
+        let module = read(&files(&[(
+            "main.tf",
+            "module \"a\" {\n  source = \"./a\"\n}\nmodule \"b\" {\n  source = var.b\n}\nmodule \"c\" {\n  source = \"acme/c/aws\"\n}\nimport {\n  to = x.y\n  id = \"z\"\n}\n",
+        )]))
+        .unwrap();
+        assert_eq!(module.remote.into_iter().collect::<Vec<_>>(), ["${var.b}", "acme/c/aws"]);
+        assert!(module.imports);
+        for backend in [r#"{"terraform":[{"backend":{"s3":{}}}]}"#, r#"{"terraform":{"cloud":{}}}"#] {
+            assert!(read(&files(&[("main.tofu.json", backend)])).unwrap().keeps_state, "{backend}");
+        }
+    }
+
+    #[test]
+    fn what_was_brought_is_looked_at_and_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(brought(folder.path()), Ok(BTreeSet::new()), "nothing was brought");
+        let write = |path: &str, text: &str| {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write(
+            BROUGHT,
+            r#"{"Modules":[{"Key":"","Source":"","Dir":"."},{"Key":"m","Source":"git::https://example.com/m","Dir":".terraform/modules/m/part"}]}"#,
+        );
+        write(".terraform/modules/m/examples/main.tf", "data \"external\" \"x\" {}\n");
+        write(".terraform/modules/m/part/main.tf", "output \"a\" {\n  value = 1\n}\n");
+        assert_eq!(brought(folder.path()), Ok(BTreeSet::new()));
+        write(".terraform/modules/m/part/more.tf", "resource \"terraform_data\" \"x\" {\n  provisioner \"local-exec\" {\n  }\n}\n");
+        assert_eq!(brought(folder.path()), Ok(BTreeSet::from(["a provisioner of `terraform_data`".to_owned()])));
+        write(".terraform/modules/m/part/more.tf", "resource {");
+        assert!(brought(folder.path()).unwrap_err().starts_with(".terraform/modules/m/part: "));
     }
 }

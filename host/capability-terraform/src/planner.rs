@@ -27,15 +27,19 @@ static DESCRIPTOR: CapabilityDescriptor = CapabilityDescriptor {
 };
 
 /// Files that are ours to write.
-const RESERVED: [&str; 2] = ["windlass_override.tf.json", "windlass.auto.tfvars.json"];
+const RESERVED: [&str; 4] = ["windlass_override.tf.json", "windlass_override.tofu.json", "windlass.auto.tfvars.json", ".windlass-ready"];
+
+pub(crate) const WOULD_EXECUTE: &str = "the module would run programs of its own choice";
+pub(crate) const ALLOW_EXECUTE: &str = "leave it out, or let the definition's grant say `allow: [execute]`";
 
 impl Planner for ModulesPlanner {
     fn descriptor(&self) -> &'static CapabilityDescriptor {
         &DESCRIPTOR
     }
 
-    /// Variables that hold secrets are noted: the program is told so, whatever the module says.
-    fn normalise(&self, resource: &str, spec: Value, _: &Authority, _: &SpecContext) -> Value {
+    /// Variables that hold secrets are noted: the program is told so, whatever the module says. So is what the grant allows: what a
+    /// module calls from elsewhere is seen only when it is there.
+    fn normalise(&self, resource: &str, spec: Value, authority: &Authority, _: &SpecContext) -> Value {
         let mut spec = spec::with_kind(resource, spec);
         let mut sensitive = std::collections::BTreeSet::new();
         sealed::visit(&spec, &mut |at, value| {
@@ -47,6 +51,10 @@ impl Planner for ModulesPlanner {
         });
         if let Value::Object(fields) = &mut spec {
             fields.remove("sensitive");
+            fields.remove("execute");
+            if authority.exceptions.contains(&PolicyException::Execute) {
+                fields.insert("execute".to_owned(), json!(true));
+            }
             if !sensitive.is_empty() {
                 fields.insert("sensitive".to_owned(), json!(sensitive));
             }
@@ -94,11 +102,7 @@ impl Planner for ModulesPlanner {
         }
         if !module.executes.is_empty() && !authority.exceptions.contains(&PolicyException::Execute) {
             let what = module.executes.into_iter().collect::<Vec<_>>().join(", ");
-            problems.push(
-                Diagnostic::error("policy-execute", format!("the module would run programs of its own choice: {what}"))
-                    .at("/files")
-                    .hint("leave it out, or let the definition's grant say `allow: [execute]`"),
-            );
+            problems.push(Diagnostic::error("policy-execute", format!("{WOULD_EXECUTE}: {what}")).at("/files").hint(ALLOW_EXECUTE));
         }
         for source in module.remote.iter().filter(|source| !is_pinned(source)) {
             problems.push(

@@ -8,6 +8,7 @@ use windlass_model::ActionId;
 
 use crate::{
     backend::{Place, serial},
+    module,
     process::Runner,
     setup::init,
     spec::ModuleSpec,
@@ -47,30 +48,39 @@ pub(crate) async fn apply(
     init(runner, Some(cx), spec).await?;
     recover(runner, place).await?;
     runner.work.write_variables(spec)?;
-    let mut arguments = vec!["plan", "-input=false", "-json", "-detailed-exitcode", "-out", PLAN];
-    if destroy {
-        arguments.push("-destroy");
+    let begins = !destroy && uncertain.is_empty() && has_nothing_to_lose(place, spec).await?;
+    if !begins {
+        let mut arguments = vec!["plan", "-input=false", "-json", "-detailed-exitcode", "-out", PLAN];
+        if destroy {
+            arguments.push("-destroy");
+        }
+        let planned = runner.run(Some(cx), &arguments, &mut |_| {}).await?;
+        if planned.code != CHANGES {
+            return if planned.code == 0 { Ok(false) } else { Err(failed("can't be planned", &planned.errors(), &uncertain)) };
+        }
+        if !(destroy || cx.allow_destroy) {
+            look_at(&planned.lines)?;
+        }
+        cx.events.point("module planned");
     }
-    let planned = runner.run(Some(cx), &arguments, &mut |_| {}).await?;
-    if planned.code != CHANGES {
-        return if planned.code == 0 { Ok(false) } else { Err(failed("can't be planned", &planned.errors(), &uncertain)) };
-    }
-    if !(destroy || cx.allow_destroy) {
-        look_at(&planned.lines)?;
-    }
-    cx.events.point("module planned");
     let mut open: BTreeSet<String> = BTreeSet::new();
+    let mut is_planned = !begins;
     let work = runner.work.clone();
+    let arguments = ["apply", "-input=false", "-json", if begins { "-auto-approve" } else { PLAN }];
     let applied = runner
-        .run(Some(cx), &["apply", "-input=false", "-json", PLAN], &mut |line| {
+        .run(Some(cx), &arguments, &mut |line| {
             let address = line.pointer("/hook/resource/addr").and_then(Value::as_str).unwrap_or_default().to_owned();
+            let reads = line.pointer("/hook/action").and_then(Value::as_str) == Some("read");
             match line.get("type").and_then(Value::as_str) {
-                Some("apply_start") => {
+                Some("apply_start") if !reads => {
+                    if !std::mem::replace(&mut is_planned, true) {
+                        cx.events.point("module planned");
+                    }
                     open.insert(address);
                     work.under_way(&open);
                     note(cx, id, line);
                 }
-                Some("apply_complete" | "apply_errored") => {
+                Some("apply_complete" | "apply_errored") if !reads => {
                     open.remove(&address);
                     note(cx, id, line);
                 }
@@ -84,10 +94,22 @@ pub(crate) async fn apply(
     if applied.code != 0 {
         // What is still open was cut off; what ended, well or badly, is in the state that was handed over.
         runner.work.under_way(&open);
-        return Err(failed("can't be applied", &applied.errors(), &uncertain));
+        let what = if is_planned { "can't be applied" } else { "can't be planned" };
+        return Err(failed(what, &applied.errors(), &uncertain));
     }
     runner.work.under_way(&BTreeSet::new());
     Ok(true)
+}
+
+/// Tells whether nothing is there that a module could destroy or replace: its state is empty, and it takes over nothing that exists.
+/// There is nothing to look for in its plan then, and planning and applying are one process.
+async fn has_nothing_to_lose(place: &Place, spec: &ModuleSpec) -> Result<bool, CapabilityError> {
+    let holds = |state: Value| state.get("resources").and_then(Value::as_array).is_none_or(|resources| !resources.is_empty());
+    if place.read().await?.is_some_and(holds) {
+        return Ok(false);
+    }
+    // A module from elsewhere is not read: it might take something over.
+    Ok(module::read(&spec.files).is_ok_and(|module| !module.imports && module.remote.is_empty()))
 }
 
 fn note(cx: &EffectCx<'_>, id: &ActionId, line: &Value) {

@@ -118,7 +118,7 @@ impl TerraformSession {
         let place = self.place(&action.id);
         let work = self.work(&action.id);
         let gone = |changed| Ok(Step::Done(Observed { changed, ..Observed::default() }));
-        if place.read().await?.is_none() && !work.folder.join(work::ERRORED).exists() {
+        if place.read().await?.is_none() && !work.is_cut_off() {
             work.remove();
             return gone(false);
         }
@@ -149,6 +149,10 @@ impl TerraformSession {
 
     async fn observe_one(&self, action: &ActionRef<'_>, depth: Depth) -> Result<Observation, CapabilityError> {
         let Some(state) = self.place(action.id).read().await? else {
+            // A run that was cut off may have made something, and could not say so.
+            if self.work(action.id).is_cut_off() {
+                return Ok(Observation::new(action.identity, Ownership::Ours, Phase::Present, vec![field("/state", None, None)]));
+            }
             return Ok(Observation::new(action.identity, Ownership::None, Phase::Absent, Vec::new()));
         };
         let mut drift = Vec::new();

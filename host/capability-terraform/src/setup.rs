@@ -10,6 +10,8 @@ use std::{
 use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, EffectCx};
 
 use crate::{
+    module,
+    planner::{ALLOW_EXECUTE, WOULD_EXECUTE},
     process::Runner,
     spec::ModuleSpec,
     work::{self, failed, remove},
@@ -77,8 +79,23 @@ impl Setups {
     }
 }
 
-/// Sets a module's folder up, if it is not: from what was set up before, or by the program's `init`.
+/// Sets a module's folder up, if it is not, and looks at what it calls from elsewhere.
 pub(crate) async fn init(runner: &Runner<'_>, cx: Option<&EffectCx<'_>>, spec: &ModuleSpec) -> Result<(), CapabilityError> {
+    bring(runner, cx, spec).await?;
+    if spec.execute {
+        return Ok(());
+    }
+    let unread = |why| CapabilityError::new(Kind::Invalid, format!("a module that this one calls can't be read: {why}"));
+    let executes = module::brought(&runner.work.folder).map_err(unread)?;
+    if executes.is_empty() {
+        return Ok(());
+    }
+    let what = executes.into_iter().collect::<Vec<_>>().join(", ");
+    Err(CapabilityError::new(Kind::Denied, format!("{WOULD_EXECUTE}, in a module that it calls: {what}")).hint(ALLOW_EXECUTE))
+}
+
+/// Brings what a module needs: from what was set up before, or by the program's `init`.
+async fn bring(runner: &Runner<'_>, cx: Option<&EffectCx<'_>>, spec: &ModuleSpec) -> Result<(), CapabilityError> {
     let (work, version) = (runner.work, &runner.program.version);
     if work.is_ready(spec, version) && leads_everywhere(&work.folder.join(work::TERRAFORM)) {
         return Ok(());

@@ -25,6 +25,9 @@ pub(crate) struct ModuleSpec {
     /// The variables that hold secrets; found out by the host.
     #[serde(default)]
     pub sensitive: Vec<String>,
+    /// It may run programs of its own choice: the definition's grant says so; put in by the host.
+    #[serde(default)]
+    pub execute: bool,
 }
 
 /// An output of a module.

@@ -150,6 +150,11 @@ impl Work {
         serde_json::from_str(&text).unwrap_or_default()
     }
 
+    /// Tells whether a run was cut off before it could hand over what it made.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.folder.join(ERRORED).exists() || !self.uncertain().is_empty()
+    }
+
     /// Removes the folder.
     pub(crate) fn remove(&self) {
         let _ = fs::remove_dir_all(&self.folder);
@@ -199,6 +204,7 @@ mod tests {
             outputs: BTreeMap::new(),
             holds_data: None,
             sensitive: vec!["password".to_owned()],
+            execute: false,
         }
     }
 

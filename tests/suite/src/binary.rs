@@ -104,6 +104,19 @@ impl Folder {
         copy_all(from, self.path());
     }
 
+    /// Runs Git in a folder of it, as somebody, and returns what it prints.
+    ///
+    /// # Panics
+    ///
+    /// If Git fails.
+    pub fn git(&self, at: &str, arguments: &[&str]) -> String {
+        let identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"];
+        let run = Command::new("git").current_dir(self.path().join(at)).args(identity).args(arguments).output();
+        let run = run.unwrap_or_else(|error| unreachable!("git can't be started: {error}"));
+        assert!(run.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&run.stderr));
+        String::from_utf8_lossy(&run.stdout).trim().to_owned()
+    }
+
     /// Prepares a command.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {

@@ -199,11 +199,7 @@ fn a_module_from_a_repository_goes_on_with_the_state_that_somebody_has() {
     let terraform = SharedServers::find().unwrap().terraform();
     // The module stands in a repository, under a tag.
     folder.write("repository/modules/bucket/main.tf", MODULE);
-    let git = |arguments: &[&str]| {
-        let identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"];
-        let run = Command::new("git").current_dir(folder.path().join("repository")).args(identity).args(arguments).status();
-        assert!(run.unwrap().success());
-    };
+    let git = |arguments: &[&str]| folder.git("repository", arguments);
     git(&["init", "--quiet", "."]);
     git(&["add", "."]);
     git(&["commit", "--quiet", "-m", "one"]);

@@ -120,6 +120,34 @@ fn rotation_locks_nobody_out_and_leaves_one_valid_form() {
     scene.folder.ok("destroy -e dev --yes");
 }
 
+/// Who comes first has it; nothing of the other's is left, whichever step it lost at.
+#[test]
+fn two_that_want_one_name_at_once_get_one_database() {
+    let name = format!("raced{}", std::process::id());
+    let scenes = ["pgone", "pgtwo"].map(|app| scene(app, &format!("name: {name}")));
+    let ran = std::thread::scope(|jobs| {
+        let jobs = scenes.each_ref().map(|(scene, _)| jobs.spawn(|| scene.folder.run("deploy app -e dev --create-env development --yes")));
+        jobs.map(|job| job.join().unwrap())
+    });
+    let [first, second] = &ran;
+    assert_eq!([first.code.min(second.code), first.code.max(second.code)], [0, 1], "{}{}", first.err, second.err);
+    let (won, lost) = if first.code == 0 { (0, 1) } else { (1, 0) };
+    let told = &ran[lost].err;
+    assert!(told.contains(&format!("`{name}` exists and belongs to")) && told.contains("--take-ownership"), "{told}");
+    let (winner, servers) = &scenes[won];
+    let given = variables(winner);
+    assert_eq!(given["PGDATABASE"], name);
+    servers.login(&given["PGUSER"], &given["PGPASSWORD"], &name, "CREATE TABLE t (id int)").unwrap();
+    // Taking away what the other got so far leaves what it did not get.
+    scenes[lost].0.folder.ok("destroy -e dev --yes --allow-destroy");
+    servers.login(&given["PGUSER"], &given["PGPASSWORD"], &name, "DROP TABLE t").unwrap();
+    winner.folder.ok("destroy -e dev --yes");
+    let left = format!(
+        "SELECT (SELECT count(*) FROM pg_database WHERE datname LIKE '{name}%') + (SELECT count(*) FROM pg_roles WHERE rolname LIKE '{name}%')"
+    );
+    assert_eq!(servers.psql("postgres", &left).unwrap(), "0");
+}
+
 /// The server's certificate is for `localhost`, by an authority of its own.
 #[test]
 fn tls_modes_are_those_of_libpq() {

@@ -119,10 +119,10 @@ fn a_module_is_applied_once_changed_and_removed() {
     for (path, text) in folder.files(".windlass") {
         assert!(!text.contains(CANARY) || path.contains("secret"), "{path}");
     }
-    assert_eq!(folder.read("runs").lines().collect::<Vec<_>>(), ["version", "init", "plan", "apply"]);
+    assert_eq!(folder.read("runs").lines().collect::<Vec<_>>(), ["version", "init", "apply"]);
     // Once more: no process.
     assert!(folder.ok("deploy shop -e dev --yes").err.contains("nothing was written"));
-    assert_eq!(folder.read("runs").lines().count(), 4);
+    assert_eq!(folder.read("runs").lines().count(), 3);
     // A replacement that nobody announced stops.
     folder.write("shop/web.score.yaml", &FILES.replace("versioned: true", "versioned: false"));
     let stopped = folder.run("deploy shop -e dev --yes");
@@ -534,6 +534,74 @@ fn what_is_wrong_with_a_module_is_said_while_planning() {
         "{}",
         refused.err
     );
+}
+
+/// What a module calls can't be read while planning: it is brought, looked at, and nothing of it runs.
+#[test]
+fn what_a_module_calls_from_elsewhere_is_held_to_the_same_policy() {
+    let folder = scene(MODULE);
+    folder.write(
+        "called/main.tf",
+        "resource \"terraform_data\" \"x\" {\n  provisioner \"local-exec\" {\n    command = \"touch ../ran\"\n  }\n}\n",
+    );
+    folder.git("called", &["init", "--quiet", "."]);
+    folder.git("called", &["add", "."]);
+    folder.git("called", &["commit", "--quiet", "-m", "one"]);
+    let commit = folder.git("called", &["rev-parse", "HEAD"]);
+    let call = format!("module \"called\" {{\n  source = \"git::file://{}?ref={commit}\"\n}}\n", folder.path().join("called").display());
+    folder.write("platform/bucket/main.tf", &format!("{MODULE}{call}"));
+    folder.ok("platform apply platform");
+    folder.ok("plan shop -e dev");
+    let refused = folder.run("deploy shop -e dev --yes");
+    assert!(
+        refused.code == 1
+            && refused.err.contains("in a module that it calls: a provisioner of `terraform_data`")
+            && refused.err.contains("allow: [execute]"),
+        "{}",
+        refused.err
+    );
+    // What another definition's grant let be set up is looked at all the same.
+    let granted = DEFINITION.replace("import: windlass:terraform/modules", "import: windlass:terraform/modules, allow: [execute]");
+    for (definition, code) in [(granted.as_str(), 0), (DEFINITION, 1)] {
+        folder.write("platform/definition.yaml", definition);
+        folder.write("shop/web.score.yaml", &FILES.replace("versioned: true", &format!("versioned: {}", code == 0)));
+        folder.ok("platform apply platform");
+        let ran = folder.run("deploy shop -e dev --yes --allow-destroy");
+        assert_eq!(ran.code, code, "{}", ran.err);
+    }
+}
+
+/// Where nothing is there, nothing can be lost: planned and applied by one process. From then on the saved plan is looked at.
+#[test]
+fn what_begins_is_one_process() {
+    let folder = scene(MODULE);
+    let runs = |folder: &Folder| {
+        let all = folder.read("runs");
+        folder.write("runs", "");
+        all.lines().filter(|run| *run != "version").map(str::to_owned).collect::<Vec<_>>()
+    };
+    folder.ok("deploy shop -e dev --yes");
+    assert_eq!(runs(&folder), ["init", "apply"]);
+    folder.ok("deploy shop -e dev --yes");
+    assert_eq!(runs(&folder), [""; 0], "nothing has changed");
+    folder.write("shop/web.score.yaml", &FILES.replace("versioned: true", "versioned: false"));
+    let refused = folder.run("deploy shop -e dev --yes");
+    assert!(refused.err.contains("would destroy or replace `terraform_data.key`"), "{}", refused.err);
+    assert_eq!(runs(&folder), ["plan"]);
+    folder.ok("deploy shop -e dev --yes --allow-destroy");
+    assert_eq!(runs(&folder), ["plan", "apply"]);
+    // What can't be planned is called so, and has changed nothing.
+    let wrong = scene(&format!(
+        "{MODULE}\ndata \"terraform_remote_state\" \"x\" {{\n  backend = \"local\"\n  config  = {{ path = \"none\" }}\n}}\n"
+    ));
+    let refused = wrong.run("deploy shop -e dev --yes");
+    assert!(refused.code == 1 && refused.err.contains("the module can't be planned: "), "{}", refused.err);
+    // What takes over something that exists may replace it: that is looked at from the first time on.
+    let import = "\nresource \"random_id\" \"taken\" {\n  byte_length = 8\n}\nimport {\n  to = random_id.taken\n  id = \"p-9hUg\"\n}\n";
+    let takes = scene(&format!("{}{MODULE}{import}", PROVIDED.split("variable").next().unwrap()));
+    let refused = takes.run("deploy shop -e dev --yes");
+    assert!(refused.err.contains("would destroy or replace `random_id.taken`"), "{}", refused.err);
+    assert_eq!(runs(&takes), ["init", "plan"]);
 }
 
 #[test]

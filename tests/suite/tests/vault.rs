@@ -1,7 +1,10 @@
 //! Secrets in OpenBao: read when a plan is applied, rolled out when they change there, written for agents.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests: a failure here is the test's")]
 
-use std::process::Command;
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::{
@@ -16,7 +19,7 @@ use windlass_model::{
     platform::{ConnectionSettings, Reference, VaultAuth, VaultSettings},
     state::EnvironmentKey,
 };
-use windlass_suite::binary::Folder;
+use windlass_suite::{binary::Folder, registry::over_tls};
 
 const MAIL: &str = "
 apiVersion: score.dev/v1b1
@@ -105,6 +108,26 @@ fn what_others_keep_is_read_and_followed() {
     folder.write("shop/web.score.yaml", &MAIL.replace("PATH", &path).replace("field: password", "field: passwort"));
     let missing = folder.run("deploy shop -e dev --yes --app shop");
     assert!(missing.err.contains("has no field `passwort`"), "{}", missing.err);
+}
+
+/// Over TLS: an authority that nobody named is told at once and never retried, one that the connection names is trusted.
+#[test]
+fn a_certificate_that_nobody_vouches_for_is_told_at_once() {
+    let (folder, path) = scene("tls", "{ token: { file: token } }");
+    bao("POST", &format!("secret/data/{path}"), &json!({ "data": { "password": "over-tls" } }));
+    let (address, _) = SharedServers::find().unwrap().vault();
+    let over_tls = over_tls(address.trim_start_matches("http://"), &folder.path().join("authority.pem"));
+    let connection = folder.read("platform/connection.yaml").replace(&address, &format!("https://{over_tls}"));
+    folder.write("platform/connection.yaml", &connection);
+    folder.ok("platform apply platform");
+    let began = Instant::now();
+    let refused = folder.run("deploy shop -e dev --create-env development --yes --app shop");
+    assert!(refused.code == 1 && refused.err.contains("the server is not trusted") && refused.err.contains("`caCert`"), "{}", refused.err);
+    assert!(began.elapsed() < Duration::from_secs(15), "it was retried for {:?}", began.elapsed());
+    folder.write("platform/connection.yaml", &connection.replace("auth:", "caCert: { file: authority.pem }, auth:"));
+    folder.ok("platform apply platform");
+    folder.ok("deploy shop -e dev --yes --app shop");
+    assert!(secret_of(&folder).contains("over-tls"), "{}", secret_of(&folder));
 }
 
 #[test]

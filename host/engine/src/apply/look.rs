@@ -118,12 +118,7 @@ async fn look(
         Depth::Full => super::values::sent(engine.secrets.as_ref(), environment, record).unwrap_or_else(|| record.spec.to_value()),
     };
     let specs: Vec<LazySpec<'_>> = records.iter().map(|record| LazySpec::new(move || recorded(record))).collect();
-    let refs: Vec<ActionRef<'_>> = records
-        .iter()
-        .zip(&specs)
-        .map(|(record, spec)| ActionRef { id: &record.id, identity: &record.identity, handle: &record.handle, spec })
-        .collect();
-    let seen = session.observe(owner, &refs, depth).await;
+    let seen = session.observe(owner, &refs(records, &specs), depth).await;
     let mut found = Vec::new();
     for (record, seen) in records.iter().zip(seen) {
         let Observation { owner, intact, phase, drift, .. } = seen?;
@@ -132,4 +127,15 @@ async fn look(
         }
     }
     Ok(found)
+}
+
+/// Names records to whoever looks at them.
+pub(crate) fn refs<'r>(records: &'r [RecordedAction], specs: &'r [LazySpec<'r>]) -> Vec<ActionRef<'r>> {
+    let named = |(record, spec): (&'r RecordedAction, &'r LazySpec<'r>)| ActionRef {
+        id: &record.id,
+        identity: &record.identity,
+        handle: &record.handle,
+        spec,
+    };
+    records.iter().zip(specs).map(named).collect()
 }

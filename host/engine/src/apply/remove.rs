@@ -15,12 +15,15 @@ use windlass_model::{
 };
 
 use super::{
-    is_late,
+    is_late, look,
     order::{self, Group},
     run::{Notes, Run},
     stop::{Stop, broken_off, first},
+    values::sent,
 };
-use crate::session::{Cancel, CapabilityError, CapabilityErrorKind as Kind, Session, Step};
+use crate::session::{
+    Cancel, CapabilityError, CapabilityErrorKind as Kind, Depth, LazySpec, Observation, Ownership, Phase, Progress as _, Session, Step,
+};
 
 /// Longest pause between two looks at what is going away.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -71,6 +74,7 @@ impl Run<'_> {
         deadline: Instant,
         cancel: &Cancel,
     ) -> Result<Vec<(RecordedAction, CapabilityError)>, Stop> {
+        let records = self.forget_unmade(records).await?;
         let mut left: BTreeMap<ActionId, RecordedAction> = records.into_iter().map(|record| (record.id.clone(), record)).collect();
         let mut stayed: Vec<(RecordedAction, CapabilityError)> = Vec::new();
         loop {
@@ -89,6 +93,45 @@ impl Run<'_> {
             stayed.extend(failed);
         }
         Ok(stayed)
+    }
+
+    /// Forgets what was decided and never made, and returns the rest. Something may stand there all the same: somebody was faster, and
+    /// it is theirs. Marks are set before anything or with it, so that what was cut off counts as ours.
+    async fn forget_unmade(&mut self, records: Vec<RecordedAction>) -> Result<Vec<RecordedAction>, Stop> {
+        let is_open = |record: &RecordedAction| record.handle.is_null() && matches!(record.status, Status::Intended | Status::Uncertain);
+        let (open, mut left): (Vec<_>, Vec<_>) = records.into_iter().partition(is_open);
+        // What was never complete was never sent.
+        let (asked, mut unmade): (Vec<_>, Vec<_>) = open.into_iter().partition(|record| record.resolved.is_some());
+        for Group { interface, connection, settings, records } in order::by_connection(asked) {
+            let session = self.session(&interface, &connection, &settings).await?;
+            let sent = |record| sent(self.engine.secrets.as_ref(), &self.environment, record).unwrap_or_else(|| record.spec.to_value());
+            let specs: Vec<LazySpec<'_>> = records.iter().map(|record| LazySpec::new(move || sent(record))).collect();
+            let seen = session.observe(&self.owner, &look::refs(&records, &specs), Depth::Presence).await;
+            drop(specs);
+            for (record, seen) in records.into_iter().zip(seen) {
+                let whose = match seen {
+                    Ok(Observation { phase: Phase::Absent, .. }) => None,
+                    Ok(Observation { owner: Ownership::Other(owner), .. }) => Some(format!("it belongs to {owner}")),
+                    Ok(Observation { owner: Ownership::None, .. }) => Some("it exists".to_owned()),
+                    // Whoever takes it away says what is wrong.
+                    Ok(Observation { owner: Ownership::Ours, .. }) | Err(_) => {
+                        left.push(record);
+                        continue;
+                    }
+                };
+                if let Some(whose) = whose {
+                    Notes(self.engine).note(&record.id, &format!("stays: {whose}, and this environment never made it"));
+                }
+                unmade.push(record);
+            }
+        }
+        if !unmade.is_empty() {
+            for record in &unmade {
+                self.recorded.remove(&record.id);
+            }
+            self.defer(Event::Released { ids: unmade.into_iter().map(|record| record.id).collect() });
+        }
+        Ok(left)
     }
 
     /// Deletes what stands in no order. Every system is asked before any is waited for.
