@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 
 use sqlx::{PgConnection, Row as _, postgres::PgRow};
-use windlass_engine::session::{CapabilityError, Owner, Ownership};
+use windlass_engine::session::{CapabilityError, CapabilityErrorKind, Owner, Ownership};
 
-use crate::{error, spec::GrantSpec, sql};
+use crate::{
+    error,
+    spec::{GrantSpec, Spec},
+    sql,
+};
 
 /// What a comment of ours begins with; the owner follows.
 const MARK: &str = "managed by windlass: ";
@@ -29,6 +33,8 @@ pub(crate) fn whose(comment: Option<&str>, owner: &Owner) -> Ownership {
 pub(crate) struct Role {
     pub oid: i64,
     pub can_login: bool,
+    /// It may do more than what is its own: a superuser, who makes roles or databases, copies the server or passes row security.
+    pub powerful: bool,
     pub connection_limit: i32,
     pub comment: Option<String>,
     /// Names, sorted.
@@ -71,8 +77,28 @@ pub(crate) struct Seen {
     pub superuser: bool,
 }
 
+impl Seen {
+    /// Refuses what would take the rights of another environment's role for itself, or those of one that manages the server.
+    pub(crate) fn admit_uses(&self, owner: &Owner, spec: &Spec) -> Result<(), CapabilityError> {
+        for (_, name) in spec.used() {
+            let Some(role) = self.roles.get(name) else { continue };
+            let why = match whose(role.comment.as_deref(), owner) {
+                Ownership::Ours => continue,
+                Ownership::Other(owner) => format!("belongs to {owner}"),
+                Ownership::None if role.powerful => "may do more than what is its own".to_owned(),
+                Ownership::None => continue,
+            };
+            let what = format!("`{}` would get the rights of the role `{name}`, which {why}", spec.name());
+            return Err(CapabilityError::new(CapabilityErrorKind::Denied, what)
+                .hint("let the database's own `grants` say who may do what in it, or use a role that is the environment's own"));
+        }
+        Ok(())
+    }
+}
+
 const ROLES: &str = "
-    SELECT r.oid::int8 AS oid, r.rolname::text AS name, r.rolcanlogin AS can_login, r.rolconnlimit AS connection_limit,
+    SELECT r.oid::int8 AS oid, r.rolname::text AS name, r.rolcanlogin AS can_login,
+           r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication OR r.rolbypassrls AS powerful, r.rolconnlimit AS connection_limit,
            shobj_description(r.oid, 'pg_authid') AS comment,
            ARRAY(SELECT g.rolname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid ORDER BY 1) AS member_of,
            (SELECT substring(setting FROM 6) FROM pg_db_role_setting s, unnest(s.setconfig) setting
@@ -126,6 +152,7 @@ fn role(row: &PgRow) -> Result<(String, Role), sqlx::Error> {
     let role = Role {
         oid: row.try_get("oid")?,
         can_login: row.try_get("can_login")?,
+        powerful: row.try_get("powerful")?,
         connection_limit: row.try_get("connection_limit")?,
         comment: row.try_get("comment")?,
         member_of: row.try_get("member_of")?,

@@ -12,7 +12,7 @@ use windlass_model::{
     sealed::{Encoding, Origin, Sealed},
 };
 
-use crate::spec::{DatabaseSpec, LoginSpec, RoleSpec, Spec, wrong_name};
+use crate::spec::{DatabaseSpec, LoginSpec, RoleSpec, Spec, reaches_beyond, wrong_name};
 
 /// Plans roles, logins and databases.
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,6 +69,11 @@ impl Planner for DatabasesPlanner {
             let wrong = if index == 0 { wrong_name(name, spec.name_bytes_max()) } else { wrong_reference(name) };
             problems.extend(wrong.map(|why| Diagnostic::error("postgres-name", why).at(at)));
         }
+        problems.extend(spec.used().into_iter().filter(|(_, name)| reaches_beyond(name)).map(|(at, name)| {
+            Diagnostic::error("policy-role", format!("the role `{name}` reaches beyond the databases of the environment"))
+                .at(at)
+                .hint("let the database's own `grants` say who may do what in it")
+        }));
         if let Spec::Login(_) = spec
             && !value.get("password").and_then(Sealed::from_json).is_some_and(|password| password.is_secret())
         {
@@ -165,6 +170,8 @@ mod tests {
             checked("role", json!({ "name": "" })),
             checked("role", json!({ "name": "pg_monitor" })),
             checked("role", json!({ "name": "x", "memberof": [] })),
+            checked("role", json!({ "name": "x", "memberOf": ["pg_monitor", "pg_write_all_data"] })),
+            checked("database", json!({ "name": "x", "owner": "rds_superuser" })),
             checked("login", json!({ "name": "x".repeat(62), "actsAs": "x", "password": "hunter2" })),
             checked("database", json!({ "name": "x", "owner": "x", "grants": [{ "to": "y", "access": "all" }] })),
             checked("database", json!({ "name": "x", "owner": "x", "connectionLimit": "many" })),

@@ -119,6 +119,7 @@ impl PostgresSession {
         let mut roles = BTreeSet::new();
         let mut databases = BTreeSet::new();
         for spec in specs {
+            roles.extend(spec.used().into_iter().map(|(_, name)| name.to_owned()));
             match spec {
                 Spec::Role(role) => {
                     roles.insert(role.name.clone());
@@ -161,11 +162,12 @@ impl PostgresSession {
         let (mut work, specs) = batch.work(cx.owner)?;
         let mut steps = Vec::with_capacity(actions.len());
         for (action, spec) in actions.iter().zip(specs) {
-            let made = match spec {
+            let admitted = spec.as_ref().map_err(Clone::clone).and_then(|spec| work.seen.admit_uses(work.owner, spec).map(|()| spec));
+            let made = match admitted {
                 Ok(Spec::Role(spec)) => role::ensure(&mut work, action, spec).await,
                 Ok(Spec::Login(spec)) => login::ensure(&mut work, action, spec).await,
                 Ok(Spec::Database(spec)) => database::ensure(&mut work, action, spec).await,
-                Err(error) => Err(error.clone()),
+                Err(error) => Err(error),
             };
             steps.push(goes_on(made)?.map(|Made { handle, outputs, changed, unsettled }| {
                 Step::Done(Observed { handle, outputs, changed, unsettled, ..Observed::default() })
@@ -273,6 +275,7 @@ impl PostgresSession {
         let available = database::available(connection_of(&mut batch.guard)?, &wanted).await?;
         let seen = &batch.seen;
         let check = |action: &Preflight, spec: &Spec| -> Result<(), CapabilityError> {
+            seen.admit_uses(cx.owner, spec)?;
             match spec {
                 Spec::Role(role) => match seen.roles.get(&role.name) {
                     Some(role) => {

@@ -165,6 +165,13 @@ impl Spec {
         }
     }
 
+    /// Returns the roles whose rights it takes for itself, with their places.
+    pub(crate) fn used(&self) -> Vec<(String, &str)> {
+        let mut names = self.names();
+        names.retain(|(at, _)| matches!(at.as_str(), "/actsAs" | "/owner") || at.starts_with("/memberOf/"));
+        names
+    }
+
     /// Returns how many bytes the name may have.
     pub(crate) fn name_bytes_max(&self) -> usize {
         match self {
@@ -172,6 +179,27 @@ impl Spec {
             Self::Role(_) | Self::Database(_) => NAME_BYTES_MAX,
         }
     }
+}
+
+/// Roles of PostgreSQL and of its hosts that reach beyond the databases of an environment.
+const BEYOND: [&str; 12] = [
+    "pg_execute_server_program",
+    "pg_read_all_data",
+    "pg_read_server_files",
+    "pg_signal_backend",
+    "pg_write_all_data",
+    "pg_write_server_files",
+    "azure_pg_admin",
+    "azuresu",
+    "cloudsqladmin",
+    "cloudsqlsuperuser",
+    "rds_superuser",
+    "rdsadmin",
+];
+
+/// Tells whether a role of this name reaches beyond the databases of an environment.
+pub(crate) fn reaches_beyond(name: &str) -> bool {
+    BEYOND.contains(&name)
 }
 
 /// Tells what is wrong with a name, if anything.

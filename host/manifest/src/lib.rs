@@ -1,9 +1,11 @@
 //! What is known of Kubernetes objects without a cluster: kinds, identity, immutable fields, secret
 //! sinks, policy. Pure; used by every sink of `windlass:kubernetes`.
 
+mod baseline;
 mod immutable;
 mod kinds;
 mod pod;
+
 mod policy;
 mod readiness;
 mod shape;

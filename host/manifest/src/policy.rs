@@ -4,10 +4,10 @@ use serde_json::Value;
 use windlass_model::{
     Diagnostic,
     platform::{DeclaredKind, KindGrant, PolicyException, Scope},
-    pointer,
+    pointer, sealed,
 };
 
-use crate::{find, scope_of, shape};
+use crate::{baseline, find, scope_of, shape};
 
 /// What a manifest is checked against.
 #[derive(Clone, Copy, Debug)]
@@ -120,11 +120,30 @@ pub fn check(manifest: &Value, input: &PolicyInput<'_>, context: &PolicyContext<
     if !lifted(PolicyException::PrivilegedPods) {
         for at in shape::PODS {
             if let Some(pod) = pointer::find(manifest, at).filter(|pod| pod.get("containers").is_some()) {
-                check_pod(pod, at, &mut problems);
+                baseline::check(pod, at, &mut problems);
             }
         }
     }
+    check_known(manifest, lifted(PolicyException::PrivilegedPods), &mut problems);
     problems
+}
+
+/// Whatever the policy goes by stands in the plan: a value that turns up later would never be looked at.
+fn check_known(manifest: &Value, any_pod: bool, problems: &mut Vec<Diagnostic>) {
+    sealed::visit(manifest, &mut |at, sealed| {
+        let marks =
+            shape::METADATA.iter().any(|base| at.strip_prefix(base).is_some_and(|rest| matches!(rest, "" | "/labels" | "/annotations")));
+        if marks || !any_pod && baseline::decides(manifest, at) {
+            problems.push(
+                Diagnostic::error(
+                    "policy-unknown",
+                    format!("{} is known only later, and what stands here decides what the object may do", sealed.display()),
+                )
+                .at(at)
+                .hint("write it out; values that are known later may stand in names of images, variables, arguments and the like"),
+            );
+        }
+    });
 }
 
 fn check_namespace(namespace: Option<&str>, context: &PolicyContext<'_>, foreign_allowed: bool, problems: &mut Vec<Diagnostic>) {
@@ -179,52 +198,10 @@ fn check_metadata(manifest: &Value, problems: &mut Vec<Diagnostic>) {
     }
 }
 
-/// The rules of Pod Security `baseline` that protect the node and other tenants.
-fn check_pod(pod: &Value, at: &str, problems: &mut Vec<Diagnostic>) {
-    let is_true = |value: Option<&Value>| value == Some(&Value::Bool(true));
-    let mut refuse = |place: String, what: &str| {
-        problems.push(
-            Diagnostic::error("policy-privileged-pod", what.to_owned()).at(place).hint("a grant lifts this with `allow: [privilegedPods]`"),
-        );
-    };
-    for field in ["hostNetwork", "hostPID", "hostIPC"] {
-        if is_true(pod.get(field)) {
-            refuse(format!("{at}/{field}"), "a pod may not share the host's namespaces");
-        }
-    }
-    for (index, volume) in pod.get("volumes").and_then(Value::as_array).into_iter().flatten().enumerate() {
-        if volume.get("hostPath").is_some() {
-            refuse(format!("{at}/volumes/{index}/hostPath"), "a pod may not mount the host's paths");
-        }
-    }
-    for list in shape::CONTAINERS {
-        for (index, container) in pod.get(list).and_then(Value::as_array).into_iter().flatten().enumerate() {
-            let base = format!("{at}/{list}/{index}");
-            let security = container.get("securityContext");
-            if is_true(security.and_then(|security| security.get("privileged"))) {
-                refuse(format!("{base}/securityContext/privileged"), "a container may not run privileged");
-            }
-            let added = security.and_then(|security| security.pointer("/capabilities/add")).and_then(Value::as_array);
-            for (position, capability) in added.into_iter().flatten().enumerate() {
-                if capability.as_str() != Some("NET_BIND_SERVICE") {
-                    refuse(format!("{base}/securityContext/capabilities/add/{position}"), "a container may not add Linux capabilities");
-                }
-            }
-            if security.and_then(|security| security.get("procMount")).and_then(Value::as_str).is_some_and(|mount| mount != "Default") {
-                refuse(format!("{base}/securityContext/procMount"), "a container may not unmask /proc");
-            }
-            for (position, port) in container.get("ports").and_then(Value::as_array).into_iter().flatten().enumerate() {
-                if port.get("hostPort").and_then(Value::as_u64).is_some_and(|port| port != 0) {
-                    refuse(format!("{base}/ports/{position}/hostPort"), "a container may not take the host's ports");
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use windlass_model::sealed::{Encoding, Origin, Part, Sealed, SealedPart};
 
     use super::*;
 
@@ -271,6 +248,16 @@ mod tests {
             pod(
                 json!({"hostNetwork": true, "containers": [{"securityContext": {"privileged": true, "capabilities": {"add": ["SYS_ADMIN", "NET_BIND_SERVICE"]}}, "ports": [{"hostPort": 80}]}], "volumes": [{"hostPath": {"path": "/"}}]}),
             ),
+            pod(json!({
+                "securityContext": {
+                    "seccompProfile": {"type": "Unconfined"}, "appArmorProfile": {"type": "Unconfined"}, "seLinuxOptions": {"user": "root", "type": "spc_t"},
+                    "sysctls": [{"name": "kernel.shm_rmid_forced", "value": "1"}, {"name": "kernel.msgmax", "value": "1"}], "windowsOptions": {"hostProcess": true},
+                },
+                "containers": [{
+                    "securityContext": {"procMount": "Unmasked", "seccompProfile": {"type": "Unconfined"}},
+                    "livenessProbe": {"httpGet": {"host": "169.254.169.254", "port": 80}}, "lifecycle": {"preStop": {"tcpSocket": {"host": "10.0.0.1", "port": 80}}},
+                }],
+            })),
             json!({"apiVersion": "v1", "kind": "ConfigMap"}),
             object("v1", "ConfigMap", json!({"metadata": {"name": "Not Valid", "namespace": "shop-dev", "labels": {"a": "sha256:x"}}})),
         ];
@@ -281,5 +268,59 @@ mod tests {
     fn accepts_near_misses() {
         assert!(workload(pod(json!({"hostNetwork": false, "containers": [{"securityContext": {"privileged": false, "capabilities": {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]}}, "ports": [{"containerPort": 80}]}], "volumes": [{"emptyDir": {}}]}))).is_empty());
         assert!(workload(json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": {"name": "x", "namespace": "shop-dev", "labels": {"windlass.dev/workload": "web"}}})).is_empty());
+    }
+
+    /// A value that is known only when something else is made, as plans write it.
+    fn later() -> Value {
+        let origin = Origin::Output { node: "a.default#b".parse().unwrap(), name: "paused".into() };
+        Sealed::new([Part::Sealed(Box::new(SealedPart { origin, secret: false, encoding: Encoding::Json }))]).to_json()
+    }
+
+    #[test]
+    fn what_the_policy_goes_by_is_known_while_planning() {
+        let mut spec = json!({"containers": [{"image": later(), "env": [{"name": "A", "value": later()}], "ports": [{"containerPort": later()}]}], "nodeSelector": {"a": later()}});
+        assert!(workload(pod(spec.clone())).is_empty(), "{:?}", workload(pod(spec)));
+        for (at, value) in [
+            ("/hostNetwork", later()),
+            ("/volumes", later()),
+            ("/volumes", json!([later()])),
+            ("/volumes", json!([{"hostPath": {"path": later()}}])),
+            ("/securityContext", later()),
+            ("/containers", later()),
+            ("/containers/0", later()),
+            ("/containers/0/securityContext", later()),
+            ("/containers/0/securityContext", json!({"privileged": later()})),
+            ("/containers/0/securityContext", json!({"capabilities": {"add": [later()]}})),
+            ("/containers/0/ports", later()),
+            ("/containers/0/ports", json!([{"hostPort": later()}])),
+            ("/containers/0/livenessProbe", json!({"httpGet": {"host": later()}})),
+            ("/initContainers", later()),
+        ] {
+            spec = json!({"containers": [{"image": "web:1"}]});
+            match at.rsplit_once("/containers/0").map(|(_, rest)| rest.trim_start_matches('/')) {
+                Some("") => spec["containers"][0] = value,
+                Some(field) => spec["containers"][0][field] = value,
+                None => spec[&at[1..]] = value,
+            }
+            let found = workload(pod(spec.clone()));
+            assert!(found.iter().any(|problem| problem.starts_with("policy-")), "{at} passes: {spec}");
+            let allowed = PolicyInput { kinds: &[], namespaced_kinds: true, exceptions: &[PolicyException::PrivilegedPods] };
+            assert!(check(&pod(spec), &allowed, &CONTEXT).is_empty(), "{at} is refused where a grant lifts it");
+        }
+        let deployment = |more: Value| {
+            let mut value = json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "x", "namespace": "shop-dev"}});
+            value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            workload(value)
+        };
+        for whole in [
+            json!({"spec": later()}),
+            json!({"spec": {"jobTemplate": later()}}),
+            json!({"spec": {"jobTemplate": {"spec": {"template": later()}}}}),
+            json!({"spec": {"jobTemplate": {"spec": {"template": {"spec": later()}}}}}),
+            json!({"metadata": {"name": "x", "namespace": "shop-dev", "annotations": later()}}),
+            json!({"spec": {"jobTemplate": {"spec": {"template": {"metadata": later()}}}}}),
+        ] {
+            assert!(deployment(whole.clone()).iter().any(|problem| problem.starts_with("policy-unknown")), "{whole}");
+        }
     }
 }

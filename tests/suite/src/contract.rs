@@ -51,18 +51,18 @@ pub fn directory() -> ConnectionSettings {
 }
 
 /// What a system holds, as far as the contract is concerned: things with a name and a value that can be changed in place.
-pub struct Subject {
+pub struct Subject<'s> {
     /// The interface.
     pub interface: &'static str,
     /// What the system calls a thing.
-    pub identity: Box<dyn Fn(&str) -> String>,
+    pub identity: Box<dyn Fn(&str) -> String + 's>,
     /// What is staged of it: name and value.
-    pub spec: Box<dyn Fn(&str, &str) -> Value>,
+    pub spec: Box<dyn Fn(&str, &str) -> Value + 's>,
     /// Whether the system can be asked for everything that carries a mark.
     pub lists: bool,
 }
 
-impl std::fmt::Debug for Subject {
+impl std::fmt::Debug for Subject<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Subject").field("interface", &self.interface).field("identity", &(self.identity)("a")).finish_non_exhaustive()
     }
@@ -70,7 +70,7 @@ impl std::fmt::Debug for Subject {
 
 /// ConfigMaps: for every sink of Kubernetes objects.
 #[must_use]
-pub fn objects() -> Subject {
+pub fn objects() -> Subject<'static> {
     Subject {
         interface: "windlass:kubernetes/objects",
         identity: Box::new(|name| format!("/ConfigMap/shop-dev/{name}")),
@@ -85,7 +85,7 @@ fn id(name: &str) -> ActionId {
     ActionId::new(&"workload/web".parse::<NodeKey>().unwrap_or_else(|_| unreachable!("a key")), &format!("object/{name}"))
 }
 
-impl Subject {
+impl Subject<'_> {
     fn action(&self, name: &str, value: &str) -> ResolvedAction {
         ResolvedAction {
             id: id(name),
@@ -164,6 +164,48 @@ async fn delete(session: &dyn Session, owner: &Owner, records: &[RecordedAction]
     session.delete(&cx, records).await
 }
 
+fn preflight(action: ResolvedAction) -> Preflight {
+    Preflight {
+        id: action.id,
+        identity: action.identity,
+        spec: action.spec,
+        is_resolved: true,
+        recorded: None,
+        insistence: action.insistence,
+        replace: false,
+    }
+}
+
+/// Lets an installation make one thing: what the system says of it beforehand, and what it says when it is told to.
+///
+/// # Panics
+///
+/// If the system can't be opened.
+pub async fn make(
+    executor: &dyn Executor,
+    settings: &ConnectionSettings,
+    installation: &str,
+    identity: &str,
+    spec: &Value,
+) -> [Result<(), CapabilityError>; 2] {
+    let subject = Subject {
+        interface: executor.interface(),
+        identity: Box::new(|_| identity.to_owned()),
+        spec: Box::new(|_, _| spec.clone()),
+        lists: false,
+    };
+    let open = OpenConnection {
+        name: "manifests".parse().unwrap_or_else(|_| unreachable!("a name")),
+        settings: settings.clone(),
+        environment: environment(),
+    };
+    let session = executor.open(&open).await.unwrap_or_else(|error| unreachable!("{error}"));
+    let (owner, cancel) = (owner(installation), Cancel::default());
+    let mut said = session.preflight(&effect_cx(&owner, &cancel), &[preflight(subject.action("x", ""))]).await;
+    let mut made = ensure(session.as_ref(), &owner, &[subject.action("x", "")]).await;
+    [said.pop().unwrap_or(Ok(())), made.pop().map_or(Ok(()), |made| made.map(drop))]
+}
+
 /// Runs the whole contract on an empty sink of Kubernetes objects.
 ///
 /// # Panics
@@ -178,7 +220,7 @@ pub async fn check(executor: &dyn Executor, settings: &ConnectionSettings) {
 /// # Panics
 ///
 /// Where the capability breaks it.
-pub async fn check_subject(executor: &dyn Executor, settings: &ConnectionSettings, subject: &Subject) {
+pub async fn check_subject(executor: &dyn Executor, settings: &ConnectionSettings, subject: &Subject<'_>) {
     let action = |name: &str, value: &str| subject.action(name, value);
     let record = |name: &str, value: &str, observed: &Observed| subject.record(name, value, observed, settings);
     let open = OpenConnection {
@@ -223,15 +265,6 @@ pub async fn check_subject(executor: &dyn Executor, settings: &ConnectionSetting
     assert_eq!(changed.iter().map(|changed| changed.as_ref().is_ok_and(|changed| changed.changed)).collect::<Vec<_>>(), [true, false]);
 
     // What would be refused is said before anything is changed.
-    let preflight = |action: ResolvedAction| Preflight {
-        id: action.id,
-        identity: action.identity,
-        spec: action.spec,
-        is_resolved: true,
-        recorded: None,
-        insistence: action.insistence,
-        replace: false,
-    };
     let cancel = Cancel::default();
     assert!(session.preflight(&effect_cx(&us, &cancel), &[preflight(action("a", "9"))]).await.iter().all(Result::is_ok));
     let refused = session.preflight(&effect_cx(&others, &cancel), &[preflight(action("a", "9"))]).await;

@@ -8,13 +8,14 @@ use windlass_capability_aws::{Accounts, AwsOptions, SecretsManagerExecutor, rds:
 use windlass_capability_postgres::PostgresExecutor;
 use windlass_capability_vault::VaultExecutor;
 use windlass_cluster::SharedServers;
+use windlass_engine::session::CapabilityErrorKind;
 use windlass_model::platform::{AwsSettings, ConnectionSettings, PostgresSettings, Reference, VaultAuth, VaultSettings};
 use windlass_suite::{
     aws::{Account, REGION},
-    contract::{Subject, check_subject},
+    contract::{Subject, check_subject, make},
 };
 
-fn run(executor: &dyn windlass_engine::session::Executor, settings: &ConnectionSettings, subject: &Subject) {
+fn run(executor: &dyn windlass_engine::session::Executor, settings: &ConnectionSettings, subject: &Subject<'_>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(check_subject(executor, settings, subject));
 }
@@ -24,9 +25,7 @@ fn named(name: &str) -> String {
     format!("contract-{}-{name}", std::process::id())
 }
 
-#[test]
-fn postgres() {
-    let servers = SharedServers::find().unwrap();
+fn postgres_settings(servers: &SharedServers) -> ConnectionSettings {
     let postgres = PostgresSettings {
         host: "localhost".into(),
         port: Some(servers.postgres_port()),
@@ -36,6 +35,12 @@ fn postgres() {
         ssl_mode: None,
         ssl_root_cert: Some(Reference::File(servers.postgres_authority().display().to_string())),
     };
+    ConnectionSettings::Postgres { postgres }
+}
+
+#[test]
+fn postgres() {
+    let servers = SharedServers::find().unwrap();
     let subject = Subject {
         interface: "windlass:postgres/databases",
         identity: Box::new(|name| format!("role/{}", named(name))),
@@ -46,7 +51,42 @@ fn postgres() {
         }),
         lists: true,
     };
-    run(&PostgresExecutor, &ConnectionSettings::Postgres { postgres }, &subject);
+    run(&PostgresExecutor, &postgres_settings(&servers), &subject);
+}
+
+/// The managing role could hand out the rights of every role that it made: it does so inside of one environment.
+#[test]
+fn roles_lend_their_rights_to_nobody_elses() {
+    let servers = SharedServers::find().unwrap();
+    let settings = postgres_settings(&servers);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let [theirs, reader, powerful, plain] = ["theirs", "reader", "powerful", "plain"].map(named);
+    servers.psql("postgres", &format!("CREATE ROLE \"{powerful}\" CREATEDB; CREATE ROLE \"{plain}\"; GRANT \"{powerful}\", \"{plain}\" TO manager WITH ADMIN OPTION")).unwrap();
+    let make = |installation: &str, spec: &Value| {
+        let identity = format!("{}/{}", spec["kind"].as_str().unwrap(), spec["name"].as_str().unwrap());
+        runtime.block_on(make(&PostgresExecutor, &settings, installation, &identity, spec))
+    };
+    let role = |name: &str, of: &[&str]| json!({ "kind": "role", "name": name, "memberOf": of });
+    let login = |acts_as: &str| json!({ "kind": "login", "name": named("login"), "actsAs": acts_as, "password": "SCRAM-SHA-256$4096:c2FsdA==$a:b" });
+    let database = |owner: &str| json!({ "kind": "database", "name": named("database"), "owner": owner });
+    assert!(make("theirs", &role(&theirs, &[])).iter().all(Result::is_ok));
+    for (spec, why) in [
+        (role(&reader, &[theirs.as_str()]), "belongs to theirs"),
+        (login(&theirs), "belongs to theirs"),
+        (database(&theirs), "belongs to theirs"),
+        (role(&reader, &[powerful.as_str()]), "may do more than what is its own"),
+        (login(&powerful), "may do more than what is its own"),
+        (login("postgres"), "may do more than what is its own"),
+    ] {
+        for said in make("ours", &spec) {
+            let error = said.err().unwrap_or_else(|| panic!("{spec} was admitted"));
+            assert!(error.kind == CapabilityErrorKind::Denied && error.message.contains(why), "{spec}: {error}");
+        }
+    }
+    let left = format!("SELECT count(*) FROM pg_roles WHERE rolname IN ('{reader}', '{}_a')", named("login"));
+    assert_eq!(servers.psql("postgres", &left).unwrap(), "0");
+    // What nobody's mark is on and can do nothing of its own lends what somebody gave it.
+    assert!(make("ours", &role(&reader, &[plain.as_str()])).iter().all(Result::is_ok));
 }
 
 /// What plays AWS takes no minutes, and counts nobody's requests.

@@ -1,0 +1,148 @@
+//! What a pod may not do to its node and to other tenants: the rules of Pod Security `baseline`.
+
+use serde_json::Value;
+use windlass_model::{Diagnostic, pointer};
+
+use crate::shape::{CONTAINERS, PODS};
+
+/// Capabilities that a container may add; the runtime gives it the rest of what `baseline` allows anyway.
+const CAPABILITIES: [&str; 1] = ["NET_BIND_SERVICE"];
+/// Kernel parameters that stay inside of the pod.
+const SYSCTLS: [&str; 12] = [
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_wmem",
+];
+const SELINUX_TYPES: [&str; 5] = ["", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
+/// Where a kubelet can be sent to an address of somebody's choice.
+const PROBES: [&str; 5] = ["livenessProbe", "readinessProbe", "startupProbe", "lifecycle/postStart", "lifecycle/preStop"];
+
+/// Checks the pod at a place of a manifest; every breach is a finding.
+pub(crate) fn check(pod: &Value, at: &str, problems: &mut Vec<Diagnostic>) {
+    let mut refuse = |place: String, what: &str| {
+        problems.push(
+            Diagnostic::error("policy-privileged-pod", what.to_owned()).at(place).hint("a grant lifts this with `allow: [privilegedPods]`"),
+        );
+    };
+    for field in ["hostNetwork", "hostPID", "hostIPC"] {
+        if is_true(pod.get(field)) {
+            refuse(format!("{at}/{field}"), "a pod may not share the host's namespaces");
+        }
+    }
+    for (index, volume) in items(pod.get("volumes")) {
+        if volume.get("hostPath").is_some() {
+            refuse(format!("{at}/volumes/{index}/hostPath"), "a pod may not mount the host's paths");
+        }
+    }
+    if let Some(security) = pod.get("securityContext") {
+        let base = format!("{at}/securityContext");
+        check_confinement(security, &base, &mut refuse);
+        for (index, sysctl) in items(security.get("sysctls")) {
+            if !sysctl.get("name").and_then(Value::as_str).is_some_and(|name| SYSCTLS.contains(&name)) {
+                refuse(format!("{base}/sysctls/{index}"), "a pod may not set parameters of the node's kernel");
+            }
+        }
+    }
+    for list in CONTAINERS {
+        for (index, container) in items(pod.get(list)) {
+            check_container(container, &format!("{at}/{list}/{index}"), &mut refuse);
+        }
+    }
+}
+
+fn check_container(container: &Value, base: &str, refuse: &mut dyn FnMut(String, &str)) {
+    if let Some(security) = container.get("securityContext") {
+        let base = format!("{base}/securityContext");
+        if is_true(security.get("privileged")) {
+            refuse(format!("{base}/privileged"), "a container may not run privileged");
+        }
+        for (index, capability) in items(security.pointer("/capabilities/add")) {
+            if !capability.as_str().is_some_and(|capability| CAPABILITIES.contains(&capability)) {
+                refuse(format!("{base}/capabilities/add/{index}"), "a container may not add Linux capabilities");
+            }
+        }
+        if security.get("procMount").and_then(Value::as_str).is_some_and(|mount| mount != "Default") {
+            refuse(format!("{base}/procMount"), "a container may not unmask /proc");
+        }
+        check_confinement(security, &base, refuse);
+    }
+    for (index, port) in items(container.get("ports")) {
+        if port.get("hostPort").and_then(Value::as_u64).is_some_and(|port| port != 0) {
+            refuse(format!("{base}/ports/{index}/hostPort"), "a container may not take the host's ports");
+        }
+    }
+    for probe in PROBES {
+        for action in ["httpGet", "tcpSocket"] {
+            let host = format!("/{probe}/{action}/host");
+            if container.pointer(&host).and_then(Value::as_str).is_some_and(|host| !host.is_empty()) {
+                refuse(format!("{base}{host}"), "a probe may not send the node to another host");
+            }
+        }
+    }
+}
+
+/// What pods and containers say alike.
+fn check_confinement(security: &Value, base: &str, refuse: &mut dyn FnMut(String, &str)) {
+    let text = |at: &str| security.pointer(at).and_then(Value::as_str).unwrap_or_default();
+    for profile in ["seccompProfile", "appArmorProfile"] {
+        if text(&format!("/{profile}/type")) == "Unconfined" {
+            refuse(format!("{base}/{profile}/type"), "a container may not be unconfined");
+        }
+    }
+    if !SELINUX_TYPES.contains(&text("/seLinuxOptions/type")) {
+        refuse(format!("{base}/seLinuxOptions/type"), "a container keeps a type of SELinux that is made for containers");
+    }
+    for field in ["user", "role"] {
+        if !text(&format!("/seLinuxOptions/{field}")).is_empty() {
+            refuse(format!("{base}/seLinuxOptions/{field}"), "a container does not choose who it is to SELinux");
+        }
+    }
+    if is_true(security.pointer("/windowsOptions/hostProcess")) {
+        refuse(format!("{base}/windowsOptions/hostProcess"), "a pod may not run as a process of the host");
+    }
+}
+
+/// Tells whether something that these rules go by stands at a place, or anything above it does.
+pub(crate) fn decides(manifest: &Value, at: &str) -> bool {
+    PODS.iter().any(|pod| {
+        let is_above = pod.strip_prefix(at).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        // Of what only looks like the place of a pod nothing is known.
+        let is_pod = pointer::find(manifest, pod).is_some_and(|pod| pod.get("containers").is_some());
+        is_above || is_pod && at.strip_prefix(pod).is_some_and(decides_below)
+    })
+}
+
+fn decides_below(at: &str) -> bool {
+    let steps: Vec<&str> = at.split('/').skip(1).collect();
+    match steps.as_slice() {
+        ["hostNetwork" | "hostPID" | "hostIPC" | "volumes"] | ["securityContext", ..] | ["volumes", _] | ["volumes", _, "hostPath", ..] => {
+            true
+        }
+        [list, rest @ ..] if CONTAINERS.contains(list) => match rest {
+            [] | [_] | [_, "securityContext", ..] | [_, "ports"] | [_, "ports", _] | [_, "ports", _, "hostPort"] => true,
+            [_, probe @ ..] => PROBES.iter().any(|known| {
+                let known: Vec<&str> = known.split('/').collect();
+                let below = probe.strip_prefix(known.as_slice());
+                known.starts_with(probe) || matches!(below, Some([] | ["httpGet" | "tcpSocket"] | ["httpGet" | "tcpSocket", "host"]))
+            }),
+        },
+        _ => false,
+    }
+}
+
+fn is_true(value: Option<&Value>) -> bool {
+    value == Some(&Value::Bool(true))
+}
+
+fn items(value: Option<&Value>) -> impl Iterator<Item = (usize, &Value)> {
+    value.and_then(Value::as_array).into_iter().flatten().enumerate()
+}
