@@ -24,9 +24,11 @@ pub(crate) struct ModuleSpec {
     pub holds_data: Option<bool>,
     /// The variables that hold secrets; found out by the host.
     #[serde(default)]
+    #[schemars(skip)]
     pub sensitive: Vec<String>,
     /// It may run programs of its own choice: the definition's grant says so; put in by the host.
     #[serde(default)]
+    #[schemars(skip)]
     pub execute: bool,
 }
 

@@ -156,9 +156,8 @@ fn the_sdk_s_specs_are_the_host_s() {
     ];
     for (resource, host, sdk) in pairs {
         let (host, sdk) = (host.unwrap(), sdk.to_value());
-        let names = |schema: &serde_json::Value| -> BTreeSet<String> {
-            schema["properties"].as_object().unwrap().keys().filter(|name| *name != "sensitive").cloned().collect()
-        };
+        let names =
+            |schema: &serde_json::Value| -> BTreeSet<String> { schema["properties"].as_object().unwrap().keys().cloned().collect() };
         let needed = |schema: &serde_json::Value| -> BTreeSet<String> {
             schema["required"].as_array().into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned)).collect()
         };
