@@ -180,6 +180,35 @@ fn rds() {
 }
 
 #[test]
+fn a_replica_stands_in_the_environment_of_its_source() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let [source, replica] = ["primary", "secondary"].map(named);
+    let make = |installation: &str, spec: &Value| {
+        let identity = format!("db-instance/{}", spec["identifier"].as_str().unwrap());
+        runtime.block_on(make(&RdsExecutor::new(Accounts::default(), PATIENCE), &aws(), installation, &identity, spec))
+    };
+    let instance = json!({
+        "kind": "db-instance", "identifier": source, "class": "db.m1.large", "engine": "postgres",
+        "masterUsername": "app", "manageMasterPassword": true, "allocatedStorage": 20,
+    });
+    assert!(make("first", &instance).iter().all(Result::is_ok));
+    for source in [source.clone(), format!("arn:aws:rds:{REGION}:123456789012:db:{source}")] {
+        let copy = json!({ "kind": "db-instance", "identifier": replica, "class": "db.m1.large", "replicateFrom": source });
+        for said in make("second", &copy) {
+            let error = said.err().unwrap_or_else(|| panic!("{copy} was admitted"));
+            assert!(error.kind == CapabilityErrorKind::Denied && error.message.contains("belongs to first"), "{error}");
+        }
+    }
+    let copy = json!({ "kind": "db-instance", "identifier": replica, "class": "db.m1.large", "replicateFrom": source });
+    assert!(make("first", &copy).iter().all(Result::is_ok));
+    let account = Account::open(&SharedServers::find().unwrap().aws_endpoint());
+    let (client, runtime) = account.rds();
+    for identifier in [replica, source] {
+        runtime.block_on(client.delete_db_instance().db_instance_identifier(identifier).skip_final_snapshot(true).send()).unwrap();
+    }
+}
+
+#[test]
 fn vault() {
     let (address, token) = SharedServers::find().unwrap().vault();
     let folder = tempfile::tempdir().unwrap();

@@ -167,6 +167,20 @@ async fn tag(session: &RdsSession, known: &DbInstance, spec: &DbInstanceSpec, ow
     sent.map(drop).map_err(|error| error::of("tagging the DB instance", &error))
 }
 
+/// Refuses a replica of what belongs to another environment: it would hold everything that is there.
+pub(crate) fn admit_source(seen: &BTreeMap<String, DbInstance>, owner: &Owner, value: &Value) -> Result<(), CapabilityError> {
+    let Some(source) = value.get("replicateFrom").and_then(Value::as_str) else { return Ok(()) };
+    let is_source = |instance: &&DbInstance| [instance.db_instance_identifier(), instance.db_instance_arn()].contains(&Some(source));
+    match seen.values().find(is_source).map(|instance| whose(tags(instance), owner)) {
+        Some(Ownership::Other(owner)) => Err(CapabilityError::new(
+            Kind::Denied,
+            format!("`{}` would hold what is in the DB instance `{source}`, which belongs to {owner}", spec::text(value, "identifier")),
+        )
+        .hint("a replica stands in the environment of its source")),
+        _ => Ok(()),
+    }
+}
+
 async fn create(session: &RdsSession, spec: &DbInstanceSpec, owner: &Owner) -> Result<(), CapabilityError> {
     let what = format!("making the DB instance `{}`", spec.identifier);
     if let Some(source) = &spec.replicate_from {

@@ -120,7 +120,8 @@ impl Session for RdsSession {
         let mut out = Vec::with_capacity(actions.len());
         for action in actions {
             let whose = if spec::kind(&action.spec) == "db-instance" {
-                Ok(seen.get(spec::text(&action.spec, "identifier")).map(|instance| whose(tags(instance), cx.owner)))
+                instance::admit_source(&seen, cx.owner, &action.spec)
+                    .map(|()| seen.get(spec::text(&action.spec, "identifier")).map(|instance| whose(tags(instance), cx.owner)))
             } else {
                 group::observe(&self.client, cx.owner, &action.spec)
                     .await
@@ -142,7 +143,10 @@ impl Session for RdsSession {
         let mut out = Vec::with_capacity(actions.len());
         for action in actions {
             out.push(match spec::kind(&action.spec) {
-                "db-instance" => instance::ensure(self, &seen, cx, action).await,
+                "db-instance" => match instance::admit_source(&seen, cx.owner, &action.spec) {
+                    Ok(()) => instance::ensure(self, &seen, cx, action).await,
+                    Err(error) => Err(error),
+                },
                 _ => group::ensure(&self.client, cx, action).await,
             });
         }
