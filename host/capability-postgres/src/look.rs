@@ -1,6 +1,6 @@
 //! What a server holds: roles and databases by name, a query for each kind, whatever the number.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::{PgConnection, Row as _, postgres::PgRow};
 use windlass_engine::session::{CapabilityError, CapabilityErrorKind, Owner, Ownership};
@@ -78,10 +78,11 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// Refuses what would take the rights of another environment's role for itself, or those of one that manages the server.
-    pub(crate) fn admit_uses(&self, owner: &Owner, spec: &Spec) -> Result<(), CapabilityError> {
+    /// Refuses what would take the rights of another environment's role for itself, or those of one that manages the server. Of roles
+    /// that are about to be `made`, those who make them say whose they are.
+    pub(crate) fn admit_uses(&self, owner: &Owner, spec: &Spec, made: &BTreeSet<&str>) -> Result<(), CapabilityError> {
         for (_, name) in spec.used() {
-            let Some(role) = self.roles.get(name) else { continue };
+            let Some(role) = self.roles.get(name).filter(|_| !made.contains(name)) else { continue };
             let why = match whose(role.comment.as_deref(), owner) {
                 Ownership::Ours => continue,
                 Ownership::Other(owner) => format!("belongs to {owner}"),

@@ -162,7 +162,10 @@ impl PostgresSession {
         let (mut work, specs) = batch.work(cx.owner)?;
         let mut steps = Vec::with_capacity(actions.len());
         for (action, spec) in actions.iter().zip(specs) {
-            let admitted = spec.as_ref().map_err(Clone::clone).and_then(|spec| work.seen.admit_uses(work.owner, spec).map(|()| spec));
+            let admitted = spec
+                .as_ref()
+                .map_err(Clone::clone)
+                .and_then(|spec| work.seen.admit_uses(work.owner, spec, &BTreeSet::new()).map(|()| spec));
             let made = match admitted {
                 Ok(Spec::Role(spec)) => role::ensure(&mut work, action, spec).await,
                 Ok(Spec::Login(spec)) => login::ensure(&mut work, action, spec).await,
@@ -274,8 +277,14 @@ impl PostgresSession {
             .collect();
         let available = database::available(connection_of(&mut batch.guard)?, &wanted).await?;
         let seen = &batch.seen;
+        let made: BTreeSet<&str> = batch
+            .specs
+            .iter()
+            .flatten()
+            .filter_map(|spec| if let Spec::Role(role) = spec { Some(role.name.as_str()) } else { None })
+            .collect();
         let check = |action: &Preflight, spec: &Spec| -> Result<(), CapabilityError> {
-            seen.admit_uses(cx.owner, spec)?;
+            seen.admit_uses(cx.owner, spec, &made)?;
             match spec {
                 Spec::Role(role) => match seen.roles.get(&role.name) {
                     Some(role) => {

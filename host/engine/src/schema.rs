@@ -12,7 +12,7 @@ use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
 use serde_json::{Map, Value, json};
 use windlass_model::{
     Diagnostic, Digest, pointer,
-    sealed::{TOKEN_CLOSE, TOKEN_OPEN},
+    sealed::{self, Sealed, TOKEN_CLOSE, TOKEN_OPEN},
     unknown_field_hint,
 };
 
@@ -264,20 +264,14 @@ pub fn is_secret_output(outputs_schema: &Value, name: &str) -> bool {
         == Some(&Value::Bool(true))
 }
 
-/// Turns a value into the type's own: `"5432"` into `5432`, `5432` into `"5432"`.
+/// Turns a value into the type's own: `"5432"` into `5432`, `5432` into `"5432"`; what is known later when it is known.
 #[must_use]
 pub fn coerce(outputs_schema: &Value, name: &str, value: Value) -> Value {
-    let wanted = outputs_schema
-        .get("properties")
-        .and_then(|properties| properties.get(name))
-        .and_then(|output| output.get("type"))
-        .and_then(Value::as_str);
-    match (wanted, &value) {
-        (Some("integer" | "number"), Value::String(text)) => serde_json::from_str(text).ok().filter(Value::is_number).unwrap_or(value),
-        (Some("boolean"), Value::String(text)) => text.parse().map_or(value, Value::Bool),
-        (Some("string"), Value::Number(number)) => Value::String(number.to_string()),
-        (Some("string"), Value::Bool(boolean)) => Value::String(boolean.to_string()),
-        _ => value,
+    let output = outputs_schema.get("properties").and_then(|properties| properties.get(name));
+    let Some(kind) = output.and_then(|output| output.get("type")).and_then(Value::as_str) else { return value };
+    match Sealed::from_json(&value) {
+        Some(sealed) => sealed.into_type(kind).to_json(),
+        None => sealed::coerce(kind, value),
     }
 }
 

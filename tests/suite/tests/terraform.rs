@@ -321,6 +321,8 @@ fn a_module_is_set_up_once_for_all_its_resources() {
 fn what_a_module_yields_must_be_what_the_next_driver_takes() {
     let module = |value: &str| MODULE.replace("value = terraform_data.bucket.output }", &format!("value = {value} }}"));
     let folder = scene(&module("[terraform_data.bucket.output]"));
+    // The type of the resource lets anything be a bucket's name.
+    folder.write("platform/definition.yaml", &DEFINITION.replace("bucket: { type: string }", "bucket: {}"));
     let strict = windlass_suite::binary::components().join("guests/strict-input.wasm");
     let definition = format!(
         "apiVersion: windlass.dev/v1alpha1\nkind: ResourceDefinition\nmetadata: {{ name: pin }}\nspec:\n  type: pin\n  driver: {{ file: {} }}\n  resources: {{ s3: {{ type: s3, id: web.files }} }}\n  inputs: {{ secret: \"${{resources.s3.bucket}}\" }}\n  grants: [{{ import: windlass:kubernetes/objects, kinds: [v1/Secret, v1/ConfigMap] }}]\n---\napiVersion: windlass.dev/v1alpha1\nkind: ResourceType\nmetadata: {{ name: pin }}\nspec: {{ outputs: {{ type: object, properties: {{ value: {{ type: string }} }} }} }}\n",
@@ -569,6 +571,35 @@ fn what_a_module_calls_from_elsewhere_is_held_to_the_same_policy() {
         let ran = folder.run("deploy shop -e dev --yes --allow-destroy");
         assert_eq!(ran.code, code, "{}", ran.err);
     }
+}
+
+/// Programs yield what they like; the type of the resource says what it is.
+#[test]
+fn what_a_module_yields_gets_the_type_of_its_resource() {
+    let folder = scene(&format!(
+        "{MODULE}\noutput \"port\" {{ value = \"54${{20 + length(terraform_data.bucket.id) - length(terraform_data.bucket.id)}}\" }}\n"
+    ));
+    let typed = DEFINITION
+        .replace("bucket: { type: string }", "bucket: { type: string }, port: { type: integer }")
+        .replace("bucket: { output: bucket }", "bucket: { output: bucket }\n      port: { output: port }");
+    folder.write("platform/definition.yaml", &typed);
+    let strict = "apiVersion: windlass.dev/v1alpha1\nkind: ResourceType\nmetadata: { name: entry }\nspec: {}\n---\napiVersion: windlass.dev/v1alpha1\nkind: ResourceDefinition\nmetadata: { name: entry }\nspec:\n  type: entry\n  driver: { builtin: template }\n  resources: { s3: { type: s3, id: web.files } }\n  inputs: { manifests: { service: { apiVersion: v1, kind: Service, metadata: { name: files }, spec: { ports: [{ port: \"${resources.s3.port}\" }] } } } }\n  grants: [{ import: windlass:kubernetes/objects, kinds: [v1/Service] }, { import: windlass:secrets/generated }]\n";
+    folder.write("platform/entry.yaml", strict);
+    let score = FILES
+        .replace("resources:\n", "resources:\n  entry: { type: entry }\n")
+        .replace("SECRET:", "PORT: ${resources.files.port}\n      SECRET:");
+    folder.write("shop/web.score.yaml", &score);
+    folder.ok("platform apply platform");
+    folder.ok("deploy shop -e dev --yes");
+    let written = folder.files(".windlass/manifests/shop/dev");
+    let text = |name: &str| written.iter().find(|(path, _)| path.contains(name)).map(|(_, text)| text.clone()).unwrap_or_default();
+    assert!(text("service").contains("port: 5420"), "{}", text("service"));
+    assert!(text("deployment").contains("value: \"5420\""), "{}", text("deployment"));
+    assert!(folder.ok("deploy shop -e dev --yes").err.contains("nothing was written"));
+    folder.write("platform/bucket/main.tf", &format!("{MODULE}\noutput \"port\" {{ value = \"none\" }}\n"));
+    folder.ok("platform apply platform");
+    let refused = folder.run("deploy shop -e dev --yes --allow-destroy");
+    assert!(refused.code != 0 && refused.err.contains("is no integer, and the type of its resource says that it is"), "{}", refused.err);
 }
 
 /// Where nothing is there, nothing can be lost: planned and applied by one process. From then on the saved plan is looked at.

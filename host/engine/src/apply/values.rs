@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use windlass_model::{
     ActionId, Spec,
     plan::Plan,
-    sealed::{self, Encoding, Origin, Part, Sealed},
+    sealed::{self, Encoding, Origin, Part, Sealed, View},
     state::{EnvironmentKey, RecordedAction},
 };
 
@@ -151,11 +151,10 @@ impl Values<'_> {
                 self.secret(&output_name(id, output), None, origin).await
             }
             Origin::Output { node, name } => Err(CapabilityError::new(Kind::Invalid, format!("`{node}.{name}` belongs to a later stage"))),
-            Origin::Derived { op, of } => match (op.strip_prefix(sealed::FIELD), of.as_slice()) {
-                (Some(pointer), [of]) => {
+            Origin::Derived { op, of } => match (View::of(op), of.as_slice()) {
+                (Some(view), [of]) => {
                     let value = Box::pin(self.sealed(of)).await?;
-                    sealed::field_of(&value, pointer)
-                        .ok_or_else(|| CapabilityError::new(Kind::Invalid, format!("`{}` has no field `{pointer}`", of.label())))
+                    view.look(value, &of.label()).map_err(|why| CapabilityError::new(Kind::Invalid, why))
                 }
                 _ => Box::pin(self.derived(op, of)).await.map(Value::String),
             },

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use windlass_model::{
     ActionId, Diagnostic, Digest, NodeKey,
     plan::{KnownValue, Need, Plan, PlannedAction, PlannedNode, PlannedStage, StagedNode},
-    sealed::{self, Encoding, Origin, Sealed},
+    sealed::{self, Encoding, Origin, Sealed, View},
     state::{RecordedAction, Status},
 };
 
@@ -182,14 +182,15 @@ impl Cx<'_> {
                 Some(value.clone())
             }
             Origin::Derived { op, of } => {
-                let (Some(pointer), [of]) = (op.strip_prefix(sealed::FIELD), of.as_slice()) else { return None };
+                let (Some(view), [of]) = (View::of(op), of.as_slice()) else { return None };
                 let value = of.known(|origin| self.value(origin, outcomes, found))?;
-                let field = sealed::field_of(&value, pointer);
-                if field.is_none() {
-                    let message = format!("`{}` has no field `{pointer}`", of.label());
-                    found.refused = Some(Diagnostic::error("unknown-output", message));
+                match view.look(value, &of.label()) {
+                    Ok(value) => Some(value),
+                    Err(why) => {
+                        found.refused = Some(Diagnostic::error("unknown-output", why));
+                        None
+                    }
                 }
-                field
             }
             Origin::Output { .. } => {
                 found.missing.push(origin.clone());

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use windlass_model::{
     Diagnostic,
-    sealed::{self, FIELD, Origin, Part, Sealed, SealedPart},
+    sealed::{self, Origin, Part, Sealed, SealedPart, View},
 };
 
 /// What a text looks like.
@@ -44,7 +44,7 @@ pub(crate) fn warnings(value: &Value, base: &str) -> Vec<Diagnostic> {
 fn is_given(origin: &Origin) -> bool {
     match origin {
         Origin::External { .. } => true,
-        Origin::Derived { op, of } => op.starts_with(FIELD) && of.iter().flat_map(Sealed::sealed).any(|part| is_given(&part.origin)),
+        Origin::Derived { op, of } => View::of(op).is_some() && of.iter().flat_map(Sealed::sealed).any(|part| is_given(&part.origin)),
         Origin::Generated { .. } | Origin::Action { .. } | Origin::Output { .. } => false,
     }
 }
