@@ -9,6 +9,7 @@ mod module;
 mod planner;
 mod process;
 mod program;
+mod provider;
 mod run;
 mod session;
 mod setup;

@@ -71,6 +71,12 @@ pub(crate) fn brought(work: &Path) -> Result<BTreeSet<String>, String> {
     Ok(module.executes)
 }
 
+/// Lists the providers that a lock file names.
+pub(crate) fn providers(lock: &str) -> Result<BTreeSet<String>, String> {
+    let body: Value = hcl::from_str(lock).map_err(|error| error.to_string())?;
+    Ok(labelled(&body, "provider").map(|(address, _)| address.clone()).collect())
+}
+
 /// Reads a file of either syntax as the JSON one: blocks stand under their type and their labels.
 fn body(path: &str, text: &str) -> Result<Option<Value>, String> {
     if JSON.iter().any(|end| path.ends_with(end)) {

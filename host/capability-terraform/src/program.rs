@@ -12,6 +12,8 @@ use windlass_engine::{
 };
 use windlass_model::platform::TerraformSettings;
 
+use crate::provider::Provider;
+
 /// Programs that are looked for, in this order.
 const PROGRAMS: [&str; 2] = ["tofu", "terraform"];
 
@@ -24,6 +26,8 @@ pub(crate) struct Program {
     /// What it may see of the environment, beyond what every run gets.
     pub environment: BTreeMap<String, Secret>,
     pub cli_config: Option<PathBuf>,
+    /// Which providers modules may use; any if nothing is said.
+    pub providers: Option<Vec<Provider>>,
 }
 
 impl Program {
@@ -59,7 +63,8 @@ impl Program {
             return Err(CapabilityError::new(Kind::Invalid, format!("the configuration file `{}` is not there", missing.display()))
                 .hint("the connection names it: `terraform: { cliConfig: … }`"));
         }
-        Ok(Self { version: format!("{name} {number}"), path, environment, cli_config })
+        let listed = settings.providers.as_ref().map(|listed| listed.iter().map(|text| Provider::read(text)).collect());
+        Ok(Self { version: format!("{name} {number}"), path, environment, cli_config, providers: listed.transpose()? })
     }
 }
 

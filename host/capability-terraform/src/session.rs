@@ -246,16 +246,19 @@ impl Session for TerraformSession {
 
     async fn adopt(&self, id: &ActionId, given: &Secret) -> Result<(), CapabilityError> {
         let place = self.place(id);
-        if place.read().await?.is_some() {
-            return Err(CapabilityError::new(Kind::Conflict, "the module has a state already"));
-        }
-        let is_state = serde_json::from_str::<Value>(given.expose())
-            .is_ok_and(|state| state.get("lineage").is_some_and(Value::is_string) && state.get("serial").is_some_and(Value::is_u64));
-        if !is_state {
+        let state: Option<Value> = serde_json::from_str(given.expose()).ok();
+        let is_state =
+            |state: &&Value| state.get("lineage").is_some_and(Value::is_string) && state.get("serial").is_some_and(Value::is_u64);
+        let Some(state) = state.as_ref().filter(is_state) else {
             return Err(CapabilityError::new(Kind::Invalid, "this is no state: it needs a `lineage` and a `serial`")
                 .hint("`tofu state pull` writes one"));
+        };
+        match place.read().await? {
+            None => place.write(given.expose()).await,
+            // Brought by an attempt that was overtaken then.
+            Some(kept) if kept == *state => Ok(()),
+            Some(_) => Err(CapabilityError::new(Kind::Conflict, "the module has a state already")),
         }
-        place.write(given.expose()).await
     }
 
     async fn preview(&self, id: &ActionId, spec: &Value) -> Result<Option<Vec<String>>, CapabilityError> {

@@ -13,6 +13,7 @@ use crate::{
     module,
     planner::{ALLOW_EXECUTE, WOULD_EXECUTE},
     process::Runner,
+    provider,
     spec::ModuleSpec,
     work::{self, failed, remove},
 };
@@ -82,6 +83,7 @@ impl Setups {
 /// Sets a module's folder up, if it is not, and looks at what it calls from elsewhere.
 pub(crate) async fn init(runner: &Runner<'_>, cx: Option<&EffectCx<'_>>, spec: &ModuleSpec) -> Result<(), CapabilityError> {
     bring(runner, cx, spec).await?;
+    provider::check(&runner.work.folder, runner.program.providers.as_deref())?;
     if spec.execute {
         return Ok(());
     }

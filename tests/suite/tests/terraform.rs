@@ -573,6 +573,31 @@ fn what_a_module_calls_from_elsewhere_is_held_to_the_same_policy() {
     }
 }
 
+/// Providers are programs: one that the connection does not list is brought by `init` and never started.
+#[test]
+fn providers_are_those_that_the_connection_lists() {
+    let folder = scene(PROVIDED);
+    let connection = folder.read("platform/connection.yaml");
+    let list = |listed: &str| {
+        folder.write("platform/connection.yaml", &connection.replace("terraform: {", &format!("terraform: {{ providers: [{listed}],")));
+        folder.ok("platform apply platform");
+        folder.write("runs", "");
+        folder.run("deploy shop -e dev --yes")
+    };
+    let refused = list("hashicorp/random");
+    assert!(
+        refused.code == 1
+            && refused.err.contains("needs the provider `providers.test/hashicorp/random`, which the connection does not list")
+            && refused.err.contains("lists hashicorp/random"),
+        "{}",
+        refused.err
+    );
+    assert_eq!(folder.read("runs").lines().filter(|run| *run != "version").collect::<Vec<_>>(), ["init"]);
+    let wrong = list("random");
+    assert!(wrong.err.contains("`random` names no provider"), "{}", wrong.err);
+    assert_eq!(list("providers.test/hashicorp/*").code, 0);
+}
+
 /// Programs yield what they like; the type of the resource says what it is.
 #[test]
 fn what_a_module_yields_gets_the_type_of_its_resource() {

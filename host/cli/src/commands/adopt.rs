@@ -18,6 +18,7 @@ use windlass_model::{
 use super::{
     apply::{confirm, go},
     plan::{again, finish, plan_path, show},
+    turn,
 };
 use crate::{
     arguments::{Applying, Format, Global, Planning},
@@ -48,12 +49,23 @@ pub(crate) async fn adopt(
     applying: &Applying,
 ) -> Result<Code, Failure> {
     let workspace = Workspace::open(global).await?;
+    turn::take(&workspace, applying, async || adopt_once(&workspace, pairs, all, path, planning, applying).await).await
+}
+
+async fn adopt_once(
+    workspace: &Workspace,
+    pairs: &[(String, String)],
+    all: bool,
+    path: Option<&Path>,
+    planning: &Planning,
+    applying: &Applying,
+) -> Result<Code, Failure> {
     let planned = match path {
-        Some(path) => plan_path(&workspace, path, planning).await?,
+        Some(path) => plan_path(workspace, path, planning).await?,
         None => {
             let key = workspace.find(&planning.environment).await?;
-            let (input, provenance) = again(&workspace, &key).await?;
-            finish(&workspace, input, provenance)?
+            let (input, provenance) = again(workspace, &key).await?;
+            finish(workspace, input, provenance)?
         }
     };
     let adopted = pairs.iter().map(|(resource, name)| meant(&planned.plan, resource, name)).collect::<Result<Vec<_>, _>>()?;
@@ -76,8 +88,8 @@ pub(crate) async fn adopt(
     show(&planned, Format::Text)?;
     confirm(applying)?;
     request.take_ownership.extend(named.iter().map(|foreign| foreign.identity.clone()));
-    bring_in(&workspace, &engine, &request, &adopted).await?;
-    go(&workspace, planned, request, applying, Format::Text).await
+    bring_in(workspace, &engine, &request, &adopted).await?;
+    go(workspace, planned, request, applying, Format::Text).await
 }
 
 /// Brings the states of modules into the store.

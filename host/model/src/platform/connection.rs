@@ -352,6 +352,10 @@ pub struct TerraformSettings {
     /// The program's configuration file (`.tofurc`, `.terraformrc`): mirrors and credentials of registries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cli_config: Option<String>,
+    /// Providers that modules may use, `hashicorp/aws` or `registry.example.com/acme/*`: they are programs, and run with what the
+    /// connection gives. Any if nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub providers: Option<Vec<String>>,
     /// Variables of the program's environment by name, each with where its value is read: nothing else of ours is seen.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, Reference>,
