@@ -12,7 +12,7 @@ use nix::{
 };
 use serde_json::Value;
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
+    io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader},
     process::{Child, Command},
 };
 use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, EffectCx};
@@ -30,6 +30,8 @@ const GRACE: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_millis(200);
 /// What is kept of what a program says.
 const OUTPUT_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Longest line that is heard: those about resources have some hundred bytes.
+const LINE_BYTES_MAX: usize = 1024 * 1024;
 
 /// Of the 108 bytes of a socket's path, what its name leaves.
 const SOCKET_FOLDER_BYTES_MAX: usize = 80;
@@ -42,6 +44,51 @@ pub(crate) struct Ran {
     pub lines: Vec<Value>,
     /// Everything it said otherwise.
     pub text: String,
+    /// It said something that is longer than anybody hears.
+    pub is_cut: bool,
+}
+
+/// What a program says, line by line.
+struct Lines<R> {
+    reader: BufReader<R>,
+    buffer: Vec<u8>,
+    is_too_long: bool,
+}
+
+/// A line that was said.
+#[derive(Debug, PartialEq, Eq)]
+enum Line {
+    Whole(String),
+    TooLong,
+}
+
+impl<R: AsyncRead + Unpin> Lines<R> {
+    fn new(reader: R) -> Self {
+        Self { reader: BufReader::new(reader), buffer: Vec::new(), is_too_long: false }
+    }
+
+    /// Returns the next line; whoever stops waiting for it in between loses nothing.
+    async fn next(&mut self) -> std::io::Result<Option<Line>> {
+        loop {
+            let room = (LINE_BYTES_MAX + 1).saturating_sub(self.buffer.len());
+            let read = (&mut self.reader).take(room as u64).read_until(b'\n', &mut self.buffer).await?;
+            let ends = self.buffer.last() == Some(&b'\n');
+            if read == 0 && self.buffer.is_empty() && !self.is_too_long {
+                return Ok(None);
+            }
+            if ends || read == 0 {
+                let line = std::mem::take(&mut self.buffer);
+                if std::mem::take(&mut self.is_too_long) {
+                    return Ok(Some(Line::TooLong));
+                }
+                return Ok(Some(Line::Whole(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']).to_owned())));
+            }
+            if self.buffer.len() > LINE_BYTES_MAX {
+                self.is_too_long = true;
+                self.buffer.clear();
+            }
+        }
+    }
 }
 
 /// What a run needs.
@@ -118,32 +165,40 @@ impl Runner<'_> {
             text
         });
         let mut ran = Ran::default();
-        let mut lines = BufReader::new(stdout).lines();
+        let mut lines = Lines::new(stdout);
         let mut heard = 0;
         let mut asked = None;
         let mut ticks = tokio::time::interval(TICK);
         loop {
             let line = tokio::select! {
-                line = lines.next_line() => line.map_err(fail)?,
+                line = lines.next() => line.map_err(fail)?,
                 _ = ticks.tick() => {
                     stop_if_asked(cx, &mut child, &mut asked);
                     continue;
                 }
             };
-            let Some(line) = line else { break };
+            let line = match line {
+                Some(Line::Whole(line)) => line,
+                Some(Line::TooLong) => {
+                    ran.is_cut = true;
+                    continue;
+                }
+                None => break,
+            };
             heard += line.len() as u64;
-            if heard > OUTPUT_BYTES_MAX {
-                continue;
-            }
+            let is_kept = heard <= OUTPUT_BYTES_MAX;
             match serde_json::from_str::<Value>(&line) {
                 Ok(value) => {
                     hear(&value);
-                    ran.lines.push(value);
+                    if is_kept {
+                        ran.lines.push(value);
+                    }
                 }
-                Err(_) => {
+                Err(_) if is_kept => {
                     ran.text.push_str(&line);
                     ran.text.push('\n');
                 }
+                Err(_) => {}
             }
         }
         ran.code = child.wait().await.map_err(fail)?.code().unwrap_or(-1);
@@ -217,5 +272,34 @@ impl Ran {
             })
             .collect();
         if told.is_empty() { self.text.trim().chars().take(4_000).collect() } else { told.join("\n") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn said(text: &[u8]) -> Vec<Line> {
+        let mut lines = Lines::new(text);
+        let mut out = Vec::new();
+        while let Some(line) = lines.next().await.unwrap() {
+            out.push(line);
+        }
+        out
+    }
+
+    #[tokio::test]
+    async fn lines_have_an_end() {
+        let whole = |text: &str| Line::Whole(text.to_owned());
+        assert_eq!(said(b"").await, []);
+        assert_eq!(said(b"a\r\n\nb").await, [whole("a"), whole(""), whole("b")]);
+        let longest = "x".repeat(LINE_BYTES_MAX);
+        assert_eq!(said(format!("{longest}\nb\n").as_bytes()).await, [whole(&longest), whole("b")]);
+        for length in [LINE_BYTES_MAX + 1, 3 * LINE_BYTES_MAX + 2] {
+            let long = "x".repeat(length);
+            assert_eq!(said(format!("a\n{long}\nb\n").as_bytes()).await, [whole("a"), Line::TooLong, whole("b")], "{length}");
+            assert_eq!(said(long.as_bytes()).await, [Line::TooLong], "{length}, and no end");
+        }
+        assert_eq!(said(b"\xff\n").await, [whole("\u{fffd}")]);
     }
 }

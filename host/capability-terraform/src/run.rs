@@ -54,12 +54,13 @@ pub(crate) async fn apply(
         if destroy {
             arguments.push("-destroy");
         }
-        let planned = runner.run(Some(cx), &arguments, &mut |_| {}).await?;
+        let mut doomed = Vec::new();
+        let planned = runner.run(Some(cx), &arguments, &mut |line| doomed.extend(is_doomed(line))).await?;
         if planned.code != CHANGES {
             return if planned.code == 0 { Ok(false) } else { Err(failed("can't be planned", &planned.errors(), &uncertain)) };
         }
         if !(destroy || cx.allow_destroy) {
-            look_at(&planned.lines)?;
+            admit(&doomed, planned.is_cut)?;
         }
         cx.events.point("module planned");
     }
@@ -131,19 +132,33 @@ fn failed(what: &str, why: &str, uncertain: &[String]) -> CapabilityError {
     }
 }
 
-/// Looks at what the saved plan would do: what it destroys or replaces must have been allowed.
-fn look_at(planned: &[Value]) -> Result<(), CapabilityError> {
-    let doomed: Vec<String> = planned
-        .iter()
-        .filter(|line| line.get("type").and_then(Value::as_str) == Some("planned_change"))
-        .filter(|line| matches!(line.pointer("/change/action").and_then(Value::as_str), Some("delete" | "replace" | "remove")))
-        .filter_map(|line| line.pointer("/change/resource/addr").and_then(Value::as_str).map(|address| format!("`{address}`")))
-        .collect();
-    if doomed.is_empty() {
-        return Ok(());
+/// Returns what a line of the saved plan says will be destroyed or replaced.
+fn is_doomed(line: &Value) -> Option<String> {
+    let is_planned = line.get("type").and_then(Value::as_str) == Some("planned_change");
+    let is_lost = matches!(line.pointer("/change/action").and_then(Value::as_str), Some("delete" | "replace" | "remove"));
+    let address = line.pointer("/change/resource/addr").and_then(Value::as_str)?;
+    (is_planned && is_lost).then(|| format!("`{address}`"))
+}
+
+/// Refuses what nobody allowed to be destroyed or replaced, and a plan of which a part was not heard.
+fn admit(doomed: &[String], is_cut: bool) -> Result<(), CapabilityError> {
+    /// More are counted.
+    const NAMED_MAX: usize = 20;
+    if !doomed.is_empty() {
+        let named = doomed.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let more = doomed.len().saturating_sub(NAMED_MAX);
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        return Err(CapabilityError::new(Kind::Denied, format!("the module would destroy or replace {named}{more}"))
+            .hint("see what it says, and deploy with `--allow-destroy` if that is right"));
     }
-    Err(CapabilityError::new(Kind::Denied, format!("the module would destroy or replace {}", doomed.join(", ")))
-        .hint("see what it says, and deploy with `--allow-destroy` if that is right"))
+    if is_cut {
+        return Err(CapabilityError::new(
+            Kind::Denied,
+            "the module's plan has a line of more than 1 MiB: what it destroys can't be looked at",
+        )
+        .hint("deploy with `--allow-destroy` if it may destroy what it likes"));
+    }
+    Ok(())
 }
 
 /// Reads what a state yields.
@@ -206,6 +221,20 @@ pub(crate) async fn preview(runner: &Runner<'_>, place: &Place, spec: &ModuleSpe
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_lost_unheard() {
+        let line = |kind: &str, action: &str| json!({ "type": kind, "change": { "resource": { "addr": "aws_s3_bucket.files" }, "action": action } });
+        for action in ["delete", "replace", "remove"] {
+            assert_eq!(is_doomed(&line("planned_change", action)).as_deref(), Some("`aws_s3_bucket.files`"));
+        }
+        assert_eq!(is_doomed(&line("planned_change", "update")), None);
+        assert_eq!(is_doomed(&line("resource_drift", "delete")), None, "it is gone already");
+        assert!(admit(&[], false).is_ok());
+        assert!(admit(&[], true).unwrap_err().message.contains("can't be looked at"));
+        let many: Vec<String> = (0..23).map(|index| format!("`x[{index}]`")).collect();
+        assert!(admit(&many, true).unwrap_err().message.ends_with("`x[19]` and 3 more"));
+    }
 
     #[test]
     fn drift_is_what_would_be_set_back() {
