@@ -131,9 +131,7 @@ pub fn check(manifest: &Value, input: &PolicyInput<'_>, context: &PolicyContext<
 /// Whatever the policy goes by stands in the plan: a value that turns up later would never be looked at.
 fn check_known(manifest: &Value, any_pod: bool, problems: &mut Vec<Diagnostic>) {
     sealed::visit(manifest, &mut |at, sealed| {
-        let marks =
-            shape::METADATA.iter().any(|base| at.strip_prefix(base).is_some_and(|rest| matches!(rest, "" | "/labels" | "/annotations")));
-        if marks || !any_pod && baseline::decides(manifest, at) {
+        if shape::is_naming(at) || !any_pod && baseline::decides(manifest, at) {
             problems.push(
                 Diagnostic::error(
                     "policy-unknown",
@@ -179,8 +177,13 @@ fn check_metadata(manifest: &Value, problems: &mut Vec<Diagnostic>) {
             problems.push(Diagnostic::error("policy-metadata", format!("`{field}` may not be set")).at(format!("/metadata/{field}")));
         }
     }
-    for base in shape::METADATA {
-        let Some(metadata) = pointer::find(manifest, base) else { continue };
+    for (base, metadata) in shape::metadata(manifest) {
+        // What is made of a template is not held back, nor tied to others.
+        for field in ["finalizers", "ownerReferences"].into_iter().filter(|_| base != "/metadata") {
+            if metadata.get(field).is_some_and(|value| !value.is_null()) {
+                problems.push(Diagnostic::error("policy-metadata", format!("`{field}` may not be set")).at(format!("{base}/{field}")));
+            }
+        }
         for field in ["labels", "annotations"] {
             let Some(entries) = metadata.get(field).and_then(Value::as_object) else { continue };
             for key in entries.keys() {
@@ -258,10 +261,35 @@ mod tests {
                     "livenessProbe": {"httpGet": {"host": "169.254.169.254", "port": 80}}, "lifecycle": {"preStop": {"tcpSocket": {"host": "10.0.0.1", "port": 80}}},
                 }],
             })),
+            object(
+                "apps/v1",
+                "StatefulSet",
+                json!({"spec": {
+                    "template": {"metadata": {"finalizers": ["a/b"]}, "spec": {"containers": []}},
+                    "volumeClaimTemplates": [{"metadata": {"name": "data", "labels": {"windlass.dev/owner": "me"}, "ownerReferences": []}}],
+                }}),
+            ),
+            object("batch/v1", "CronJob", json!({"spec": {"jobTemplate": {"metadata": {"annotations": {"windlass.dev/mark": "x"}}}}})),
             json!({"apiVersion": "v1", "kind": "ConfigMap"}),
             object("v1", "ConfigMap", json!({"metadata": {"name": "Not Valid", "namespace": "shop-dev", "labels": {"a": "sha256:x"}}})),
         ];
         insta::assert_json_snapshot!(cases.map(workload));
+    }
+
+    #[test]
+    fn pods_of_declared_kinds_are_pods() {
+        let declared = json!([{ "apiVersion": "v1", "kind": "PodTemplate", "plural": "podtemplates", "scope": "Namespaced" }]);
+        let kinds: Vec<KindGrant> = serde_json::from_value(declared).unwrap();
+        let template = json!({
+            "apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "x", "namespace": "shop-dev"},
+            "template": {"metadata": {"labels": {"windlass.dev/owner": "me"}}, "spec": {"hostPID": true, "containers": []}},
+        });
+        let found = check(&template, &PolicyInput { kinds: &kinds, namespaced_kinds: false, exceptions: &[] }, &CONTEXT);
+        let found: Vec<String> = found.iter().map(|problem| format!("{} {}", problem.code, problem.pointer)).collect();
+        assert_eq!(
+            found,
+            ["policy-our-label /template/metadata/labels/windlass.dev~1owner", "policy-privileged-pod /template/spec/hostPID"]
+        );
     }
 
     #[test]
@@ -319,6 +347,9 @@ mod tests {
             json!({"spec": {"jobTemplate": {"spec": {"template": {"spec": later()}}}}}),
             json!({"metadata": {"name": "x", "namespace": "shop-dev", "annotations": later()}}),
             json!({"spec": {"jobTemplate": {"spec": {"template": {"metadata": later()}}}}}),
+            json!({"spec": {"volumeClaimTemplates": later()}}),
+            json!({"spec": {"volumeClaimTemplates": [later()]}}),
+            json!({"spec": {"volumeClaimTemplates": [{"metadata": {"labels": later()}}]}}),
         ] {
             assert!(deployment(whole.clone()).iter().any(|problem| problem.starts_with("policy-unknown")), "{whole}");
         }

@@ -1,12 +1,22 @@
 //! What a server takes, as far as it can be known without one: names, keys, sizes, quantities.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 use windlass_model::{Diagnostic, limits, pointer};
 
-/// Where objects of all kinds have labels and annotations.
-pub(crate) const METADATA: [&str; 3] = ["/metadata", "/spec/template/metadata", "/spec/jobTemplate/spec/template/metadata"];
+/// Where an object says what it, its pods and what is made of its templates are called.
+const METADATA: [&str; 5] = [
+    "/metadata",
+    "/spec/template/metadata",
+    "/spec/jobTemplate/metadata",
+    "/spec/jobTemplate/spec/template/metadata",
+    "/template/metadata",
+];
+/// Where the volumes of each pod of a StatefulSet are described.
+const CLAIMS: &str = "/spec/volumeClaimTemplates";
 /// Where the pods of all kinds are.
-pub(crate) const PODS: [&str; 3] = ["/spec", "/spec/template/spec", "/spec/jobTemplate/spec/template/spec"];
+pub(crate) const PODS: [&str; 4] = ["/spec", "/spec/template/spec", "/spec/jobTemplate/spec/template/spec", "/template/spec"];
 /// The lists of containers of a pod.
 pub(crate) const CONTAINERS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
 
@@ -32,9 +42,9 @@ pub(crate) fn check(manifest: &Value, api_version: &str, kind: &str, name: &str,
     if kind == "PersistentVolumeClaim" {
         check_amounts(pointer::find(manifest, "/spec/resources"), || "/spec/resources".to_owned(), problems);
     }
-    let templates = pointer::find(manifest, "/spec/volumeClaimTemplates").and_then(Value::as_array);
+    let templates = pointer::find(manifest, CLAIMS).and_then(Value::as_array);
     for (index, template) in templates.into_iter().flatten().enumerate() {
-        let base = || format!("/spec/volumeClaimTemplates/{index}/spec/resources");
+        let base = || format!("{CLAIMS}/{index}/spec/resources");
         check_amounts(template.pointer("/spec/resources"), base, problems);
     }
 }
@@ -79,9 +89,23 @@ fn is_role_name(text: &str) -> bool {
     !matches!(text, "" | "." | "..") && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))
 }
 
+/// Finds everything that says what something is called, with its place.
+pub(crate) fn metadata(manifest: &Value) -> Vec<(Cow<'static, str>, &Value)> {
+    let own = METADATA.into_iter().filter_map(|base| Some((Cow::Borrowed(base), pointer::find(manifest, base)?)));
+    let claims = pointer::find(manifest, CLAIMS).and_then(Value::as_array).into_iter().flatten().enumerate();
+    own.chain(claims.filter_map(|(index, claim)| Some((Cow::Owned(format!("{CLAIMS}/{index}/metadata")), claim.get("metadata")?))))
+        .collect()
+}
+
+/// Tells whether something is called at a place, or what stands there says so.
+pub(crate) fn is_naming(at: &str) -> bool {
+    let base = at.strip_suffix("/labels").or_else(|| at.strip_suffix("/annotations")).unwrap_or(at);
+    let claim = base.strip_prefix(CLAIMS).map(|rest| rest.trim_end_matches("/metadata"));
+    METADATA.contains(&base) || claim.is_some_and(|index| index.split('/').count() <= 2)
+}
+
 fn check_labels(manifest: &Value, problems: &mut Vec<Diagnostic>) {
-    for base in METADATA {
-        let Some(metadata) = pointer::find(manifest, base) else { continue };
+    for (base, metadata) in metadata(manifest) {
         for field in ["labels", "annotations"] {
             for (key, value) in metadata.get(field).and_then(Value::as_object).into_iter().flatten() {
                 let place = || format!("{base}/{field}/{}", pointer::escape(key));
