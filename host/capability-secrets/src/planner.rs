@@ -11,6 +11,8 @@ use windlass_model::{ActionId, Diagnostic, plan::Change, platform::Family};
 const LENGTH_DEFAULT: usize = 32;
 /// Shorter ones can be guessed.
 const LENGTH_MIN: usize = 8;
+/// What makes eight letters and digits enough where attempts are counted, and eight digits not.
+const BITS_MIN: usize = 40;
 /// Longer ones don't fit where passwords go.
 const LENGTH_MAX: usize = 256;
 /// No character that a URL, a shell or JSON would change.
@@ -63,8 +65,17 @@ impl Policy {
             )
             .at("/length"));
         }
-        if policy.characters().len() < 2 {
+        let characters = policy.characters().len();
+        if characters < 2 {
             return Err(Diagnostic::error("secret-policy", "the alphabet needs two characters or more").at("/alphabet"));
+        }
+        // Whole bits only: what a character is worth at least.
+        let bits = usize::try_from(characters.ilog2()).unwrap_or(1);
+        if policy.length * bits < BITS_MIN {
+            let why = format!("{} of {characters} different characters can be guessed", policy.length);
+            return Err(Diagnostic::error("secret-policy", why)
+                .at("/length")
+                .hint(format!("take {} or more, or a larger alphabet", BITS_MIN.div_ceil(bits))));
         }
         Ok(policy)
     }
@@ -148,8 +159,13 @@ mod tests {
         let policy = Policy::parse(&json!({})).unwrap();
         assert_eq!((policy.length, policy.characters().len()), (32, 62));
         assert_eq!(Policy::parse(&json!({"alphabet": "a-c-"})).unwrap().characters(), ['-', 'a', 'b', 'c']);
-        for wrong in [json!({"length": 3}), json!({"alphabet": "a"}), json!({"lenght": 8}), json!([])] {
+        let guessed = json!({"length": 8, "alphabet": "0-9"});
+        for wrong in [json!({"length": 3}), json!({"alphabet": "a"}), json!({"lenght": 8}), json!([]), guessed.clone()] {
             assert!(Policy::parse(&wrong).is_err(), "{wrong}");
+        }
+        assert!(Policy::parse(&guessed).unwrap_err().hint.unwrap().contains("take 14 or more"));
+        for right in [json!({"length": 8}), json!({"length": 14, "alphabet": "0-9"}), json!({"length": 40, "alphabet": "01"})] {
+            assert!(Policy::parse(&right).is_ok(), "{right}");
         }
     }
 }
