@@ -2,11 +2,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fmt, fs,
     path::Path,
 };
 
-use serde_json::Value;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::{Map, Value};
 
 /// A module as its files declare it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,7 +23,7 @@ pub(crate) struct Module {
     pub executes: BTreeSet<String>,
     /// Modules that come from elsewhere: their addresses.
     pub remote: BTreeSet<String>,
-    /// Whether it says itself where its state is kept.
+    /// Whether it says itself where its state is kept, or how.
     pub keeps_state: bool,
     /// Whether it takes over what is there already.
     pub imports: bool,
@@ -28,6 +32,8 @@ pub(crate) struct Module {
 /// Blocks that run a program which the module names: kind, and what is called so.
 const RUNS_PROGRAMS: [(&str, &str); 4] =
     [("data", "external"), ("data", "local_command"), ("action", "local_command"), ("ephemeral", "local_command")];
+/// What a module says about its state; keys of OpenTofu's encryption may come from programs, too.
+const KEEPS_STATE: [&str; 3] = ["backend", "cloud", "encryption"];
 /// Files that either program reads; OpenTofu alone reads the last two, in the place of those before them.
 const HCL: [&str; 2] = [".tf", ".tofu"];
 const JSON: [&str; 2] = [".tf.json", ".tofu.json"];
@@ -80,7 +86,7 @@ pub(crate) fn providers(lock: &str) -> Result<BTreeSet<String>, String> {
 /// Reads a file of either syntax as the JSON one: blocks stand under their type and their labels.
 fn body(path: &str, text: &str) -> Result<Option<Value>, String> {
     if JSON.iter().any(|end| path.ends_with(end)) {
-        serde_json::from_str(text).map(Some).map_err(|error| error.to_string())
+        serde_json::from_str(text).map(|Once(value)| Some(value)).map_err(|error| error.to_string())
     } else if HCL.iter().any(|end| path.ends_with(end)) {
         hcl::from_str(text).map(Some).map_err(|error| error.to_string())
     } else {
@@ -88,13 +94,81 @@ fn body(path: &str, text: &str) -> Result<Option<Value>, String> {
     }
 }
 
-/// JSON may say a list of blocks wherever it may say one, and HCL's repeated blocks are one.
-fn each(value: Option<&Value>) -> impl Iterator<Item = &Value> {
-    match value {
-        Some(Value::Array(values)) => values.iter(),
-        Some(value) => std::slice::from_ref(value).iter(),
-        None => [].iter(),
+/// JSON in which no key stands twice: the programs take both as blocks, and whoever takes the last one alone would not see the first.
+struct Once(Value);
+
+impl<'de> Deserialize<'de> for Once {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Tree;
+
+        impl<'de> Visitor<'de> for Tree {
+            type Value = Value;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("JSON")
+            }
+
+            fn visit_unit<E>(self) -> Result<Value, E> {
+                Ok(Value::Null)
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+                let mut out = Vec::new();
+                while let Some(Once(item)) = items.next_element()? {
+                    out.push(item);
+                }
+                Ok(Value::Array(out))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
+                let mut out = Map::new();
+                while let Some((key, Once(value))) = fields.next_entry::<String, Once>()? {
+                    if out.contains_key(&key) {
+                        return Err(A::Error::custom(format!("the key `{key}` stands twice")));
+                    }
+                    out.insert(key, value);
+                }
+                Ok(Value::Object(out))
+            }
+        }
+
+        deserializer.deserialize_any(Tree).map(Self)
     }
+}
+
+/// JSON may say a list of blocks wherever it may say one, lists of lists included, and HCL's repeated blocks are one.
+fn each(value: Option<&Value>) -> impl Iterator<Item = &Value> {
+    fn flatten<'v>(value: &'v Value, found: &mut Vec<&'v Value>) {
+        match value {
+            Value::Array(values) => values.iter().for_each(|value| flatten(value, found)),
+            value => found.push(value),
+        }
+    }
+    let mut found = Vec::new();
+    if let Some(value) = value {
+        flatten(value, &mut found);
+    }
+    found.into_iter()
 }
 
 /// Blocks of a type with one label: the label and the body.
@@ -107,7 +181,11 @@ fn labelled<'v>(body: &'v Value, kind: &str) -> impl Iterator<Item = (&'v String
 
 impl Module {
     /// Takes in what a file says; `top` where it is of the module itself.
-    fn take(&mut self, body: &Value, top: bool) {
+    fn take(&mut self, file: &Value, top: bool) {
+        each(Some(file)).for_each(|body| self.take_body(body, top));
+    }
+
+    fn take_body(&mut self, body: &Value, top: bool) {
         if top {
             self.variables.extend(labelled(body, "variable").map(|(name, body)| (name.clone(), body.get("default").is_none())));
             let sensitive = |body: &Value| body.get("sensitive").and_then(Value::as_bool).unwrap_or_default();
@@ -119,10 +197,16 @@ impl Module {
                 self.executes.insert(format!("a provisioner of `{kind}`"));
             }
         }
-        for (kind, name) in RUNS_PROGRAMS {
-            if labelled(body, kind).any(|(label, _)| label == name) {
-                let what = if kind == "data" { "the data source" } else { kind };
-                self.executes.insert(format!("{what} `{name}`"));
+        if each(body.get("removed")).any(|removed| removed.get("provisioner").is_some()) {
+            self.executes.insert("a provisioner of what is removed".to_owned());
+        }
+        // A check has data sources of its own.
+        for scope in std::iter::once(body).chain(labelled(body, "check").map(|(_, check)| check)) {
+            for (kind, name) in RUNS_PROGRAMS {
+                if labelled(scope, kind).any(|(label, _)| label == name) {
+                    let what = if kind == "data" { "the data source" } else { kind };
+                    self.executes.insert(format!("{what} `{name}`"));
+                }
             }
         }
         let asking = labelled(body, "provider").filter(|(_, provider)| asks_a_program(provider));
@@ -135,8 +219,7 @@ impl Module {
                 _ => {}
             }
         }
-        self.keeps_state |=
-            each(body.get("terraform")).any(|settings| settings.get("backend").is_some() || settings.get("cloud").is_some());
+        self.keeps_state |= each(body.get("terraform")).any(|settings| KEEPS_STATE.iter().any(|settled| settings.get(settled).is_some()));
         self.imports |= body.get("import").is_some();
     }
 }
@@ -193,11 +276,18 @@ mod tests {
             ("main.tofu.json", r#"{"data":{"external":{"x":{"program":["id"]}}}}"#, "the data source `external`"),
             ("main.tf.json", r#"{"data":[{"external":{"x":{}}}]}"#, "the data source `external`"),
             ("main.tf.json", r#"{"data":{"external":[{"x":{}}]}}"#, "the data source `external`"),
+            ("main.tf.json", r#"[{"locals":{}},{"data":[[{"external":{"x":{}}}]]}]"#, "the data source `external`"),
             ("main.tf.json", r#"{"resource":[{"null_resource":[{"x":[{"provisioner":[]}]}]}]}"#, "a provisioner of `null_resource`"),
             (
                 "main.tf",
                 "resource \"a\" \"x\" {}\nresource \"a\" \"y\" {\n  provisioner \"remote-exec\" {\n  }\n}\nresource \"b\" \"x\" {}\n",
                 "a provisioner of `a`",
+            ),
+            ("main.tf", "check \"x\" {\n  data \"external\" \"y\" {\n    program = [\"id\"]\n  }\n}\n", "the data source `external`"),
+            (
+                "main.tf",
+                "removed {\n  from = a.x\n  provisioner \"local-exec\" {\n    when    = destroy\n    command = \"id\"\n  }\n}\n",
+                "a provisioner of what is removed",
             ),
             ("main.tf", r#"data "local_command" "x" { command = "id" }"#, "the data source `local_command`"),
             ("main.tf", "action \"local_command\" \"x\" {\n  config {\n    command = \"id\"\n  }\n}\n", "action `local_command`"),
@@ -207,6 +297,8 @@ mod tests {
             let module = read(&files(&[(path, text)])).unwrap();
             assert_eq!(module.executes.into_iter().collect::<Vec<_>>(), [expected], "{path}: {text}");
         }
+        let hidden = r#"{"data":{"external":{"x":{"program":["id"]}}},"data":{"http":{"x":{}}}}"#;
+        assert!(read(&files(&[("main.tf.json", hidden)])).unwrap_err().1.contains("the key `data` stands twice"));
         let harmless = "resource \"a\" \"external\" {\n  exec = 1\n}\noutput \"provisioner\" {\n  value = 1\n}\n";
         assert_eq!(read(&files(&[("main.tf", harmless)])).unwrap().executes, BTreeSet::new());
     }
@@ -220,7 +312,11 @@ mod tests {
         .unwrap();
         assert_eq!(module.remote.into_iter().collect::<Vec<_>>(), ["${var.b}", "acme/c/aws"]);
         assert!(module.imports);
-        for backend in [r#"{"terraform":[{"backend":{"s3":{}}}]}"#, r#"{"terraform":{"cloud":{}}}"#] {
+        for backend in [
+            r#"{"terraform":[{"backend":{"s3":{}}}]}"#,
+            r#"{"terraform":{"cloud":{}}}"#,
+            r#"{"terraform":{"encryption":{"key_provider":{"external":{"x":{"command":["id"]}}}}}}"#,
+        ] {
             assert!(read(&files(&[("main.tofu.json", backend)])).unwrap().keeps_state, "{backend}");
         }
     }

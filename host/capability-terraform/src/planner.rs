@@ -98,7 +98,7 @@ impl Planner for ModulesPlanner {
             }
         }
         if module.keeps_state {
-            refuse("/files".to_owned(), "the module says where its state is kept; Windlass keeps it".to_owned());
+            refuse("/files".to_owned(), "the module says where its state is kept, or how; Windlass keeps it, encrypted".to_owned());
         }
         if !module.executes.is_empty() && !authority.exceptions.contains(&PolicyException::Execute) {
             let what = module.executes.into_iter().collect::<Vec<_>>().join(", ");
