@@ -54,13 +54,13 @@ pub(crate) async fn apply(
         if destroy {
             arguments.push("-destroy");
         }
-        let mut doomed = Vec::new();
-        let planned = runner.run(Some(cx), &arguments, &mut |line| doomed.extend(is_doomed(line))).await?;
+        let mut lost = Vec::new();
+        let planned = runner.run(Some(cx), &arguments, &mut |line| lost.extend(doomed(line))).await?;
         if planned.code != CHANGES {
             return if planned.code == 0 { Ok(false) } else { Err(failed("can't be planned", &planned.errors(), &uncertain)) };
         }
         if !(destroy || cx.allow_destroy) {
-            admit(&doomed, planned.is_cut)?;
+            admit(&lost, planned.is_cut)?;
         }
         cx.events.point("module planned");
     }
@@ -132,21 +132,26 @@ fn failed(what: &str, why: &str, uncertain: &[String]) -> CapabilityError {
     }
 }
 
-/// Returns what a line of the saved plan says will be destroyed or replaced.
-fn is_doomed(line: &Value) -> Option<String> {
-    let is_planned = line.get("type").and_then(Value::as_str) == Some("planned_change");
-    let is_lost = matches!(line.pointer("/change/action").and_then(Value::as_str), Some("delete" | "replace" | "remove"));
-    let address = line.pointer("/change/resource/addr").and_then(Value::as_str)?;
-    (is_planned && is_lost).then(|| format!("`{address}`"))
+/// Reads what a line says of a plan: what would be done to which resource.
+fn planned_change(line: &Value) -> Option<(&str, &str)> {
+    let text = |pointer: &str| line.pointer(pointer).and_then(Value::as_str);
+    text("/type").filter(|kind| *kind == "planned_change")?;
+    Some((text("/change/action")?, text("/change/resource/addr")?))
+}
+
+/// Names what a line of the saved plan says will be destroyed or replaced.
+fn doomed(line: &Value) -> Option<String> {
+    let (action, address) = planned_change(line)?;
+    matches!(action, "delete" | "replace" | "remove").then(|| format!("`{address}`"))
 }
 
 /// Refuses what nobody allowed to be destroyed or replaced, and a plan of which a part was not heard.
-fn admit(doomed: &[String], is_cut: bool) -> Result<(), CapabilityError> {
+fn admit(lost: &[String], is_cut: bool) -> Result<(), CapabilityError> {
     /// More are counted.
     const NAMED_MAX: usize = 20;
-    if !doomed.is_empty() {
-        let named = doomed.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
-        let more = doomed.len().saturating_sub(NAMED_MAX);
+    if !lost.is_empty() {
+        let named = lost.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let more = lost.len().saturating_sub(NAMED_MAX);
         let more = if more == 0 { String::new() } else { format!(" and {more} more") };
         return Err(CapabilityError::new(Kind::Denied, format!("the module would destroy or replace {named}{more}"))
             .hint("see what it says, and deploy with `--allow-destroy` if that is right"));
@@ -203,11 +208,7 @@ pub(crate) async fn drift(runner: &Runner<'_>, place: &Place, spec: &ModuleSpec)
 /// Lists what a plan of unchanged inputs would change. What merely differs from the state (`resource_drift`) without that is
 /// nothing that the module says: values that a provider fills in later, and what others own.
 fn drifted(planned: &[Value]) -> Vec<String> {
-    let found: BTreeSet<&str> = planned
-        .iter()
-        .filter(|line| line.get("type").and_then(Value::as_str) == Some("planned_change"))
-        .filter_map(|line| line.pointer("/change/resource/addr").and_then(Value::as_str))
-        .collect();
+    let found: BTreeSet<&str> = planned.iter().filter_map(planned_change).map(|(_, address)| address).collect();
     found.into_iter().map(str::to_owned).collect()
 }
 
@@ -226,10 +227,10 @@ mod tests {
     fn nothing_is_lost_unheard() {
         let line = |kind: &str, action: &str| json!({ "type": kind, "change": { "resource": { "addr": "aws_s3_bucket.files" }, "action": action } });
         for action in ["delete", "replace", "remove"] {
-            assert_eq!(is_doomed(&line("planned_change", action)).as_deref(), Some("`aws_s3_bucket.files`"));
+            assert_eq!(doomed(&line("planned_change", action)).as_deref(), Some("`aws_s3_bucket.files`"));
         }
-        assert_eq!(is_doomed(&line("planned_change", "update")), None);
-        assert_eq!(is_doomed(&line("resource_drift", "delete")), None, "it is gone already");
+        assert_eq!(doomed(&line("planned_change", "update")), None);
+        assert_eq!(doomed(&line("resource_drift", "delete")), None, "it is gone already");
         assert!(admit(&[], false).is_ok());
         assert!(admit(&[], true).unwrap_err().message.contains("can't be looked at"));
         let many: Vec<String> = (0..23).map(|index| format!("`x[{index}]`")).collect();

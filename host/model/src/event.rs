@@ -264,7 +264,7 @@ pub enum Event {
         /// Which of both.
         act: OnRemove,
     },
-    /// These are nobody's now; they stay as they are.
+    /// These are not ours now, or never were; what there is of them stays as it is.
     #[serde(rename_all = "camelCase")]
     Released {
         /// Their ids.

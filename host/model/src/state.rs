@@ -31,6 +31,14 @@ pub enum Status {
     Deleting,
 }
 
+impl Status {
+    /// Tells whether it was decided, perhaps sent, and nobody saw it done.
+    #[must_use]
+    pub fn is_unanswered(self) -> bool {
+        matches!(self, Self::Intended | Self::Uncertain)
+    }
+}
+
 /// What is recorded of one action.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -77,6 +85,14 @@ pub struct RecordedAction {
     pub on_remove: OnRemove,
     /// Losing it loses data.
     pub holds_data: bool,
+}
+
+impl RecordedAction {
+    /// Tells whether it was meant to be made, and no system ever said that it was.
+    #[must_use]
+    pub fn was_never_made(&self) -> bool {
+        self.handle.is_null() && self.status.is_unanswered()
+    }
 }
 
 /// Everything recorded of an environment.

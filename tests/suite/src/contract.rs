@@ -164,6 +164,14 @@ async fn delete(session: &dyn Session, owner: &Owner, records: &[RecordedAction]
     session.delete(&cx, records).await
 }
 
+fn connection(settings: &ConnectionSettings) -> OpenConnection {
+    OpenConnection {
+        name: "manifests".parse().unwrap_or_else(|_| unreachable!("a name")),
+        settings: settings.clone(),
+        environment: environment(),
+    }
+}
+
 fn preflight(action: ResolvedAction) -> Preflight {
     Preflight {
         id: action.id,
@@ -194,11 +202,7 @@ pub async fn make(
         spec: Box::new(|_, _| spec.clone()),
         lists: false,
     };
-    let open = OpenConnection {
-        name: "manifests".parse().unwrap_or_else(|_| unreachable!("a name")),
-        settings: settings.clone(),
-        environment: environment(),
-    };
+    let open = connection(settings);
     let session = executor.open(&open).await.unwrap_or_else(|error| unreachable!("{error}"));
     let (owner, cancel) = (owner(installation), Cancel::default());
     let mut said = session.preflight(&effect_cx(&owner, &cancel), &[preflight(subject.action("x", ""))]).await;
@@ -223,11 +227,7 @@ pub async fn check(executor: &dyn Executor, settings: &ConnectionSettings) {
 pub async fn check_subject(executor: &dyn Executor, settings: &ConnectionSettings, subject: &Subject<'_>) {
     let action = |name: &str, value: &str| subject.action(name, value);
     let record = |name: &str, value: &str, observed: &Observed| subject.record(name, value, observed, settings);
-    let open = OpenConnection {
-        name: "manifests".parse().unwrap_or_else(|_| unreachable!("a name")),
-        settings: settings.clone(),
-        environment: environment(),
-    };
+    let open = connection(settings);
     let session = executor.open(&open).await.unwrap_or_else(|error| unreachable!("{error}"));
     let session = session.as_ref();
     let (us, others) = (owner("ours"), owner("theirs"));

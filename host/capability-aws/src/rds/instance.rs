@@ -119,6 +119,7 @@ pub(crate) async fn ensure(
     action: &ResolvedAction,
 ) -> Result<Step, CapabilityError> {
     let spec: DbInstanceSpec = spec::read(&action.spec)?;
+    admit_source(seen, cx.owner, &action.spec)?;
     let Some(known) = seen.get(&spec.identifier) else {
         create(session, &spec, cx.owner).await?;
         cx.events.point("instance asked for");

@@ -143,10 +143,7 @@ impl Session for RdsSession {
         let mut out = Vec::with_capacity(actions.len());
         for action in actions {
             out.push(match spec::kind(&action.spec) {
-                "db-instance" => match instance::admit_source(&seen, cx.owner, &action.spec) {
-                    Ok(()) => instance::ensure(self, &seen, cx, action).await,
-                    Err(error) => Err(error),
-                },
+                "db-instance" => instance::ensure(self, &seen, cx, action).await,
                 _ => group::ensure(&self.client, cx, action).await,
             });
         }

@@ -12,7 +12,7 @@ use windlass_model::{
     name::DocumentName,
     plan::PlannedAction,
     sealed,
-    state::{RecordedAction, Status},
+    state::RecordedAction,
 };
 
 use super::{
@@ -134,7 +134,7 @@ impl Engine {
 
 /// Tells whether an action has made nothing yet; what was only intended may be somebody's.
 fn is_unmade(_: &PlannedAction, recorded: Option<&RecordedAction>) -> bool {
-    recorded.is_none_or(|recorded| matches!(recorded.status, Status::Intended | Status::Uncertain))
+    recorded.is_none_or(|recorded| recorded.status.is_unanswered())
 }
 
 /// Leaves out what is planned as a secret or not known yet.

@@ -429,7 +429,7 @@ pub(crate) fn grouped<'p>(actions: impl Iterator<Item = &'p PlannedAction>) -> B
 
 /// Tells whether a record already says exactly what is about to be sent.
 fn is_intent(record: &RecordedAction, action: &PlannedAction, mac: &str) -> bool {
-    matches!(record.status, Status::Intended | Status::Uncertain)
+    record.status.is_unanswered()
         && record.resolved.is_some()
         && record.mac.as_deref() == Some(mac)
         && record.identity == action.identity

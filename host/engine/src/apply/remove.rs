@@ -98,8 +98,7 @@ impl Run<'_> {
     /// Forgets what was decided and never made, and returns the rest. Something may stand there all the same: somebody was faster, and
     /// it is theirs. Marks are set before anything or with it, so that what was cut off counts as ours.
     async fn forget_unmade(&mut self, records: Vec<RecordedAction>) -> Result<Vec<RecordedAction>, Stop> {
-        let is_open = |record: &RecordedAction| record.handle.is_null() && matches!(record.status, Status::Intended | Status::Uncertain);
-        let (open, mut left): (Vec<_>, Vec<_>) = records.into_iter().partition(is_open);
+        let (open, mut left): (Vec<_>, Vec<_>) = records.into_iter().partition(RecordedAction::was_never_made);
         // What was never complete was never sent.
         let (asked, mut unmade): (Vec<_>, Vec<_>) = open.into_iter().partition(|record| record.resolved.is_some());
         for Group { interface, connection, settings, records } in order::by_connection(asked) {

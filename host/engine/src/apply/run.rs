@@ -163,7 +163,7 @@ impl<'a> Run<'a> {
         // What is pending is no intent yet: it may turn out that there is nothing to do.
         for action in plan.actions().filter(|action| matches!(action.change, Change::Create | Change::Update)) {
             // What a deployment that was cut off may have sent is uncertain: `ensure` looks before it acts.
-            let cut_off = self.recorded.get(&action.id).is_some_and(|before| matches!(before.status, Status::Intended | Status::Uncertain));
+            let cut_off = self.recorded.get(&action.id).is_some_and(|before| before.status.is_unanswered());
             let status = if cut_off { Status::Uncertain } else { Status::Intended };
             let record = self.record(action, status);
             intended.push(match self.resolve(action).await {

@@ -92,7 +92,7 @@ pub(crate) fn compare(
                 Some(known) => {
                     let (before, after) = (known.spec.to_value(), action.spec.to_value());
                     match planner.classify(&before, &after) {
-                        Change::Update if was_never_made(known) => (Change::Create, Vec::new()),
+                        Change::Update if known.was_never_made() => (Change::Create, Vec::new()),
                         change => (change, fields(&before, &after)),
                     }
                 }
@@ -204,7 +204,7 @@ fn destroy(known: &RecordedAction, why: DestroyReason, act: OnRemove, guarded: b
 fn unchanged(known: &RecordedAction, spec: &Spec, changed: &BTreeSet<ActionId>) -> Change {
     match known.status {
         Status::Live => {}
-        _ if was_never_made(known) => return Change::Create,
+        _ if known.was_never_made() => return Change::Create,
         Status::Intended | Status::Uncertain | Status::Retained | Status::Deleting => return Change::Update,
     }
     let mut on = BTreeSet::new();
@@ -221,11 +221,6 @@ fn unchanged(known: &RecordedAction, spec: &Spec, changed: &BTreeSet<ActionId>) 
         on.extend(super::kept_by(origin).map(|(connection, reference)| format!("{connection} {reference}")));
     });
     if on.is_empty() { Change::None } else { Change::Pending { on: on.into_iter().collect() } }
-}
-
-/// An earlier deployment meant to make it, and never saw it made.
-fn was_never_made(known: &RecordedAction) -> bool {
-    known.handle.is_null() && matches!(known.status, Status::Intended | Status::Uncertain)
 }
 
 /// A namespace that still holds something retained stays with it.
