@@ -26,7 +26,7 @@ pub(crate) async fn what_stays(
     until: Instant,
 ) -> Result<Option<String>, CapabilityError> {
     let kinds: Vec<Resource> = discovery.all(api, until).await?.into_iter().filter(is_looked_at).collect();
-    let found = each(kinds.iter().map(|kind| first_of(api, kind, namespace, owner, until)).collect()).await;
+    let found = each(kinds.iter().map(|kind| first_of(api, kind, namespace, owner, until))).await;
     let mut stays: Vec<String> = found.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
     stays.sort();
     Ok(stays.into_iter().next())

@@ -71,6 +71,12 @@ impl Place {
     pub(crate) fn path(&self) -> String {
         format!("{}/{}", self.resource.path(&self.namespace), self.name)
     }
+
+    /// Returns the place of the namespace that it is in, if it is in one.
+    pub(crate) fn in_namespace(&self) -> Option<Self> {
+        let resource = || Resource::core("Namespace", "namespaces", false);
+        self.resource.is_namespaced.then(|| Self { resource: resource(), namespace: String::new(), name: self.namespace.clone() })
+    }
 }
 
 /// The kinds that a server serves, asked for once.

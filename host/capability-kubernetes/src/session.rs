@@ -2,12 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    num::NonZeroUsize,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use serde_json::{Map, Value};
 use tokio::sync::Notify;
 use windlass_engine::session::{
@@ -40,6 +41,7 @@ pub(crate) struct ClusterSession {
     discovery: Arc<Discovery>,
     /// What was listed, and what we changed since.
     listed: Mutex<HashMap<(Resource, String), BTreeMap<String, Arc<Value>>>>,
+    surveying: tokio::sync::Mutex<()>,
     /// Namespaces that this session made: nothing of anybody can be in them.
     made: Mutex<Vec<String>>,
     /// By kind, namespace and selector.
@@ -52,6 +54,9 @@ pub(crate) struct ClusterSession {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// What is listed together and could not be, with the reason.
+type Refused = BTreeMap<(Resource, String), CapabilityError>;
 
 /// Names what is listed together: a kind in a namespace, or one object of the whole cluster.
 fn bucket(place: &Place) -> (Resource, String) {
@@ -68,14 +73,26 @@ fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Runs futures, so many at a time, and keeps the order of what they yield.
-pub(crate) async fn each<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
-    let numbered = futures.into_iter().enumerate().map(|(index, future)| async move { (index, future.await) });
-    // Unordered while they run: a slow one must not hold back those behind it.
-    let mut all: Vec<(usize, F::Output)> =
-        stream::iter(numbered.collect::<Vec<_>>()).buffer_unordered(limits::CLUSTER_REQUESTS_MAX).collect().await;
-    all.sort_by_key(|(index, _)| *index);
-    all.into_iter().map(|(_, output)| output).collect()
+/// Runs futures, so many at a time, and keeps the order of what they yield. Each is made when its turn comes: thousands of requests
+/// that only wait would fill many megabytes.
+pub(crate) fn each<'f, F, T>(futures: impl Iterator<Item = F> + Send + 'f) -> BoxFuture<'f, Vec<T>>
+where
+    F: Future<Output = T> + Send + 'f,
+    T: Send + 'f,
+{
+    // A boxed future has a type that callers can name in their own: closures that borrow from two places have none.
+    Box::pin(async move {
+        let mut numbered = futures.enumerate().map(|(index, future)| async move { (index, future.await) });
+        let mut running: FuturesUnordered<_> = numbered.by_ref().take(limits::CLUSTER_REQUESTS_MAX).collect();
+        let mut all: Vec<(usize, T)> = Vec::new();
+        // Unordered while they run: a slow one must not hold back those behind it.
+        while let Some(done) = running.next().await {
+            all.push(done);
+            running.extend(numbered.next());
+        }
+        all.sort_by_key(|(index, _)| *index);
+        all.into_iter().map(|(_, output)| output).collect()
+    })
 }
 
 impl ClusterSession {
@@ -84,6 +101,7 @@ impl ClusterSession {
             api,
             discovery,
             listed: Mutex::default(),
+            surveying: tokio::sync::Mutex::default(),
             made: Mutex::default(),
             watches: Mutex::default(),
             news: Arc::default(),
@@ -101,7 +119,11 @@ impl ClusterSession {
 
     /// Finds the places of specs and lists what is around them; a list that is refused is the answer for all in it.
     async fn places(&self, specs: &[(&Value, &Value)], until: Instant) -> Vec<Result<Place, CapabilityError>> {
-        let places = each(specs.iter().map(|(spec, handle)| self.place(spec, handle, until)).collect()).await;
+        let mut places = Vec::with_capacity(specs.len());
+        // One after the other: the server is asked about few kinds, and about each group once.
+        for (spec, handle) in specs {
+            places.push(self.place(spec, handle, until).await);
+        }
         let refused = self.survey(places.iter().filter_map(|place| place.as_ref().ok()), until).await;
         let answer = |place: Result<Place, CapabilityError>| {
             let place = place?;
@@ -111,8 +133,14 @@ impl ClusterSession {
     }
 
     /// Makes sure that everything around these places is listed: one list for each kind and namespace.
-    async fn survey(&self, places: impl Iterator<Item = &Place>, until: Instant) -> BTreeMap<(Resource, String), CapabilityError> {
+    async fn survey(&self, places: impl Iterator<Item = &Place>, until: Instant) -> Refused {
         let mut wanted: BTreeSet<(Resource, String)> = places.map(bucket).collect();
+        wanted.retain(|bucket| !lock(&self.listed).contains_key(bucket));
+        if wanted.is_empty() {
+            return Refused::new();
+        }
+        // Effects beside each other look once.
+        let _turn = self.surveying.lock().await;
         wanted.retain(|bucket| !lock(&self.listed).contains_key(bucket));
         // Objects of the whole cluster first: in a namespace that is not there, there is nothing to list.
         let (inside, whole): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(resource, _)| resource.is_namespaced);
@@ -121,7 +149,13 @@ impl ClusterSession {
         refused
     }
 
-    async fn list_all(&self, wanted: Vec<(Resource, String)>, until: Instant) -> BTreeMap<(Resource, String), CapabilityError> {
+    /// Makes sure that it is known which of the namespaces around these places are there.
+    async fn namespaces(&self, places: impl Iterator<Item = &Result<Place, CapabilityError>>, until: Instant) -> Refused {
+        let around: BTreeSet<Place> = places.filter_map(|place| place.as_ref().ok()?.in_namespace()).collect();
+        self.survey(around.iter(), until).await
+    }
+
+    async fn list_all(&self, wanted: Vec<(Resource, String)>, until: Instant) -> Refused {
         let made = lock(&self.made).clone();
         let is_absent = |namespace: &String| {
             lock(&self.listed).iter().any(|((resource, name), found)| resource.kind == "Namespace" && name == namespace && found.is_empty())
@@ -138,8 +172,8 @@ impl ClusterSession {
                 ((resource, around), found)
             }
         };
-        let mut refused = BTreeMap::new();
-        for (key, found) in each(wanted.into_iter().map(list).collect()).await {
+        let mut refused = Refused::new();
+        for (key, found) in each(wanted.into_iter().map(list)).await {
             match found {
                 Ok(found) => {
                     lock(&self.listed).entry(key).or_insert(found);
@@ -250,19 +284,34 @@ impl Session for ClusterSession {
         let specs: Vec<(&Value, &Value)> = spec.zip(actions).map(|(spec, action)| (spec, action.handle)).collect();
         let places = self.places(&specs, until).await;
         let looks = actions.iter().zip(places).map(|(action, place)| self.observe_one(owner, *action, place, depth, until));
-        each(looks.collect()).await
+        each(looks).await
     }
 
     async fn preflight(&self, cx: &EffectCx<'_>, actions: &[Preflight]) -> Vec<Result<(), CapabilityError>> {
         let specs: Vec<(&Value, &Value)> = actions.iter().map(|action| (&action.spec, &Value::Null)).collect();
         let places = self.places(&specs, cx.deadline).await;
-        each(actions.iter().zip(places).map(|(action, place)| self.preflight_one(cx, action, place)).collect()).await
+        let asked = actions.iter().zip(&places).filter(|(action, _)| apply::is_to_be_asked(action));
+        let refused = &self.namespaces(asked.map(|(_, place)| place), cx.deadline).await;
+        each(actions.iter().zip(places).map(|(action, place)| self.preflight_one(cx, action, place, refused))).await
+    }
+
+    async fn look_ahead(&self, specs: &[&Value]) {
+        let until = Instant::now() + LOOK_TIME_MAX;
+        let nothing = &Value::Null;
+        let specs: Vec<(&Value, &Value)> = specs.iter().map(|spec| (*spec, nothing)).collect();
+        let places = self.places(&specs, until).await;
+        self.namespaces(places.iter(), until).await;
+    }
+
+    fn at_once(&self) -> Option<NonZeroUsize> {
+        // As many again are ready to go out when those in flight are answered: no connection stands still.
+        NonZeroUsize::new(2 * limits::CLUSTER_REQUESTS_MAX)
     }
 
     async fn ensure(&self, cx: &EffectCx<'_>, actions: &[ResolvedAction]) -> Vec<Result<Step, CapabilityError>> {
         let specs: Vec<(&Value, &Value)> = actions.iter().map(|action| (&action.spec, &Value::Null)).collect();
         let places = self.places(&specs, cx.deadline).await;
-        each(actions.iter().zip(places).map(|(action, place)| self.ensure_one(cx, action, place)).collect()).await
+        each(actions.iter().zip(places).map(|(action, place)| self.ensure_one(cx, action, place))).await
     }
 
     async fn poll(&self, cx: &EffectCx<'_>, tickets: &[Ticket]) -> Vec<Result<Step, CapabilityError>> {
@@ -273,14 +322,14 @@ impl Session for ClusterSession {
         let specs: Vec<Value> = actions.iter().map(|action| action.spec.to_value()).collect();
         let both: Vec<(&Value, &Value)> = specs.iter().zip(actions).map(|(spec, action)| (spec, &action.handle)).collect();
         let places = self.places(&both, cx.deadline).await;
-        each(actions.iter().zip(places).map(|(action, place)| self.delete_one(cx, action, place)).collect()).await
+        each(actions.iter().zip(places).map(|(action, place)| self.delete_one(cx, action, place))).await
     }
 
     async fn release(&self, cx: &EffectCx<'_>, actions: &[RecordedAction]) -> Vec<Result<(), CapabilityError>> {
         let specs: Vec<Value> = actions.iter().map(|action| action.spec.to_value()).collect();
         let both: Vec<(&Value, &Value)> = specs.iter().zip(actions).map(|(spec, action)| (spec, &action.handle)).collect();
         let places = self.places(&both, cx.deadline).await;
-        each(places.into_iter().map(|place| self.release_one(cx, place)).collect()).await
+        each(places.into_iter().map(|place| self.release_one(cx, place))).await
     }
 
     async fn list_ours(&self, owner: &Owner) -> Result<Vec<Observation>, CapabilityError> {
@@ -291,7 +340,7 @@ impl Session for ClusterSession {
             (resource, found)
         });
         let mut ours = Vec::new();
-        for (resource, found) in each(lists.collect()).await {
+        for (resource, found) in each(lists).await {
             let found = match found {
                 Ok(found) => found,
                 // What may not be listed was not made by us with these permissions.

@@ -2,6 +2,7 @@
 
 use std::{
     io::Write as _,
+    num::NonZeroUsize,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
@@ -232,8 +233,9 @@ impl Session for TerraformSession {
         vec![self.program().await.map(drop); actions.len()]
     }
 
-    fn takes_many(&self) -> bool {
-        true
+    fn at_once(&self) -> Option<NonZeroUsize> {
+        // Each takes its turn here, see `permits`: what is short is not held back by what takes minutes.
+        Some(NonZeroUsize::MAX)
     }
 
     async fn ensure(&self, cx: &EffectCx<'_>, actions: &[ResolvedAction]) -> Vec<Result<Step, CapabilityError>> {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use windlass_engine::apply::Observer;
-use windlass_model::{ActionId, event::Event, identity::shown, plan::Plan, platform::OnRemove, state::RecordedAction};
+use windlass_model::{ActionId, event::Event, identity::shown, plan::Plan, platform::OnRemove};
 
 use crate::{failpoint, print};
 
@@ -39,7 +39,9 @@ impl Names {
 
     fn show(&self, event: &Event) {
         match event {
-            Event::Done { actions } => lines(print::Mark::Done, "done", actions),
+            Event::Done { actions } => {
+                print::progress_of(print::Mark::Done, "done", actions.iter().map(|action| shown(&action.identity)));
+            }
             Event::Waiting { id, note, .. } => print::progress(print::Mark::Wait, "waiting", &format!("{}: {note}", self.made(id))),
             Event::Healed { actions } => actions.iter().for_each(|action| {
                 let fields: String = action.fields.iter().map(|field| format!(" {}", field.pointer)).collect();
@@ -65,12 +67,6 @@ impl Names {
             | Event::Released { .. }
             | Event::Ended { .. } => {}
         }
-    }
-}
-
-fn lines(mark: print::Mark, word: &str, actions: &[RecordedAction]) {
-    for action in actions {
-        print::progress(mark, word, &shown(&action.identity));
     }
 }
 

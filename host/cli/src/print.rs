@@ -1,6 +1,6 @@
 //! What people read: problems with their lines, plans, tables.
 
-use std::{collections::HashMap, fmt::Write as _, io::Write as _};
+use std::{collections::HashMap, fmt, fmt::Write as _, io::Write as _};
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::{Table, presets};
@@ -47,32 +47,49 @@ pub(crate) fn setup(color: Color) {
 
 /// Prints an error and its remedy.
 pub(crate) fn error(message: &str, hint: Option<&str>) {
-    anstream::eprintln!("{RED}error{RED:#}: {message}");
-    if let Some(hint) = hint {
-        anstream::eprintln!("  {DIM}help{DIM:#}: {hint}");
-    }
+    let help = hint.map(|hint| format!("  {DIM}help{DIM:#}: {hint}\n")).unwrap_or_default();
+    to_people(&format!("{RED}error{RED:#}: {message}\n{help}"));
 }
 
 /// Prints a line of progress.
 pub(crate) fn progress(mark: Mark, word: &str, text: &str) {
+    progress_of(mark, word, std::iter::once(text));
+}
+
+/// Prints lines of progress about what happened together.
+pub(crate) fn progress_of(mark: Mark, word: &str, texts: impl Iterator<Item = impl fmt::Display>) {
     let (style, sign) = match mark {
         Mark::Done => (GREEN, "✓"),
         Mark::Wait => (YELLOW, "•"),
         Mark::Gone => (RED, "-"),
         Mark::Failed => (RED, "!"),
     };
-    anstream::eprintln!("  {style}{sign}{style:#} {word:<9} {text}");
+    to_people(&texts.map(|text| format!("  {style}{sign}{style:#} {word:<9} {text}\n")).collect::<String>());
+}
+
+/// Writes to people in one piece: standard error has no buffer, and a deployment of thousands has as many lines. One to whom nobody
+/// listens any more goes on.
+fn to_people(text: &str) {
+    let mut out = anstream::stderr().lock();
+    let plain;
+    let text = if out.current_choice() == anstream::ColorChoice::Never {
+        plain = anstream::adapter::strip_str(text).to_string();
+        &plain
+    } else {
+        text
+    };
+    let _ = out.write_all(text.as_bytes());
 }
 
 /// Prints a note to people.
 pub(crate) fn note(text: &str) {
-    anstream::eprintln!("{text}");
+    to_people(&format!("{text}\n"));
 }
 
 /// Prints problems of documents with their lines.
 pub(crate) fn problems(problems: &Problems) {
     let colored = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
-    anstream::eprint!("{}", rendered_problems(problems, colored));
+    to_people(&rendered_problems(problems, colored));
 }
 
 /// Writes problems of documents with their lines.
@@ -125,6 +142,7 @@ pub(crate) fn diagnostics(found: &[(Diagnostic, Option<String>)]) {
             None => groups.push(vec![finding]),
         }
     }
+    let mut text = String::new();
     for group in &groups {
         let Some(((diagnostic, place), others)) = group.split_first() else { continue };
         let (style, word) = match diagnostic.severity {
@@ -133,18 +151,19 @@ pub(crate) fn diagnostics(found: &[(Diagnostic, Option<String>)]) {
             Severity::Info => (DIM, "info"),
         };
         let place = place.as_ref().map(|place| format!("{BOLD}{place}{BOLD:#}: ")).unwrap_or_default();
-        anstream::eprintln!("{style}{word}{style:#}: {place}{diagnostic}");
+        text.push_str(&format!("{style}{word}{style:#}: {place}{diagnostic}\n"));
         if let Some(hint) = &diagnostic.hint {
-            anstream::eprintln!("  {DIM}help{DIM:#}: {hint}");
+            text.push_str(&format!("  {DIM}help{DIM:#}: {hint}\n"));
         }
         for (other, place) in others.iter().take(ALIKE_MAX) {
             let place = place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
-            anstream::eprintln!("  {DIM}also{DIM:#}: {place}{}", other.subject);
+            text.push_str(&format!("  {DIM}also{DIM:#}: {place}{}\n", other.subject));
         }
         if others.len() > ALIKE_MAX {
-            anstream::eprintln!("  {DIM}and {} more{DIM:#}", others.len() - ALIKE_MAX);
+            text.push_str(&format!("  {DIM}and {} more{DIM:#}\n", others.len() - ALIKE_MAX));
         }
     }
+    to_people(&text);
 }
 
 /// Writes a value as JSON or YAML; text is the caller's.

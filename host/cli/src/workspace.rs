@@ -74,8 +74,11 @@ fn aws_options() -> AwsOptions {
 impl Workspace {
     /// Opens a data folder.
     pub(crate) async fn open(global: &Global) -> Result<Self, Failure> {
-        let planning = Planning::new()?;
-        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&global.data_dir).await?);
+        // Side by side: one reads documents, the other waits for a disk.
+        let planning = tokio::task::spawn_blocking(Planning::new);
+        let store = SqliteStore::open(&global.data_dir).await;
+        let planning = planning.await.map_err(Failure::failed)??;
+        let store: Arc<dyn Store> = Arc::new(store?);
         let keyring = match std::env::var("WINDLASS_KEY") {
             Ok(text) => Keyring::from_text(&text, "WINDLASS_KEY"),
             Err(_) => Keyring::from_file(&global.key_file.clone().unwrap_or_else(|| global.data_dir.join("key"))),

@@ -287,6 +287,19 @@ pub enum Event {
 }
 
 impl Event {
+    /// Returns the records that it brings, if it is about any: from here on they hold.
+    #[must_use]
+    pub fn records(&self) -> Option<&[RecordedAction]> {
+        match self {
+            Self::Started { intended: records, .. }
+            | Self::Planned { intended: records, .. }
+            | Self::Sending { actions: records }
+            | Self::Unchanged { actions: records }
+            | Self::Done { actions: records } => Some(records),
+            _ => None,
+        }
+    }
+
     /// Says what happened, in a line.
     #[must_use]
     pub fn sentence(&self) -> String {

@@ -1,6 +1,6 @@
 //! The log of environments and what is folded from it, in the same commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use sqlx::{Executor, Sqlite, Transaction};
@@ -21,13 +21,24 @@ use crate::{
     sqlite::now,
 };
 
+/// Records of one statement: their text together is about 256 KiB.
+const ROWS_MAX: usize = 100;
+
 pub(crate) async fn put_documents(
     transaction: &mut Transaction<'_, Sqlite>,
     documents: &BTreeMap<Digest, Bytes>,
 ) -> Result<(), StoreError> {
-    for (digest, content) in documents {
+    // Most are kept already, components above all: they are not copied to be compared.
+    let asked: Vec<String> = documents.keys().map(ToString::to_string).collect();
+    let kept = sqlx::query("SELECT digest FROM documents WHERE digest IN (SELECT value FROM json_each(?))")
+        .bind(encode("digests", &asked)?)
+        .fetch_all(&mut **transaction)
+        .await
+        .map_err(failed("looking for documents"))?;
+    let kept: BTreeSet<String> = kept.iter().map(|row| rows::text(row, "digest")).collect::<Result<_, _>>()?;
+    for (digest, content) in asked.into_iter().zip(documents.values()).filter(|(digest, _)| !kept.contains(digest)) {
         sqlx::query("INSERT INTO documents (digest, content) VALUES (?, ?) ON CONFLICT DO NOTHING")
-            .bind(digest.to_string())
+            .bind(digest)
             .bind(content.as_ref())
             .execute(&mut **transaction)
             .await
@@ -70,7 +81,28 @@ pub(crate) async fn put_secrets(
     Ok(())
 }
 
-pub(crate) async fn put_event(
+/// Writes events, and folds them into the recorded state: what several of them say of one action is written once, the last of it.
+pub(crate) async fn put_events(
+    transaction: &mut Transaction<'_, Sqlite>,
+    environment: &EnvironmentKey,
+    deployment: DeploymentNumber,
+    events: &[Event],
+) -> Result<u64, StoreError> {
+    let mut sequence = 0;
+    let mut records: Vec<&RecordedAction> = Vec::new();
+    for event in events {
+        sequence = put_line(transaction, environment, deployment, event).await?;
+        match event.records() {
+            Some(more) => records.extend(more),
+            None => put_actions(transaction, environment, &std::mem::take(&mut records)).await?,
+        }
+        fold(transaction, environment, deployment, event).await?;
+    }
+    put_actions(transaction, environment, &records).await?;
+    Ok(sequence)
+}
+
+async fn put_line(
     transaction: &mut Transaction<'_, Sqlite>,
     environment: &EnvironmentKey,
     deployment: DeploymentNumber,
@@ -93,7 +125,6 @@ pub(crate) async fn put_event(
         .execute(&mut **transaction)
         .await
         .map_err(failed("writing an event"))?;
-    fold(transaction, environment, deployment, event).await?;
     Ok(sequence)
 }
 
@@ -131,7 +162,7 @@ fn slim(event: &Event) -> Event {
     }
 }
 
-/// Folds an event into the recorded state.
+/// Folds into the recorded state what an event says beside its records.
 async fn fold(
     transaction: &mut Transaction<'_, Sqlite>,
     environment: &EnvironmentKey,
@@ -139,13 +170,7 @@ async fn fold(
     event: &Event,
 ) -> Result<(), StoreError> {
     match event {
-        Event::Started { intended: actions, .. } | Event::Sending { actions } | Event::Unchanged { actions } | Event::Done { actions } => {
-            put_actions(transaction, environment, actions).await?;
-        }
-        Event::Planned { plan, intended } => {
-            put_actions(transaction, environment, intended).await?;
-            set_plan(transaction, environment, deployment, plan).await?;
-        }
+        Event::Planned { plan, .. } => set_plan(transaction, environment, deployment, plan).await?,
         Event::Removing { ids } => set_status(transaction, environment, ids, Status::Deleting).await?,
         Event::Removed { ids, act: OnRemove::Retain } => set_status(transaction, environment, ids, Status::Retained).await?,
         Event::Removed { ids, act: OnRemove::Delete } | Event::Released { ids } => {
@@ -162,7 +187,14 @@ async fn fold(
         Event::Ended { status } => {
             set_deployment_status(transaction, environment, deployment, status).await?;
         }
-        Event::Resumed { .. } | Event::Healed { .. } | Event::Waiting { .. } | Event::ActionFailed { .. } => {}
+        Event::Started { .. }
+        | Event::Sending { .. }
+        | Event::Unchanged { .. }
+        | Event::Done { .. }
+        | Event::Resumed { .. }
+        | Event::Healed { .. }
+        | Event::Waiting { .. }
+        | Event::ActionFailed { .. } => {}
     }
     Ok(())
 }
@@ -203,38 +235,47 @@ async fn set_deployment_status(
     Ok(())
 }
 
-/// Writes records, all in one statement: a deployment may have thousands. What is recorded under another id of the environment
-/// moves; what another environment has claimed is an error.
+/// Writes records, many in one statement: a deployment may have thousands. Of those with one id the last counts. What is recorded
+/// under another id of the environment moves; what another environment has claimed is an error.
 async fn put_actions(
     transaction: &mut Transaction<'_, Sqlite>,
     environment: &EnvironmentKey,
-    actions: &[RecordedAction],
+    actions: &[&RecordedAction],
 ) -> Result<(), StoreError> {
-    let rows: Vec<(&str, String, String)> = actions
-        .iter()
-        .map(|action| Ok((action.id.as_str(), claim_of(action, environment), encode("action", action)?)))
-        .collect::<Result<_, StoreError>>()?;
-    sqlx::query(
-        "INSERT INTO actions (application, environment, id, claim, record)
-         SELECT ?1, ?2, value->>0, value->>1, value->>2 FROM json_each(?3) WHERE true
+    let mut seen = BTreeSet::new();
+    let mut last: Vec<&RecordedAction> = actions.iter().rev().filter(|action| seen.insert(&action.id)).copied().collect();
+    last.reverse();
+    for actions in last.chunks(ROWS_MAX) {
+        let statement = sqlx::AssertSqlSafe(insert_actions(actions.len()));
+        let mut insert = sqlx::query(statement).bind(environment.application.as_str()).bind(environment.environment.as_str());
+        for action in actions {
+            insert = insert.bind(action.id.as_str()).bind(claim_of(action, environment)).bind(encode("action", action)?);
+        }
+        insert.execute(&mut **transaction).await.map_err(|error| {
+            match error.as_database_error().map(sqlx::error::DatabaseError::kind) {
+                Some(sqlx::error::ErrorKind::NotNullViolation) => StoreError::Failed {
+                    doing: "recording actions",
+                    reason: "another environment has claimed one of these things meanwhile; plan again".to_owned(),
+                },
+                _ => failed("recording actions")(error),
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// Writes the statement for so many records.
+fn insert_actions(count: usize) -> String {
+    let row = |index: usize| format!("(?1, ?2, ?{}, ?{}, ?{})", 3 * index + 3, 3 * index + 4, 3 * index + 5);
+    let rows: Vec<String> = (0..count).map(row).collect();
+    format!(
+        "INSERT INTO actions (application, environment, id, claim, record) VALUES {}
          ON CONFLICT (application, environment, id) DO UPDATE SET claim = excluded.claim, record = excluded.record
          -- An id that is null is refused: a claim of another environment.
          ON CONFLICT (claim) DO UPDATE SET record = excluded.record, id = CASE
              WHEN (application, environment) = (excluded.application, excluded.environment) THEN excluded.id END",
+        rows.join(", ")
     )
-    .bind(environment.application.as_str())
-    .bind(environment.environment.as_str())
-    .bind(encode("actions", &rows)?)
-    .execute(&mut **transaction)
-    .await
-    .map_err(|error| match error.as_database_error().map(sqlx::error::DatabaseError::kind) {
-        Some(sqlx::error::ErrorKind::NotNullViolation) => StoreError::Failed {
-            doing: "recording actions",
-            reason: "another environment has claimed one of these things meanwhile; plan again".to_owned(),
-        },
-        _ => failed("recording actions")(error),
-    })?;
-    Ok(())
 }
 
 async fn set_status(
@@ -253,7 +294,7 @@ async fn set_status(
             .map_err(failed("reading an action"))?;
         if let Some(row) = row {
             let action: RecordedAction = decode("action", &rows::text(&row, "record")?)?;
-            put_actions(transaction, environment, &[RecordedAction { status, ..action }]).await?;
+            put_actions(transaction, environment, &[&RecordedAction { status, ..action }]).await?;
         }
     }
     Ok(())

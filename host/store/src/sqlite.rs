@@ -26,7 +26,7 @@ use windlass_model::{
 
 use crate::{
     lease::{self, FileLease, LockFailure},
-    log::{put_documents, put_event, put_secret, put_secrets},
+    log::{put_documents, put_events, put_secret, put_secrets},
     retention,
     rows::{self, corrupt, decode, encode, failed, integer},
 };
@@ -224,7 +224,8 @@ impl Store for SqliteStore {
             .map_err(failed("numbering the deployment"))?;
         let number = DeploymentNumber(rows::number(&row, "number")?);
         if let Some(before) = deployment.supersedes {
-            put_event(&mut transaction, environment, before, &Event::Ended { status: DeploymentStatus::Superseded { by: number } }).await?;
+            let ended = Event::Ended { status: DeploymentStatus::Superseded { by: number } };
+            put_events(&mut transaction, environment, before, &[ended]).await?;
         }
         sqlx::query("INSERT INTO deployments (application, environment, number, plan, model, layers, provenance, verb, actor, cause, given_platform, rollback_to, started_at, status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
             .bind(environment.application.as_str())
@@ -247,7 +248,7 @@ impl Store for SqliteStore {
         let NewDeployment { plan, model, layers, provenance, documents, .. } = deployment;
         retention::refer(&mut transaction, environment, number, [plan, model, layers, provenance].into_iter().chain(documents.keys()))
             .await?;
-        put_event(&mut transaction, environment, number, started).await?;
+        put_events(&mut transaction, environment, number, std::slice::from_ref(started)).await?;
         transaction.commit().await.map_err(failed("beginning the deployment"))?;
         Ok(number)
     }
@@ -262,10 +263,7 @@ impl Store for SqliteStore {
     ) -> Result<u64, StoreError> {
         let mut transaction = self.fenced(environment, fence).await?;
         put_secrets(&mut transaction, environment, secrets).await?;
-        let mut sequence = 0;
-        for event in events {
-            sequence = put_event(&mut transaction, environment, deployment, event).await?;
-        }
+        let sequence = put_events(&mut transaction, environment, deployment, events).await?;
         transaction.commit().await.map_err(failed("writing events"))?;
         Ok(sequence)
     }

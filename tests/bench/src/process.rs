@@ -2,9 +2,10 @@
 
 use std::{
     fs,
+    io::Read as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -13,6 +14,8 @@ use anyhow::{Context as _, Result, bail};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Usage {
     pub wall_ms: f64,
+    /// Until its first line on standard output: with `deploy`, until the plan is decided and shown.
+    pub shown_ms: f64,
     pub cpu_ms: f64,
 }
 
@@ -43,14 +46,21 @@ pub(crate) fn run(folder: &Path, arguments: &[&str]) -> Result<Usage> {
 /// Runs somebody's command that must succeed.
 pub(crate) fn run_tool(folder: &Path, tool: &Path, arguments: &[&str]) -> Result<Usage> {
     let started = Instant::now();
-    let mut child = command(folder, tool, arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-    let output = {
+    let mut child = command(folder, tool, arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (shown, output) = std::thread::scope(|scope| {
+        let shown = scope.spawn(|| -> std::io::Result<Option<Duration>> {
+            let Some(mut stdout) = stdout else { return Ok(None) };
+            let first = (stdout.read(&mut [0])? > 0).then(|| started.elapsed());
+            std::io::copy(&mut stdout, &mut std::io::sink())?;
+            Ok(first)
+        });
         let mut text = String::new();
-        if let Some(mut stderr) = child.stderr.take() {
-            std::io::Read::read_to_string(&mut stderr, &mut text)?;
+        if let Some(mut stderr) = stderr {
+            stderr.read_to_string(&mut text)?;
         }
-        text
-    };
+        std::io::Result::Ok((shown.join().map_err(|_| std::io::ErrorKind::Other)??, text))
+    })?;
     let status = child.wait()?;
     let wall_ms = started.elapsed().as_secs_f64() * 1e3;
     if !status.success() {
@@ -58,7 +68,7 @@ pub(crate) fn run_tool(folder: &Path, tool: &Path, arguments: &[&str]) -> Result
     }
     let times = fs::read_to_string(folder.join("usage"))?;
     let cpu_ms = times.split_whitespace().filter_map(|time| time.parse::<f64>().ok()).sum::<f64>() * 1e3;
-    Ok(Usage { wall_ms, cpu_ms })
+    Ok(Usage { wall_ms, shown_ms: shown.map_or(wall_ms, |shown| shown.as_secs_f64() * 1e3), cpu_ms })
 }
 
 /// Reads the high-water mark of a process's memory while it runs.

@@ -1,5 +1,7 @@
 //! The command line: the README's tour, what people see, exit codes.
 
+use std::process::Stdio;
+
 use windlass_suite::binary::{Folder, root, stable};
 
 const WEB: &str = "\
@@ -162,6 +164,18 @@ fn strangers_files_stay() {
     let stopped = folder.run("deploy shop -e dev --yes");
     assert_eq!(stopped.code, 1);
     assert!(stopped.err.contains("held data and is gone"), "{}", stopped.err);
+}
+
+#[test]
+fn nobody_has_to_listen() {
+    let folder = application();
+    let words = ["deploy", "shop", "-e", "dev", "--image", "web=web:1", "--yes"];
+    let mut child = folder.command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // What `2>&1 | head -0` does.
+    drop((child.stdout.take(), child.stderr.take()));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(!folder.files(".windlass/manifests/shop/dev").is_empty());
+    assert!(folder.ok("history -e dev").out.contains("succeeded"));
 }
 
 #[test]

@@ -132,6 +132,64 @@ fn killed_while_everything_is_taken_away() {
     kill_everywhere("destroy", || deployed("kd"), "destroy -e dev --yes", "destroy -e dev --yes", gone);
 }
 
+/// A definition that makes so many ConfigMaps.
+fn many(count: usize) -> String {
+    let manifests: String = (0..count)
+        .map(|number| format!("      c{number}: {{ apiVersion: v1, kind: ConfigMap, metadata: {{ name: c{number} }}, data: {{ number: \"{number}\" }} }}\n"))
+        .collect();
+    format!(
+        "---
+apiVersion: windlass.dev/v1alpha1
+kind: ResourceType
+metadata: {{ name: many }}
+spec: {{}}
+---
+apiVersion: windlass.dev/v1alpha1
+kind: ResourceDefinition
+metadata: {{ name: many }}
+spec:
+  type: many
+  driver: {{ builtin: template }}
+  grants: [{{ import: windlass:secrets/generated }}, {{ import: windlass:kubernetes/objects, kinds: [v1/ConfigMap] }}]
+  inputs:
+    manifests:
+{manifests}"
+    )
+}
+
+#[test]
+fn hundreds_are_noted_as_they_are_made_and_each_is_made_once() {
+    const COUNT: usize = 700;
+    let scene = Scene::new("many");
+    let application = scene.folder.read("app/application.yaml").replace("spec: {}", "spec: { resources: { many: { type: many } } }");
+    scene.folder.write("app/application.yaml", &application);
+    scene.folder.write("platform/connection.yaml", &(scene.folder.read("platform/connection.yaml") + &many(COUNT)));
+    scene.folder.ok("platform apply platform");
+    let status = |status: &str| {
+        let state: serde_json::Value = serde_json::from_str(&scene.folder.ok("env show -e dev -o json").out).unwrap();
+        state["actions"].as_array().unwrap().iter().filter(|action| action["status"] == status).count()
+    };
+
+    // Each passes four points, the last of them when it was answered.
+    let killed = scene.folder.run_with(FIRST, &[("WINDLASS_KILL_AT", "2400")]);
+    assert_eq!(killed.code, -1, "{}", killed.err);
+    let (live, made) = (status("live"), scene.objects().len());
+    assert!((250..=made).contains(&live), "{live} of {made} that were made are known");
+    assert_eq!(status("intended"), COUNT + 1 - live);
+
+    let ran = scene.folder.ok(FIRST);
+    assert_eq!(ran.err.matches("✓ done").count(), COUNT + 1 - live, "{}", ran.err);
+    assert_eq!(scene.objects().len(), COUNT);
+    settled(&scene, "after the kill");
+
+    // Lines of the log stand for many: none is written for each object.
+    let events: Vec<serde_json::Value> =
+        scene.folder.ok("events -e dev -o json").out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(events.len() < COUNT / 4, "{} lines", events.len());
+    scene.folder.ok("destroy -e dev --yes");
+    assert!(scene.objects().is_empty());
+}
+
 /// A scene whose connection leads through a proxy.
 fn through(proxy: &FaultProxy, name: &str) -> Scene {
     let scene = scene(name);

@@ -8,11 +8,11 @@ use windlass_engine::session::{
 };
 use windlass_manifest::Readiness;
 
-use super::{ClusterSession, is_other_object, lock, not_ours, text, wait::Waited};
+use super::{ClusterSession, Refused, bucket, is_other_object, lock, not_ours, text, wait::Waited};
 use crate::{
     api::{ApplyOptions, Failure},
     fields, marks,
-    resource::{Place, Resource},
+    resource::Place,
 };
 
 /// Writes what is sent: marked, with `data` in the place of `stringData`, tied to the object that we know.
@@ -62,6 +62,11 @@ pub(crate) fn outputs(live: &Value, wanted: &[WantedOutput]) -> Option<Observed>
     Some(observed)
 }
 
+/// Tells whether the server can be asked what it would say: it is known what is sent, and nothing goes away before.
+pub(super) fn is_to_be_asked(action: &Preflight) -> bool {
+    action.is_resolved && !action.replace
+}
+
 impl ClusterSession {
     /// Tells whether a place may be written, and which object is there.
     fn claim(&self, cx: &EffectCx<'_>, place: &Place, insistence: Insistence) -> Result<Option<String>, CapabilityError> {
@@ -76,26 +81,27 @@ impl ClusterSession {
         Ok(Some(text(&metadata, "/uid").to_owned()))
     }
 
-    /// Asks what would be refused; in a namespace that is still to be made there is nothing to ask.
+    /// Asks what would be refused; in a namespace that is still to be made there is nothing to ask. Namespaces were looked at, unless
+    /// that was refused.
     pub(super) async fn preflight_one(
         &self,
         cx: &EffectCx<'_>,
         action: &Preflight,
         place: Result<Place, CapabilityError>,
+        refused: &Refused,
     ) -> Result<(), CapabilityError> {
         let place = &place?;
         let uid = self.claim(cx, place, action.insistence)?;
-        let is_new_namespace = || async {
-            let namespace = Place {
-                resource: Resource::core("Namespace", "namespaces", false),
-                namespace: String::new(),
-                name: place.namespace.clone(),
-            };
-            let refused = self.survey(std::iter::once(&namespace), cx.deadline).await;
-            refused.into_values().next().map_or_else(|| Ok(self.found(&namespace).is_none()), Err)
-        };
-        if !action.is_resolved || action.replace || (place.resource.is_namespaced && is_new_namespace().await?) {
+        if !is_to_be_asked(action) {
             return Ok(());
+        }
+        if let Some(namespace) = place.in_namespace() {
+            if let Some(error) = refused.get(&bucket(&namespace)) {
+                return Err(error.clone());
+            }
+            if self.found(&namespace).is_none() {
+                return Ok(());
+            }
         }
         let options = ApplyOptions { force: action.insistence != Insistence::Refuse, dry_run: true };
         let body = body(&action.spec, cx.owner, uid.as_deref());

@@ -1,19 +1,21 @@
 //! Effects under way: one system may take its time while the others go on.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
+    num::NonZeroUsize,
     pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use futures_util::{
-    StreamExt as _,
+    FutureExt as _, StreamExt as _,
     future::{BoxFuture, Either, select},
     stream::FuturesUnordered,
 };
 use windlass_model::{
     event::DeploymentNumber,
+    limits,
     name::DocumentName,
     state::{EnvironmentKey, RecordedAction},
 };
@@ -30,6 +32,11 @@ use crate::{
 /// Which system through which connection.
 pub(crate) type System = (String, DocumentName);
 
+/// Answers that are noted together, while more is under way than they make room for.
+const TOGETHER_MAX: usize = 16;
+/// For how long: people see what happens, and what was done is noted.
+const TOGETHER_WITHIN: Duration = Duration::from_millis(10);
+
 /// What is sent to a system. Its intent is on disk.
 pub(crate) struct Effect {
     pub system: System,
@@ -40,7 +47,7 @@ pub(crate) struct Effect {
 
 /// What came of an effect.
 pub(crate) struct Answer {
-    system: System,
+    pub system: System,
     /// What was sent.
     pub records: Vec<RecordedAction>,
     /// How far each of it is.
@@ -93,36 +100,46 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// The effects that are under way: of each system one at a time, unless it takes many.
+/// The effects that are under way: of each system one batch at a time, or as many actions as it takes at once.
 pub(crate) struct Effects<'s> {
     scope: &'s Scope<'s>,
     running: FuturesUnordered<BoxFuture<'s, Answer>>,
-    busy: BTreeSet<System>,
+    /// Calls that were not answered yet, by system.
+    calls: BTreeMap<System, usize>,
     /// What came while something else was done.
     answers: Vec<Answer>,
 }
 
 impl<'s> Effects<'s> {
     pub(crate) fn new(scope: &'s Scope<'s>) -> Self {
-        Self { scope, running: FuturesUnordered::new(), busy: BTreeSet::new(), answers: Vec::new() }
+        Self { scope, running: FuturesUnordered::new(), calls: BTreeMap::new(), answers: Vec::new() }
     }
 
-    /// Begins one; of a system that takes many, one for each action: nothing has to wait for the slowest.
+    /// Begins one; of a system that takes many at once, one for each action: nothing has to wait for the slowest.
     pub(crate) fn begin(&mut self, effect: Effect) {
-        if !effect.session.takes_many() {
-            self.busy.insert(effect.system.clone());
-            self.running.push(Box::pin(self.scope.ensure(effect)));
-            return;
+        if effect.session.at_once().is_none() {
+            return self.call(effect);
         }
         for (record, action) in effect.records.into_iter().zip(effect.actions) {
             let (system, session) = (effect.system.clone(), Arc::clone(&effect.session));
-            self.running.push(Box::pin(self.scope.ensure(Effect { system, session, records: vec![record], actions: vec![action] })));
+            self.call(Effect { system, session, records: vec![record], actions: vec![action] });
         }
     }
 
-    /// Tells whether a system is at work.
-    pub(crate) fn is_busy(&self, system: &System) -> bool {
-        self.busy.contains(system)
+    fn call(&mut self, effect: Effect) {
+        *self.calls.entry(effect.system.clone()).or_default() += 1;
+        self.running.push(Box::pin(self.scope.ensure(effect)));
+    }
+
+    /// Says how many more actions a system takes now. One that takes many at once is filled up when half of it is free: intents are
+    /// noted in batches.
+    pub(crate) fn room(&self, system: &System, session: &dyn Session) -> usize {
+        let calls = self.calls.get(system).copied().unwrap_or_default();
+        match session.at_once().map(NonZeroUsize::get) {
+            Some(most) if calls <= most / 2 => (most - calls).min(limits::EFFECT_BATCH_MAX),
+            None if calls == 0 => limits::EFFECT_BATCH_MAX,
+            _ => 0,
+        }
     }
 
     /// Tells whether nothing is under way, and every answer was taken.
@@ -135,24 +152,50 @@ impl<'s> Effects<'s> {
         !self.answers.is_empty()
     }
 
+    /// Visits the answers that were not taken yet.
+    pub(crate) fn answered(&self) -> impl Iterator<Item = &Answer> {
+        self.answers.iter()
+    }
+
     /// Takes the answers that are there.
     pub(crate) fn answers(&mut self) -> Vec<Answer> {
         let answers = std::mem::take(&mut self.answers);
         for answer in &answers {
-            self.busy.remove(&answer.system);
+            if let Some(calls) = self.calls.get_mut(&answer.system) {
+                *calls = calls.saturating_sub(1);
+            }
         }
         answers
     }
 
-    /// Waits for an answer.
+    /// Waits for an answer, and takes what came with it.
     pub(crate) async fn next(&mut self) {
         if self.answers.is_empty() {
             self.answers.extend(self.running.next().await);
+            while let Some(Some(answer)) = self.running.next().now_or_never() {
+                self.answers.push(answer);
+            }
         }
     }
 
-    /// Waits for an answer, but no longer than this; without effects, for just as long.
+    /// Waits for more answers, where each alone is of no use: there is no room yet for what comes next.
+    pub(crate) async fn gather(&mut self) {
+        let more = async {
+            while self.answers.len() < TOGETHER_MAX
+                && let Some(answer) = self.running.next().await
+            {
+                self.answers.push(answer);
+            }
+        };
+        // None is lost where the time is up.
+        let _ = tokio::time::timeout(TOGETHER_WITHIN, more).await;
+    }
+
+    /// Waits for an answer, but no longer than this; where there is one, not at all; without effects, for just as long.
     pub(crate) async fn next_within(&mut self, longest: Duration) {
+        if self.has_answers() {
+            return;
+        }
         if self.running.is_empty() {
             return tokio::time::sleep(longest).await;
         }

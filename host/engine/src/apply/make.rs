@@ -1,7 +1,7 @@
 //! Makes what a plan wants: looked at first, then batch by batch, each intent on disk before its effect.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Instant,
 };
@@ -18,13 +18,15 @@ use windlass_model::{
 };
 
 use super::{
-    effects::{Answer, Effect, Effects, Scope, System},
+    effects::{Effect, Effects, Scope, System},
     run::{Notes, Run},
     stop::{Stop, broken_off, failures, first},
     values::{self, FIRST_VERSION},
 };
 use crate::plan::kept;
-use crate::session::{Cancel, CapabilityError, Depth, Insistence, Phase, Preflight, ResolvedAction, Secret, Step, Ticket, WantedOutput};
+use crate::session::{
+    Cancel, CapabilityError, Depth, Insistence, Phase, Preflight, ResolvedAction, Secret, Session, Step, Ticket, WantedOutput,
+};
 
 /// What is still to be made.
 pub(crate) struct Pending {
@@ -88,29 +90,48 @@ impl Run<'_> {
         deadline: Instant,
         cancel: &Cancel,
     ) -> Result<(), Stop> {
+        // What can begin, and waits for room. What comes of a system that has such is no reason to look for more.
+        let mut backlog: BTreeMap<System, VecDeque<&PlannedAction>> = BTreeMap::new();
+        let mut is_stale = true;
         loop {
+            is_stale |= effects.answered().any(|answer| !backlog.contains_key(&answer.system) || answer.steps.iter().any(Result::is_err));
             self.take_answers(effects, pending).await?;
-            let ready = self.order.ready(
-                &pending.ranks,
-                |id| self.waiting.contains_key(id) || pending.under_way.contains(id),
-                |id| !pending.failed.is_empty() && self.order.needs(id).any(|need| pending.failed.contains_key(need)),
-            );
+            if std::mem::take(&mut is_stale) {
+                let ready = self.order.ready(
+                    &pending.ranks,
+                    |id| self.waiting.contains_key(id) || pending.under_way.contains(id),
+                    |id| !pending.failed.is_empty() && self.order.needs(id).any(|need| pending.failed.contains_key(need)),
+                );
+                let groups = grouped(ready.iter().filter_map(|id| planned.get(id).copied()));
+                backlog = groups
+                    .into_iter()
+                    .map(|(system, actions)| (system, actions.into_iter().take(limits::EFFECT_BATCH_MAX).collect()))
+                    .collect();
+            }
             let mut began = false;
-            for (system, mut batch) in grouped(ready.iter().filter_map(|id| planned.get(id).copied())) {
+            for (system, waiting) in &mut backlog {
                 if cancel.is_cancelled() {
                     return Err(Stop::Cancelled);
                 }
-                if effects.is_busy(&system) {
+                let (interface, connection) = system;
+                let session = self.session(interface, connection, &self.settings(connection)).await?;
+                let room = effects.room(system, session.as_ref()).min(waiting.len());
+                if room == 0 {
                     continue;
                 }
                 began = true;
-                batch.truncate(limits::EFFECT_BATCH_MAX);
-                if let Some(effect) = effects.beside(self.prepare(&system, batch, pending, deadline, cancel)).await? {
+                let batch = waiting.drain(..room).collect();
+                let effect = effects.beside(self.prepare(system, session, batch, pending, deadline, cancel)).await?;
+                // What needs nothing done may be what others wait for.
+                is_stale |= effect.as_ref().is_none_or(|effect| effect.records.len() < room);
+                if let Some(effect) = effect {
                     pending.under_way.extend(effect.records.iter().map(|record| record.id.clone()));
                     effects.begin(effect);
                 }
             }
+            backlog.retain(|_, waiting| !waiting.is_empty());
             if began {
+                is_stale |= backlog.is_empty();
                 continue;
             }
             if cancel.is_cancelled() {
@@ -122,21 +143,26 @@ impl Run<'_> {
                 }
                 return Err(Stop::Failed { reason: "the plan's actions wait for each other".to_owned(), hint: None });
             }
+            let waits = self.waiting.len();
             self.wait(pending, effects, deadline, cancel).await?;
+            is_stale = self.waiting.len() != waits;
+            if !backlog.is_empty() {
+                effects.gather().await;
+            }
         }
     }
 
     /// Takes note of what came of effects.
     async fn take_answers(&mut self, effects: &mut Effects<'_>, pending: &mut Pending) -> Result<(), Stop> {
-        let mut result = Ok(());
-        for Answer { records, steps, .. } in effects.answers() {
-            for record in &records {
-                pending.under_way.remove(&record.id);
-            }
-            let taken = effects.beside(self.take_steps(records, steps, pending)).await;
-            result = result.and(taken);
+        let (mut records, mut steps) = (Vec::new(), Vec::new());
+        for answer in effects.answers() {
+            records.extend(answer.records);
+            steps.extend(answer.steps);
         }
-        result
+        for record in &records {
+            pending.under_way.remove(&record.id);
+        }
+        if records.is_empty() { Ok(()) } else { effects.beside(self.take_steps(records, steps, pending)).await }
     }
 
     /// Finds out what is to be made: what the plan changes, and what others changed that it leaves alone.
@@ -286,14 +312,12 @@ impl Run<'_> {
     async fn prepare(
         &mut self,
         system: &System,
+        session: Arc<dyn Session>,
         batch: Vec<&PlannedAction>,
         pending: &mut Pending,
         deadline: Instant,
         cancel: &Cancel,
     ) -> Result<Option<Effect>, Stop> {
-        let (interface, connection) = system;
-        let settings = self.settings(connection);
-        let session = self.session(interface, connection, &settings).await?;
         let replaced = self.replaced(&batch);
         if !replaced.is_empty() {
             for (record, error) in self.remove(replaced, deadline, cancel).await? {

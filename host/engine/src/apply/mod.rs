@@ -25,6 +25,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::join;
 use windlass_model::{
     ActionId, Digest,
     event::{Actor, Cause, DeploymentNumber, DeploymentStatus, Event, Verb},
@@ -230,7 +231,8 @@ impl Engine {
         };
         self.observer.begin(plan);
         self.observer.point("before begin");
-        let number = self.store.begin(&environment, lease.fence(), &deployment, &started).await?;
+        let (number, ()) = join(self.store.begin(&environment, lease.fence(), &deployment, &started), run.look_ahead()).await;
+        let number = number?;
         self.observer.event(&started);
         self.observer.point("after begin");
         run.began(&started);

@@ -40,6 +40,12 @@ const GENERATED: &str = "windlass:secrets/generated";
 /// How long what came of effects may wait to be written: what a killed process did is done again, if only looked at.
 const UNWRITTEN_MAX: Duration = Duration::from_secs(5);
 
+/// How long a look ahead may take: a system that does not answer holds up nothing before its turn.
+const LOOK_AHEAD_MAX: Duration = Duration::from_secs(1);
+
+/// How much of what came of effects may wait: it is written beside those that are still under way, not behind the last.
+const UNWRITTEN_ACTIONS_MAX: usize = 250;
+
 /// A deployment under way.
 pub(crate) struct Run<'a> {
     pub engine: &'a Engine,
@@ -179,6 +185,21 @@ impl<'a> Run<'a> {
         Ok(intended)
     }
 
+    /// Opens what is about to be acted on and looks at what is there, beside the commit of the intents. What fails, or takes too long,
+    /// fails again where it is asked about.
+    pub(crate) async fn look_ahead(&mut self) {
+        let plan = Arc::clone(&self.request.plan);
+        let groups = grouped(plan.actions().filter(|action| self.resolved.contains_key(&action.id)));
+        let look = async {
+            for ((interface, connection), actions) in groups {
+                let Ok(session) = self.session(&interface, &connection, &self.settings(&connection)).await else { continue };
+                let specs: Vec<&Value> = actions.iter().filter_map(|action| self.resolved.get(&action.id)).collect();
+                session.look_ahead(&specs).await;
+            }
+        };
+        let _ = tokio::time::timeout(LOOK_AHEAD_MAX, look).await;
+    }
+
     /// Draws the values that the plan generates, so that what needs them is known before the first effect.
     async fn draw(&mut self, plan: &Plan) -> Result<(), ApplyError> {
         // What was made once and is gone is a loss, told elsewhere.
@@ -235,15 +256,8 @@ impl<'a> Run<'a> {
 
     /// Takes the records of an event into account.
     pub(crate) fn adopt(&mut self, event: &Event) {
-        if let Event::Started { intended: actions, .. }
-        | Event::Planned { intended: actions, .. }
-        | Event::Sending { actions }
-        | Event::Unchanged { actions }
-        | Event::Done { actions } = event
-        {
-            for action in actions {
-                self.recorded.insert(action.id.clone(), action.clone());
-            }
+        for action in event.records().unwrap_or_default() {
+            self.recorded.insert(action.id.clone(), action.clone());
         }
     }
 
@@ -329,12 +343,22 @@ impl<'a> Run<'a> {
         if !matches!(event, Event::Sending { .. }) {
             self.unwritten_since.get_or_insert_with(Instant::now);
         }
-        self.unwritten.push(event);
+        match (self.unwritten.last_mut(), event) {
+            // One line of the log for all that came together.
+            (Some(Event::Done { actions }), Event::Done { actions: more }) => actions.extend(more),
+            (_, event) => self.unwritten.push(event),
+        }
     }
 
     /// Says for how long what came of effects may still stay unwritten.
     pub(crate) fn may_stay_unwritten(&self) -> Duration {
         self.unwritten_since.map_or(Duration::MAX, |since| UNWRITTEN_MAX.saturating_sub(since.elapsed()))
+    }
+
+    /// Tells whether so much was done since the last commit that the next one is due.
+    pub(crate) fn has_much_unwritten(&self) -> bool {
+        let done = |event: &Event| if let Event::Done { actions } = event { actions.len() } else { 0 };
+        self.unwritten.iter().map(done).sum::<usize>() >= UNWRITTEN_ACTIONS_MAX
     }
 
     /// Tells of what is sent. Intents that were complete when the deployment began are on disk already.

@@ -29,12 +29,22 @@ impl Run<'_> {
         deadline: Instant,
         cancel: &Cancel,
     ) -> Result<(), Stop> {
+        if self.has_much_unwritten() {
+            effects.beside(self.flush()).await?;
+        }
         if self.waiting.is_empty() {
             effects.next_within(self.may_stay_unwritten()).await;
             return if effects.has_answers() { Ok(()) } else { effects.beside(self.flush()).await };
         }
         if Instant::now() >= deadline {
             return Err(Stop::TimedOut(self.awaited(pending)));
+        }
+        // What is answered soon comes first: tickets that come together are written, and asked about, together.
+        if !effects.is_empty() {
+            effects.next_within(POLL_MIN).await;
+            if effects.has_answers() {
+                return Ok(());
+            }
         }
         let pause = effects.beside(self.ask(pending, deadline, cancel)).await?;
         if let Some(pause) = pause.filter(|_| !effects.has_answers()) {

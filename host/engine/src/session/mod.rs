@@ -13,6 +13,7 @@ pub use secret::{Fields, Secret, SecretStore, generated_name, given_name};
 use std::{
     collections::BTreeMap,
     fmt,
+    num::NonZeroUsize,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -59,11 +60,15 @@ pub trait Session: Send + Sync {
     async fn observe(&self, owner: &Owner, actions: &[ActionRef<'_>], depth: Depth) -> Vec<Result<Observation, CapabilityError>>;
     /// Says before the first effect what would be refused: whose something is, what the system would not take. Changes nothing.
     async fn preflight(&self, cx: &EffectCx<'_>, actions: &[Preflight]) -> Vec<Result<(), CapabilityError>>;
+    /// Looks at what `preflight` of these specs will ask about, while their intents are being written. What can't be known yet, or is
+    /// refused, is said by `preflight`. Changes nothing.
+    async fn look_ahead(&self, _specs: &[&Value]) {}
     /// Makes specs so: absent is created, ours converges, someone else's is refused.
     async fn ensure(&self, cx: &EffectCx<'_>, actions: &[ResolvedAction]) -> Vec<Result<Step, CapabilityError>>;
-    /// Tells whether `ensure` may be called again before it has answered: where each action takes long and stands alone.
-    fn takes_many(&self) -> bool {
-        false
+    /// Says for how many actions `ensure` may be under way at once, called for each by itself: none waits for the slowest, and what
+    /// came of each is known at once. `None`: everything that is ready goes in one call, and the next comes when it has answered.
+    fn at_once(&self) -> Option<NonZeroUsize> {
+        None
     }
     /// Asks how far things are. A system in which nothing takes long hands no tickets out and is never asked.
     async fn poll(&self, _cx: &EffectCx<'_>, tickets: &[Ticket]) -> Vec<Result<Step, CapabilityError>> {
