@@ -72,10 +72,9 @@ impl Place {
         format!("{}/{}", self.resource.path(&self.namespace), self.name)
     }
 
-    /// Returns the place of the namespace that it is in, if it is in one.
-    pub(crate) fn in_namespace(&self) -> Option<Self> {
-        let resource = || Resource::core("Namespace", "namespaces", false);
-        self.resource.is_namespaced.then(|| Self { resource: resource(), namespace: String::new(), name: self.namespace.clone() })
+    /// Returns the place of a namespace.
+    pub(crate) fn of_namespace(name: &str) -> Self {
+        Self { resource: Resource::core("Namespace", "namespaces", false), namespace: String::new(), name: name.to_owned() }
     }
 }
 

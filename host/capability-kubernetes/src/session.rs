@@ -41,6 +41,7 @@ pub(crate) struct ClusterSession {
     discovery: Arc<Discovery>,
     /// What was listed, and what we changed since.
     listed: Mutex<HashMap<(Resource, String), BTreeMap<String, Arc<Value>>>>,
+    /// Held by who lists.
     surveying: tokio::sync::Mutex<()>,
     /// Namespaces that this session made: nothing of anybody can be in them.
     made: Mutex<Vec<String>>,
@@ -58,10 +59,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// What is listed together and could not be, with the reason.
 type Refused = BTreeMap<(Resource, String), CapabilityError>;
 
-/// Names what is listed together: a kind in a namespace, or one object of the whole cluster.
+/// Whether namespaces are there, by name.
+type Namespaces = BTreeMap<String, Result<bool, CapabilityError>>;
+
+/// Says what is listed together with a place: its kind in its namespace, or one object of the whole cluster.
+fn around(place: &Place) -> (&Resource, &str) {
+    (&place.resource, if place.resource.is_namespaced { &place.namespace } else { &place.name })
+}
+
 fn bucket(place: &Place) -> (Resource, String) {
-    let around = if place.resource.is_namespaced { &place.namespace } else { &place.name };
-    (place.resource.clone(), around.clone())
+    let (resource, around) = around(place);
+    (resource.clone(), around.to_owned())
 }
 
 /// Visits the items of a list.
@@ -134,7 +142,9 @@ impl ClusterSession {
 
     /// Makes sure that everything around these places is listed: one list for each kind and namespace.
     async fn survey(&self, places: impl Iterator<Item = &Place>, until: Instant) -> Refused {
-        let mut wanted: BTreeSet<(Resource, String)> = places.map(bucket).collect();
+        // Thousands of places have few surroundings.
+        let all: BTreeSet<(&Resource, &str)> = places.map(around).collect();
+        let mut wanted: Vec<(Resource, String)> = all.into_iter().map(|(resource, around)| (resource.clone(), around.to_owned())).collect();
         wanted.retain(|bucket| !lock(&self.listed).contains_key(bucket));
         if wanted.is_empty() {
             return Refused::new();
@@ -149,10 +159,14 @@ impl ClusterSession {
         refused
     }
 
-    /// Makes sure that it is known which of the namespaces around these places are there.
-    async fn namespaces(&self, places: impl Iterator<Item = &Result<Place, CapabilityError>>, until: Instant) -> Refused {
-        let around: BTreeSet<Place> = places.filter_map(|place| place.as_ref().ok()?.in_namespace()).collect();
-        self.survey(around.iter(), until).await
+    /// Looks which of the namespaces of these places are there.
+    async fn namespaces(&self, places: impl Iterator<Item = &Result<Place, CapabilityError>>, until: Instant) -> Namespaces {
+        let inside = places.flatten().filter(|place| place.resource.is_namespaced);
+        let names: BTreeSet<&str> = inside.map(|place| place.namespace.as_str()).collect();
+        let all: Vec<Place> = names.into_iter().map(Place::of_namespace).collect();
+        let mut refused = self.survey(all.iter(), until).await;
+        let is_there = |place: &Place| refused.remove(&bucket(place)).map_or_else(|| Ok(self.found(place).is_some()), Err);
+        all.iter().map(is_there).zip(&all).map(|(is_there, place)| (place.name.clone(), is_there)).collect()
     }
 
     async fn list_all(&self, wanted: Vec<(Resource, String)>, until: Instant) -> Refused {
@@ -291,8 +305,8 @@ impl Session for ClusterSession {
         let specs: Vec<(&Value, &Value)> = actions.iter().map(|action| (&action.spec, &Value::Null)).collect();
         let places = self.places(&specs, cx.deadline).await;
         let asked = actions.iter().zip(&places).filter(|(action, _)| apply::is_to_be_asked(action));
-        let refused = &self.namespaces(asked.map(|(_, place)| place), cx.deadline).await;
-        each(actions.iter().zip(places).map(|(action, place)| self.preflight_one(cx, action, place, refused))).await
+        let namespaces = &self.namespaces(asked.map(|(_, place)| place), cx.deadline).await;
+        each(actions.iter().zip(places).map(|(action, place)| self.preflight_one(cx, action, place, namespaces))).await
     }
 
     async fn look_ahead(&self, specs: &[&Value]) {

@@ -102,6 +102,31 @@ async fn a_log_is_folded_and_survives_a_restart() {
 }
 
 #[tokio::test]
+async fn of_each_action_the_last_word_of_a_commit_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let lease = store.lock(&key("dev")).await.unwrap();
+    // More than one statement takes, and no whole number of statements.
+    let names: Vec<String> = (0..250).map(|number| format!("n{number:03}")).collect();
+    let all = |status: Status| names.iter().map(|name| action(name, status)).collect::<Vec<_>>();
+    let number = store.begin(&key("dev"), lease.fence(), &deployment(), &started(all(Status::Intended))).await.unwrap();
+    let (first, rest) = (all(Status::Live).remove(0), all(Status::Live).split_off(2));
+    let events = [
+        Event::Sending { actions: all(Status::Intended) },
+        Event::Done { actions: vec![first.clone()] },
+        // What is taken away was recorded before, in the same commit.
+        Event::Removing { ids: vec![first.id.clone()] },
+        Event::Done { actions: rest },
+    ];
+    assert_eq!(store.append(&key("dev"), lease.fence(), number, &events, &[]).await.unwrap(), 5);
+    let state = store.load(&key("dev")).await.unwrap().unwrap().recorded;
+    let status: Vec<Status> = state.actions.values().map(|action| action.status).collect();
+    assert_eq!(status[..2], [Status::Deleting, Status::Intended]);
+    assert_eq!((status.len(), status[2..].iter().all(|status| *status == Status::Live)), (250, true));
+    assert_eq!(store.events(&key("dev"), number, 0).await.unwrap().len(), 5);
+}
+
+#[tokio::test]
 async fn an_environment_is_forgotten_once_nothing_of_it_exists() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder).await;

@@ -8,7 +8,7 @@ use windlass_engine::session::{
 };
 use windlass_manifest::Readiness;
 
-use super::{ClusterSession, Refused, bucket, is_other_object, lock, not_ours, text, wait::Waited};
+use super::{ClusterSession, Namespaces, is_other_object, lock, not_ours, text, wait::Waited};
 use crate::{
     api::{ApplyOptions, Failure},
     fields, marks,
@@ -81,27 +81,23 @@ impl ClusterSession {
         Ok(Some(text(&metadata, "/uid").to_owned()))
     }
 
-    /// Asks what would be refused; in a namespace that is still to be made there is nothing to ask. Namespaces were looked at, unless
-    /// that was refused.
+    /// Asks what would be refused; in a namespace that is still to be made there is nothing to ask.
     pub(super) async fn preflight_one(
         &self,
         cx: &EffectCx<'_>,
         action: &Preflight,
         place: Result<Place, CapabilityError>,
-        refused: &Refused,
+        namespaces: &Namespaces,
     ) -> Result<(), CapabilityError> {
         let place = &place?;
         let uid = self.claim(cx, place, action.insistence)?;
         if !is_to_be_asked(action) {
             return Ok(());
         }
-        if let Some(namespace) = place.in_namespace() {
-            if let Some(error) = refused.get(&bucket(&namespace)) {
-                return Err(error.clone());
-            }
-            if self.found(&namespace).is_none() {
-                return Ok(());
-            }
+        match namespaces.get(&place.namespace) {
+            Some(Err(error)) => return Err(error.clone()),
+            Some(Ok(false)) => return Ok(()),
+            Some(Ok(true)) | None => {}
         }
         let options = ApplyOptions { force: action.insistence != Insistence::Refuse, dry_run: true };
         let body = body(&action.spec, cx.owner, uid.as_deref());

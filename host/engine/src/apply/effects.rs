@@ -48,6 +48,8 @@ pub(crate) struct Effect {
 /// What came of an effect.
 pub(crate) struct Answer {
     pub system: System,
+    /// It was all that was under way in its system.
+    pub is_all: bool,
     /// What was sent.
     pub records: Vec<RecordedAction>,
     /// How far each of it is.
@@ -82,6 +84,7 @@ impl<'a> Scope<'a> {
 
     async fn ensure(&self, effect: Effect) -> Answer {
         let Effect { system, session, records, actions } = effect;
+        let is_all = session.at_once().is_none();
         let notes = Notes(self.engine);
         let journal = Journal { engine: self.engine, environment: &self.environment, fence: self.fence, number: self.number };
         let cx = EffectCx {
@@ -96,7 +99,7 @@ impl<'a> Scope<'a> {
         self.engine.observer.point("before effect");
         let steps = session.ensure(&cx, &actions).await;
         self.engine.observer.point("after effect");
-        Answer { system, records, steps }
+        Answer { system, is_all, records, steps }
     }
 }
 

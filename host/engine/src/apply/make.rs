@@ -90,11 +90,13 @@ impl Run<'_> {
         deadline: Instant,
         cancel: &Cancel,
     ) -> Result<(), Stop> {
-        // What can begin, and waits for room. What comes of a system that has such is no reason to look for more.
+        // What can begin, and waits for room. As long as a system that takes many has such, what comes of it is no reason to look for more.
         let mut backlog: BTreeMap<System, VecDeque<&PlannedAction>> = BTreeMap::new();
         let mut is_stale = true;
         loop {
-            is_stale |= effects.answered().any(|answer| !backlog.contains_key(&answer.system) || answer.steps.iter().any(Result::is_err));
+            is_stale |= effects
+                .answered()
+                .any(|answer| answer.is_all || answer.steps.iter().any(Result::is_err) || !backlog.contains_key(&answer.system));
             self.take_answers(effects, pending).await?;
             if std::mem::take(&mut is_stale) {
                 let ready = self.order.ready(
