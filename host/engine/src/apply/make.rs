@@ -18,7 +18,7 @@ use windlass_model::{
 };
 
 use super::{
-    effects::{Effect, Effects, Scope, System},
+    effects::{Answer, Effect, Effects, Scope, System},
     run::{Notes, Run},
     stop::{Stop, broken_off, failures, first},
     values::{self, FIRST_VERSION},
@@ -39,6 +39,9 @@ pub(crate) struct Pending {
     /// What went wrong: what needs it is not made, everything else is.
     failed: BTreeMap<ActionId, (String, CapabilityError)>,
 }
+
+/// What can begin and waits for room, by system.
+type Backlog<'p> = BTreeMap<System, VecDeque<&'p PlannedAction>>;
 
 /// The interface of stores that others keep secrets in.
 const EXTERNAL: &str = "windlass:secrets/external";
@@ -90,8 +93,8 @@ impl Run<'_> {
         deadline: Instant,
         cancel: &Cancel,
     ) -> Result<(), Stop> {
-        // What can begin, and waits for room. As long as a system that takes many has such, what comes of it is no reason to look for more.
-        let mut backlog: BTreeMap<System, VecDeque<&PlannedAction>> = BTreeMap::new();
+        // As long as a system that takes many has more to begin, what comes of it is no reason to look for other things.
+        let mut backlog = Backlog::new();
         let mut is_stale = true;
         loop {
             is_stale |= effects
@@ -99,16 +102,7 @@ impl Run<'_> {
                 .any(|answer| answer.is_all || answer.steps.iter().any(Result::is_err) || !backlog.contains_key(&answer.system));
             self.take_answers(effects, pending).await?;
             if std::mem::take(&mut is_stale) {
-                let ready = self.order.ready(
-                    &pending.ranks,
-                    |id| self.waiting.contains_key(id) || pending.under_way.contains(id),
-                    |id| !pending.failed.is_empty() && self.order.needs(id).any(|need| pending.failed.contains_key(need)),
-                );
-                let groups = grouped(ready.iter().filter_map(|id| planned.get(id).copied()));
-                backlog = groups
-                    .into_iter()
-                    .map(|(system, actions)| (system, actions.into_iter().take(limits::EFFECT_BATCH_MAX).collect()))
-                    .collect();
+                backlog = self.backlog(planned, pending);
             }
             let mut began = false;
             for (system, waiting) in &mut backlog {
@@ -154,17 +148,35 @@ impl Run<'_> {
         }
     }
 
+    /// Lists what can begin now, by system: so much of it that it pays to look again when it is under way.
+    fn backlog<'p>(&self, planned: &BTreeMap<&ActionId, &'p PlannedAction>, pending: &Pending) -> Backlog<'p> {
+        let ready = self.order.ready(
+            &pending.ranks,
+            |id| self.waiting.contains_key(id) || pending.under_way.contains(id),
+            |id| !pending.failed.is_empty() && self.order.needs(id).any(|need| pending.failed.contains_key(need)),
+        );
+        let groups = grouped(ready.iter().filter_map(|id| planned.get(id).copied()));
+        groups.into_iter().map(|(system, actions)| (system, actions.into_iter().take(limits::EFFECT_BATCH_MAX).collect())).collect()
+    }
+
     /// Takes note of what came of effects.
     async fn take_answers(&mut self, effects: &mut Effects<'_>, pending: &mut Pending) -> Result<(), Stop> {
-        let (mut records, mut steps) = (Vec::new(), Vec::new());
-        for answer in effects.answers() {
-            records.extend(answer.records);
-            steps.extend(answer.steps);
+        let (alone, others): (Vec<Answer>, Vec<Answer>) = effects.answers().into_iter().partition(|answer| answer.is_all);
+        // Of a system that takes many, what came together is noted together.
+        let together = others.into_iter().reduce(|mut all, answer| {
+            all.records.extend(answer.records);
+            all.steps.extend(answer.steps);
+            all
+        });
+        let mut result = Ok(());
+        for Answer { records, steps, .. } in alone.into_iter().chain(together) {
+            for record in &records {
+                pending.under_way.remove(&record.id);
+            }
+            let taken = effects.beside(self.take_steps(records, steps, pending)).await;
+            result = result.and(taken);
         }
-        for record in &records {
-            pending.under_way.remove(&record.id);
-        }
-        if records.is_empty() { Ok(()) } else { effects.beside(self.take_steps(records, steps, pending)).await }
+        result
     }
 
     /// Finds out what is to be made: what the plan changes, and what others changed that it leaves alone.

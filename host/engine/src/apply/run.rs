@@ -339,13 +339,16 @@ impl<'a> Run<'a> {
     pub(crate) fn defer(&mut self, event: Event) {
         self.adopt(&event);
         self.engine.observer.event(&event);
+        let interface = |actions: &[RecordedAction]| actions.last().map(|action| action.interface.clone());
         // What is sent is an intent that is on disk; only what came of it can be late.
         if !matches!(event, Event::Sending { .. }) {
             self.unwritten_since.get_or_insert_with(Instant::now);
         }
         match (self.unwritten.last_mut(), event) {
-            // One line of the log for all that came together.
-            (Some(Event::Done { actions }), Event::Done { actions: more }) => actions.extend(more),
+            // One line of the log for all that came of a system, one after the other.
+            (Some(Event::Done { actions }), Event::Done { actions: more }) if interface(actions) == interface(&more) => {
+                actions.extend(more)
+            }
             (_, event) => self.unwritten.push(event),
         }
     }
