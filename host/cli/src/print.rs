@@ -1,6 +1,10 @@
 //! What people read: problems with their lines, plans, tables.
 
-use std::{collections::HashMap, fmt, fmt::Write as _, io::Write as _};
+use std::{
+    collections::HashMap,
+    fmt::{self, Write as _},
+    io::Write as _,
+};
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::{Table, presets};

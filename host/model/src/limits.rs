@@ -64,5 +64,5 @@ pub const CLUSTER_ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const CLUSTER_LOG_BYTES_MAX: usize = 64 * 1024;
 /// One object becoming ready; Kubernetes itself gives a Deployment ten minutes.
 pub const READY_TIME_MAX: Duration = Duration::from_secs(10 * 60);
-/// Actions sent to a capability at once: bounds memory, and how long Ctrl-C waits; an API server takes about a second for it.
+/// Actions of one system that are chosen at once, and sent in one call where it takes batches: bounds memory, and how long Ctrl-C waits.
 pub const EFFECT_BATCH_MAX: usize = 1_000;
