@@ -5,7 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{Method, Request, header};
+use bytes::Bytes;
+use http::{Method, Request, Response, header};
 use http_body_util::{BodyExt as _, Limited};
 use kube::client::Body;
 use serde_json::Value;
@@ -15,6 +16,8 @@ use windlass_model::{
     diagnostic::{chain, refuses_certificate},
     limits,
 };
+
+use crate::transport::Clients;
 
 /// The name under which fields are ours.
 pub(crate) const MANAGER: &str = "windlass";
@@ -31,7 +34,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
 /// A client of one API server.
 pub(crate) struct Api {
-    pub(crate) client: kube::Client,
+    clients: Clients,
     in_flight: Semaphore,
     jitter: AtomicU64,
     /// The server answered, if only with a refusal.
@@ -69,12 +72,12 @@ impl Failure {
 }
 
 impl Api {
-    pub(crate) fn new(client: kube::Client) -> Self {
+    pub(crate) fn new(clients: Clients) -> Self {
         let mut seed = [0; 8];
         // Without randomness back-offs are only less spread.
         let _ = getrandom::fill(&mut seed);
         Self {
-            client,
+            clients,
             in_flight: Semaphore::new(limits::CLUSTER_REQUESTS_MAX),
             jitter: AtomicU64::new(u64::from_le_bytes(seed) | 1),
             is_reached: AtomicBool::new(false),
@@ -83,13 +86,13 @@ impl Api {
 
     /// Reads.
     pub(crate) async fn get(&self, path: &str, accept: &'static str, until: Instant) -> Result<Value, Failure> {
-        self.call(Method::GET, path, &[(header::ACCEPT, accept)], Vec::new(), until).await
+        self.call(Method::GET, path, &[(header::ACCEPT, accept)], Bytes::new(), until).await
     }
 
     /// Reads text, for people: the log of a container. One try.
     pub(crate) async fn text(&self, path: &str) -> Option<String> {
         let request = Request::builder().method(Method::GET).uri(path).body(Body::empty()).ok()?;
-        let answer = tokio::time::timeout(REQUEST_TIME_MAX, self.client.send(request)).await.ok()?.ok()?;
+        let answer = tokio::time::timeout(REQUEST_TIME_MAX, self.clients.requests.send(request)).await.ok()?.ok()?;
         if !answer.status().is_success() {
             return None;
         }
@@ -103,14 +106,14 @@ impl Api {
         let dry = if dry_run { "&dryRun=All" } else { "" };
         let path = format!("{path}?fieldManager={MANAGER}&fieldValidation=Strict&force={force}{dry}");
         let bytes = serde_json::to_vec(body).map_err(|error| Failure::Lost(error.to_string()))?;
-        self.call(Method::PATCH, &path, &[(header::CONTENT_TYPE, "application/apply-patch+yaml")], bytes, until).await
+        self.call(Method::PATCH, &path, &[(header::CONTENT_TYPE, "application/apply-patch+yaml")], bytes.into(), until).await
     }
 
     /// Merges fields into the object; `null` takes one away.
     pub(crate) async fn merge(&self, path: &str, body: &Value, until: Instant) -> Result<Value, Failure> {
         let path = format!("{path}?fieldManager={MANAGER}");
         let bytes = serde_json::to_vec(body).map_err(|error| Failure::Lost(error.to_string()))?;
-        self.call(Method::PATCH, &path, &[(header::CONTENT_TYPE, "application/merge-patch+json")], bytes, until).await
+        self.call(Method::PATCH, &path, &[(header::CONTENT_TYPE, "application/merge-patch+json")], bytes.into(), until).await
     }
 
     /// Deletes exactly the object with this uid.
@@ -119,7 +122,14 @@ impl Api {
             "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background", "preconditions": { "uid": uid }
         });
         let bytes = serde_json::to_vec(&body).map_err(|error| Failure::Lost(error.to_string()))?;
-        self.call(Method::DELETE, path, &[(header::CONTENT_TYPE, "application/json")], bytes, until).await
+        self.call(Method::DELETE, path, &[(header::CONTENT_TYPE, "application/json")], bytes.into(), until).await
+    }
+
+    /// Begins a stream that lasts.
+    pub(crate) async fn stream(&self, path: &str) -> Option<Response<Body>> {
+        let request = Request::builder().method(Method::GET).uri(path).body(Body::empty()).ok()?;
+        let answer = self.clients.watches.send(request).await.ok()?;
+        answer.status().is_success().then_some(answer)
     }
 
     /// Sends one request until there is an answer: everything that is sent here may be sent twice.
@@ -128,7 +138,7 @@ impl Api {
         method: Method,
         path: &str,
         headers: &[(header::HeaderName, &'static str)],
-        body: Vec<u8>,
+        body: Bytes,
         until: Instant,
     ) -> Result<Value, Failure> {
         let _turn = self.in_flight.acquire().await.map_err(|error| Failure::Lost(error.to_string()))?;
@@ -170,7 +180,7 @@ impl Api {
     async fn once(&self, request: Request<Body>) -> Result<Value, (Failure, Option<Duration>)> {
         let lost = |why: String| (Failure::Lost(why), None);
         let asked = async {
-            let answer = self.client.send(request).await.map_err(|error| lost(chain(&error)))?;
+            let answer = self.clients.requests.send(request).await.map_err(|error| lost(chain(&error)))?;
             self.is_reached.store(true, Ordering::Relaxed);
             let (head, body) = answer.into_parts();
             let bytes = Limited::new(body, limits::CLUSTER_ANSWER_BYTES_MAX)

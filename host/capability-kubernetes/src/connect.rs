@@ -1,4 +1,4 @@
-//! Connections to clusters: one client for each, credentials by reference, nothing run that a file names.
+//! Connections to clusters: opened once for each, credentials by reference, nothing run that a file names.
 
 use std::{
     collections::HashMap,
@@ -6,14 +6,17 @@ use std::{
 };
 
 use async_trait::async_trait;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{
+    client::ClientBuilder,
+    config::{KubeConfigOptions, Kubeconfig},
+};
 use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, Executor, OpenConnection, Session, TokenSource};
 use windlass_model::{
     platform::{ConnectionSettings, KubernetesSettings, Reference},
     state::EnvironmentKey,
 };
 
-use crate::{api::Api, eks, resource::Discovery, session::ClusterSession};
+use crate::{api::Api, eks, resource::Discovery, session::ClusterSession, transport::Clients};
 
 /// What the operator of this process allows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,7 +25,7 @@ pub struct ClusterOptions {
     pub local_credentials: bool,
 }
 
-/// Opens clusters; one client and one list of kinds for each.
+/// Opens clusters; one set of clients and one list of kinds for each.
 pub struct KubernetesExecutor {
     options: ClusterOptions,
     tokens: Option<Arc<dyn TokenSource>>,
@@ -63,12 +66,12 @@ impl Executor for KubernetesExecutor {
         let (api, discovery) = match known {
             Some(known) => known,
             None => {
-                let client = match (&settings.eks, &self.tokens) {
-                    (Some(eks), Some(tokens)) => eks::client(&settings, eks, &connection.environment, Arc::clone(tokens)).await?,
+                let clients = match (&settings.eks, &self.tokens) {
+                    (Some(eks), Some(tokens)) => eks::clients(&settings, eks, &connection.environment, Arc::clone(tokens)).await?,
                     (Some(_), None) => return Err(invalid("this build can't reach clusters of EKS".to_owned())),
-                    (None, _) => client(&settings, self.options).await?,
+                    (None, _) => clients(&settings, self.options).await?,
                 };
-                let opened = (Arc::new(Api::new(client)), Arc::new(Discovery::default()));
+                let opened = (Arc::new(Api::new(clients)), Arc::new(Discovery::default()));
                 self.clusters.lock().unwrap_or_else(PoisonError::into_inner).insert(key, opened.clone());
                 opened
             }
@@ -88,8 +91,8 @@ fn of_environment(settings: &KubernetesSettings, environment: &EnvironmentKey) -
     settings
 }
 
-/// Makes a client: by a kubeconfig, or by what Kubernetes gives to its own pods.
-pub async fn client(settings: &KubernetesSettings, options: ClusterOptions) -> Result<kube::Client, CapabilityError> {
+/// Makes clients: by a kubeconfig, or by what Kubernetes gives to its own pods.
+async fn clients(settings: &KubernetesSettings, options: ClusterOptions) -> Result<Clients, CapabilityError> {
     let mut config = match &settings.kubeconfig {
         Some(reference) => {
             let kubeconfig = read(reference)?;
@@ -107,7 +110,7 @@ pub async fn client(settings: &KubernetesSettings, options: ClusterOptions) -> R
         })?,
     };
     act_as(&mut config, settings);
-    kube::Client::try_from(config).map_err(|error| invalid(format!("the cluster's settings can't be used: {error}")))
+    Clients::new(&config, ClientBuilder::build).map_err(|error| invalid(format!("the cluster's settings can't be used: {error}")))
 }
 
 /// Says as whom requests are made.

@@ -18,7 +18,10 @@ use windlass_model::{
     state::EnvironmentKey,
 };
 
-use crate::connect::{act_as, invalid};
+use crate::{
+    connect::{act_as, invalid},
+    transport::{Clients, Sender},
+};
 
 /// A token is good for a quarter of an hour; it is signed anew before.
 const SIGNED_EVERY: Duration = Duration::from_secs(600);
@@ -51,13 +54,13 @@ impl Signer {
     }
 }
 
-/// Makes a client of a cluster that is found by its name.
-pub(crate) async fn client(
+/// Makes the clients of a cluster that is found by its name.
+pub(crate) async fn clients(
     settings: &KubernetesSettings,
     eks: &EksSettings,
     environment: &EnvironmentKey,
     tokens: Arc<dyn TokenSource>,
-) -> Result<kube::Client, CapabilityError> {
+) -> Result<Clients, CapabilityError> {
     let wrong = |error: &dyn std::fmt::Display| invalid(format!("the EKS cluster `{}` can't be reached: {error}", eks.cluster));
     let cluster = tokens.cluster(eks, environment).await?;
     let kubeconfig = serde_json::json!({
@@ -77,6 +80,8 @@ pub(crate) async fn client(
         let signer = Arc::clone(&signer);
         async move { signer.sign(request).await }
     };
-    let builder = ClientBuilder::try_from(config).map_err(|error| wrong(&error))?;
-    Ok(builder.with_layer(&BufferLayer::new(QUEUE)).with_layer(&AsyncFilterLayer::new(sign)).build())
+    let signing = |builder: ClientBuilder<Sender>| {
+        builder.with_layer(&BufferLayer::new(QUEUE)).with_layer(&AsyncFilterLayer::new(sign.clone())).build()
+    };
+    Clients::new(&config, signing).map_err(|error| wrong(&error))
 }

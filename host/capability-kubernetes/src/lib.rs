@@ -9,9 +9,11 @@ mod fields;
 mod marks;
 mod namespace;
 mod resource;
+mod seen;
 mod session;
+mod transport;
 mod trouble;
 mod watch;
 
-pub use connect::{ClusterOptions, KubernetesExecutor, client};
+pub use connect::{ClusterOptions, KubernetesExecutor};
 pub use marks::{LABEL_OWNER, owner_label};

@@ -33,15 +33,29 @@ pub(crate) fn mark(manifest: &mut Value, owner: &Owner) {
     }
 }
 
-/// Tells whose an object is, by its metadata.
-pub(crate) fn ownership(metadata: &Value, owner: &Owner) -> Ownership {
-    if let Some(tool) = other_tool(metadata) {
-        return Ownership::Other(tool);
+/// What an object says about whose it is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Marks {
+    /// The tool that manages it.
+    tool: Option<String>,
+    /// The mark of a Windlass environment.
+    mark: Option<String>,
+}
+
+impl Marks {
+    /// Reads an object's metadata.
+    pub(crate) fn of(metadata: &Value) -> Self {
+        Self { tool: other_tool(metadata), mark: annotation(metadata, ANNOTATION_MARK).map(str::to_owned) }
     }
-    match annotation(metadata, ANNOTATION_MARK) {
-        Some(mark) if mark == owner.to_string() => Ownership::Ours,
-        Some(mark) => Ownership::Other(format!("the Windlass environment `{mark}`")),
-        None => Ownership::None,
+
+    /// Tells whose it is, seen by an owner.
+    pub(crate) fn ownership(&self, owner: &Owner) -> Ownership {
+        match (&self.tool, &self.mark) {
+            (Some(tool), _) => Ownership::Other(tool.clone()),
+            (None, Some(mark)) if *mark == owner.to_string() => Ownership::Ours,
+            (None, Some(mark)) => Ownership::Other(format!("the Windlass environment `{mark}`")),
+            (None, None) => Ownership::None,
+        }
     }
 }
 
@@ -97,17 +111,17 @@ mod tests {
         let mut manifest = json!({ "metadata": { "name": "x", "labels": { "a": "b" } } });
         mark(&mut manifest, &owner());
         let metadata = manifest["metadata"].clone();
-        assert_eq!(ownership(&metadata, &owner()), Ownership::Ours);
+        assert_eq!(Marks::of(&metadata).ownership(&owner()), Ownership::Ours);
         assert_eq!(metadata["labels"][LABEL_OWNER].as_str().unwrap().len(), 26);
         assert_eq!(metadata["annotations"][ANNOTATION_MARK], "0b1f/shop/dev");
         let other = Owner { installation: "ffff".into(), ..owner() };
-        assert_eq!(ownership(&metadata, &other), Ownership::Other("the Windlass environment `0b1f/shop/dev`".into()));
-        assert_eq!(ownership(&json!({}), &owner()), Ownership::None);
+        assert_eq!(Marks::of(&metadata).ownership(&other), Ownership::Other("the Windlass environment `0b1f/shop/dev`".into()));
+        assert_eq!(Marks::of(&json!({})).ownership(&owner()), Ownership::None);
     }
 
     #[test]
     fn other_tools_are_named_even_over_our_mark() {
-        let say = |metadata: Value| match ownership(&metadata, &owner()) {
+        let say = |metadata: Value| match Marks::of(&metadata).ownership(&owner()) {
             Ownership::Other(who) => who,
             other => format!("{other:?}"),
         };

@@ -72,6 +72,11 @@ impl Place {
         format!("{}/{}", self.resource.path(&self.namespace), self.name)
     }
 
+    /// Says what is listed together with it: a kind's objects in its namespace, or one object of the whole cluster.
+    pub(crate) fn around(&self) -> &str {
+        if self.resource.is_namespaced { &self.namespace } else { &self.name }
+    }
+
     /// Returns the place of a namespace.
     pub(crate) fn of_namespace(name: &str) -> Self {
         Self { resource: Resource::core("Namespace", "namespaces", false), namespace: String::new(), name: name.to_owned() }

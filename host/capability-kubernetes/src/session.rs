@@ -21,6 +21,7 @@ use crate::{
     api::{Api, ApplyOptions, Failure},
     fields, marks,
     resource::{Discovery, JSON, Place, Resource, is_gone},
+    seen::{Listed, Names, Seen},
     watch::Watch,
 };
 
@@ -39,8 +40,7 @@ const LOOK_TIME_MAX: Duration = Duration::from_secs(60);
 pub(crate) struct ClusterSession {
     api: Arc<Api>,
     discovery: Arc<Discovery>,
-    /// What was listed, and what we changed since.
-    listed: Mutex<HashMap<(Resource, String), BTreeMap<String, Arc<Value>>>>,
+    listed: Listed,
     /// Held by who lists.
     surveying: tokio::sync::Mutex<()>,
     /// Namespaces that this session made: nothing of anybody can be in them.
@@ -62,14 +62,8 @@ type Refused = BTreeMap<(Resource, String), CapabilityError>;
 /// Whether namespaces are there, by name.
 type Namespaces = BTreeMap<String, Result<bool, CapabilityError>>;
 
-/// Says what is listed together with a place: its kind in its namespace, or one object of the whole cluster.
-fn around(place: &Place) -> (&Resource, &str) {
-    (&place.resource, if place.resource.is_namespaced { &place.namespace } else { &place.name })
-}
-
 fn bucket(place: &Place) -> (Resource, String) {
-    let (resource, around) = around(place);
-    (resource.clone(), around.to_owned())
+    (place.resource.clone(), place.around().to_owned())
 }
 
 /// Visits the items of a list.
@@ -90,9 +84,10 @@ where
 {
     // A boxed future has a type that callers can name in their own: closures that borrow from two places have none.
     Box::pin(async move {
+        let many = futures.size_hint().0;
         let mut numbered = futures.enumerate().map(|(index, future)| async move { (index, future.await) });
         let mut running: FuturesUnordered<_> = numbered.by_ref().take(limits::CLUSTER_REQUESTS_MAX).collect();
-        let mut all: Vec<(usize, T)> = Vec::new();
+        let mut all: Vec<(usize, T)> = Vec::with_capacity(many);
         // Unordered while they run: a slow one must not hold back those behind it.
         while let Some(done) = running.next().await {
             all.push(done);
@@ -108,7 +103,7 @@ impl ClusterSession {
         Self {
             api,
             discovery,
-            listed: Mutex::default(),
+            listed: Listed::default(),
             surveying: tokio::sync::Mutex::default(),
             made: Mutex::default(),
             watches: Mutex::default(),
@@ -143,15 +138,15 @@ impl ClusterSession {
     /// Makes sure that everything around these places is listed: one list for each kind and namespace.
     async fn survey(&self, places: impl Iterator<Item = &Place>, until: Instant) -> Refused {
         // Thousands of places have few surroundings.
-        let all: BTreeSet<(&Resource, &str)> = places.map(around).collect();
+        let all: BTreeSet<(&Resource, &str)> = places.map(|place| (&place.resource, place.around())).collect();
         let mut wanted: Vec<(Resource, String)> = all.into_iter().map(|(resource, around)| (resource.clone(), around.to_owned())).collect();
-        wanted.retain(|bucket| !lock(&self.listed).contains_key(bucket));
+        wanted.retain(|(resource, around)| !self.listed.knows(resource, around));
         if wanted.is_empty() {
             return Refused::new();
         }
         // Effects beside each other look once.
         let _turn = self.surveying.lock().await;
-        wanted.retain(|bucket| !lock(&self.listed).contains_key(bucket));
+        wanted.retain(|(resource, around)| !self.listed.knows(resource, around));
         // Objects of the whole cluster first: in a namespace that is not there, there is nothing to list.
         let (inside, whole): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(resource, _)| resource.is_namespaced);
         let mut refused = self.list_all(whole, until).await;
@@ -165,20 +160,18 @@ impl ClusterSession {
         let names: BTreeSet<&str> = inside.map(|place| place.namespace.as_str()).collect();
         let all: Vec<Place> = names.into_iter().map(Place::of_namespace).collect();
         let mut refused = self.survey(all.iter(), until).await;
-        let is_there = |place: &Place| refused.remove(&bucket(place)).map_or_else(|| Ok(self.found(place).is_some()), Err);
+        let is_there = |place: &Place| refused.remove(&bucket(place)).map_or_else(|| Ok(self.listed.get(place).is_some()), Err);
         all.iter().map(is_there).zip(&all).map(|(is_there, place)| (place.name.clone(), is_there)).collect()
     }
 
     async fn list_all(&self, wanted: Vec<(Resource, String)>, until: Instant) -> Refused {
         let made = lock(&self.made).clone();
-        let is_absent = |namespace: &String| {
-            lock(&self.listed).iter().any(|((resource, name), found)| resource.kind == "Namespace" && name == namespace && found.is_empty())
-        };
+        let is_absent = |namespace: &str| self.listed.is_empty(&Place::of_namespace(namespace).resource, namespace);
         let list = |(resource, around): (Resource, String)| {
             let is_new = resource.is_namespaced && (made.contains(&around) || is_absent(&around));
             async move {
                 let found = match (is_new, resource.is_namespaced) {
-                    (true, _) => Ok(BTreeMap::new()),
+                    (true, _) => Ok(Names::new()),
                     (false, true) => self.list(&resource, &around, "", until).await,
                     // Of the whole cluster's objects one is looked for: the rest is nobody's business.
                     (false, false) => self.list(&resource, "", &format!("&fieldSelector=metadata.name%3D{around}"), until).await,
@@ -189,9 +182,7 @@ impl ClusterSession {
         let mut refused = Refused::new();
         for (key, found) in each(wanted.into_iter().map(list)).await {
             match found {
-                Ok(found) => {
-                    lock(&self.listed).entry(key).or_insert(found);
-                }
+                Ok(found) => self.listed.insert(key.0, key.1, found),
                 Err(error) => {
                     refused.insert(key, error);
                 }
@@ -201,48 +192,25 @@ impl ClusterSession {
     }
 
     /// Lists metadata, page by page.
-    async fn list(
-        &self,
-        resource: &Resource,
-        namespace: &str,
-        filter: &str,
-        until: Instant,
-    ) -> Result<BTreeMap<String, Arc<Value>>, CapabilityError> {
-        let mut found = BTreeMap::new();
+    async fn list(&self, resource: &Resource, namespace: &str, filter: &str, until: Instant) -> Result<Names, CapabilityError> {
+        let mut found = Names::new();
         let mut next = String::new();
         loop {
             let path = format!("{}?limit={PAGE}{filter}{next}", resource.path(namespace));
-            let mut list = match self.api.get(&path, METADATA_LIST, until).await {
+            let list = match self.api.get(&path, METADATA_LIST, until).await {
                 Ok(list) => list,
                 Err(failure) if is_gone(&failure) => return Ok(found),
                 Err(failure) => return Err(failure.into()),
             };
             let token = text(&list, "/metadata/continue").to_owned();
-            for item in list.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default() {
-                let Value::Object(mut fields) = item else { continue };
-                let Some(metadata) = fields.remove("metadata") else { continue };
-                found.insert(text(&metadata, "/name").to_owned(), Arc::new(metadata));
+            for metadata in items(&list).filter_map(|item| item.get("metadata")) {
+                found.insert(text(metadata, "/name").to_owned(), Arc::new(Seen::of(metadata)));
             }
             if token.is_empty() {
                 return Ok(found);
             }
             next = format!("&continue={token}");
         }
-    }
-
-    /// Returns the metadata of what is there.
-    fn found(&self, place: &Place) -> Option<Arc<Value>> {
-        lock(&self.listed).get(&bucket(place))?.get(&place.name).cloned()
-    }
-
-    /// Notes what is there now.
-    fn note(&self, place: &Place, metadata: Option<Value>) {
-        let mut listed = lock(&self.listed);
-        let known = listed.entry(bucket(place)).or_default();
-        match metadata {
-            Some(metadata) => known.insert(place.name.clone(), Arc::new(metadata)),
-            None => known.remove(&place.name),
-        };
     }
 
     async fn observe_one(
@@ -262,17 +230,17 @@ impl ClusterSession {
             outputs: Map::new(),
             drift: Vec::new(),
         };
-        let Some(metadata) = self.found(&place) else { return Ok(seen) };
+        let Some(found) = self.listed.get(&place) else { return Ok(seen) };
         let mut seen = Observation {
-            owner: marks::ownership(&metadata, owner),
-            intact: text(&metadata, "/uid") == text(action.handle, "/uid")
-                && fields::hash(&metadata).as_deref() == action.handle.get("fields").and_then(Value::as_str),
-            phase: if metadata.get("deletionTimestamp").is_some() { Phase::Deleting } else { Phase::Present },
+            owner: found.marks.ownership(owner),
+            intact: found.uid == text(action.handle, "/uid")
+                && found.fields.as_deref() == action.handle.get("fields").and_then(Value::as_str),
+            phase: if found.is_leaving { Phase::Deleting } else { Phase::Present },
             ..seen
         };
         if depth == Depth::Full && !seen.intact && seen.phase == Phase::Present {
             let live = self.api.get(&place.path(), JSON, until).await.map_err(CapabilityError::from)?;
-            let body = apply::body(action.spec, owner, Some(text(&metadata, "/uid")));
+            let body = apply::body(action.spec, owner, Some(&found.uid));
             let options = ApplyOptions { force: true, dry_run: true };
             let wanted = self.api.apply(&place.path(), &body, options, until).await.map_err(CapabilityError::from)?;
             seen.drift = fields::drift(&wanted, &live);
@@ -362,12 +330,12 @@ impl Session for ClusterSession {
                 Err(error) => return Err(error),
             };
             let group = resource.group();
-            for (name, metadata) in found.iter().filter(|(_, metadata)| marks::ownership(metadata, owner) == Ownership::Ours) {
+            for (name, seen) in found.iter().filter(|(_, seen)| seen.marks.ownership(owner) == Ownership::Ours) {
                 ours.push(Observation {
-                    identity: format!("{group}/{}/{}/{name}", resource.kind, text(metadata, "/namespace")),
+                    identity: format!("{group}/{}/{}/{name}", resource.kind, seen.namespace),
                     owner: Ownership::Ours,
                     intact: true,
-                    phase: if metadata.get("deletionTimestamp").is_some() { Phase::Deleting } else { Phase::Present },
+                    phase: if seen.is_leaving { Phase::Deleting } else { Phase::Present },
                     outputs: Map::new(),
                     drift: Vec::new(),
                 });

@@ -6,9 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{Method, Request};
 use http_body_util::BodyExt as _;
-use kube::client::Body;
 use serde_json::Value;
 use tokio::{sync::Notify, task::JoinHandle};
 use windlass_model::limits;
@@ -129,12 +127,7 @@ fn renew(mut list: Value, resource: &Resource, seen: &Mutex<Seen>) -> String {
 
 /// Follows one watch to its end; nothing if the version is of no use any more.
 async fn once(api: &Api, path: &str, seen: &Mutex<Seen>, news: &Notify, version: &mut String) -> Option<()> {
-    let request = Request::builder().method(Method::GET).uri(path).body(Body::empty()).ok()?;
-    let answer = api.client.send(request).await.ok()?;
-    if !answer.status().is_success() {
-        return None;
-    }
-    let mut body = answer.into_body();
+    let mut body = api.stream(path).await?.into_body();
     let mut line: Vec<u8> = Vec::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.ok()?.into_data() else { continue };

@@ -61,6 +61,7 @@ impl Names {
             Event::Planned { plan, .. } => print::progress(print::Mark::Wait, "next", &format!("stage, plan {}", plan.short())),
             // Whoever releases says what is nobody's now.
             Event::Started { .. }
+            | Event::Intended { .. }
             | Event::Sending { .. }
             | Event::Unchanged { .. }
             | Event::Removing { .. }

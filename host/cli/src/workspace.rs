@@ -1,6 +1,10 @@
 //! The composition root: store, secrets, runtime and platform of one data folder.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use windlass_capability_aws::{Accounts, AwsOptions, EksTokens, SecretsManagerExecutor, rds::RdsExecutor, route53::Route53Executor};
@@ -12,7 +16,7 @@ use windlass_capability_terraform::TerraformExecutor;
 use windlass_capability_vault::VaultExecutor;
 use windlass_engine::{
     PlanInput,
-    apply::{Engine, Request},
+    apply::{Documents, Engine, Request},
     authorize::AllowAll,
     plan::Connections,
     session::SecretStore,
@@ -21,12 +25,12 @@ use windlass_engine::{
 use windlass_model::{
     Digest,
     application::{Model, Provenance},
-    canonical,
+    canonical::{self, CanonicalError},
     event::{Actor, DeploymentNumber, Verb},
     identity::shown,
-    name::{ApplicationName, EnvironmentName, EnvironmentTypeName},
+    name::{ApplicationName, DocumentName, EnvironmentName, EnvironmentTypeName},
     plan::Plan,
-    platform::{LayerName, Layers, Platform},
+    platform::{ConnectionSettings, LayerName, Layers, Platform},
     state::EnvironmentKey,
 };
 use windlass_store::SqliteStore;
@@ -52,7 +56,7 @@ pub(crate) struct Workspace {
 /// A plan with what it was made of.
 pub(crate) struct Planned {
     pub input: PlanInput,
-    pub plan: Plan,
+    pub plan: Arc<Plan>,
     pub provenance: Provenance,
     pub driver_calls: u64,
     /// Somebody approved exactly this: it came as a file.
@@ -273,33 +277,15 @@ impl Workspace {
         applying: &Applying,
         rollback_to: Option<DeploymentNumber>,
     ) -> Result<Request, Failure> {
-        use windlass_engine::driver::ComponentSource as _;
-        let mut documents: BTreeMap<Digest, Bytes> = BTreeMap::new();
-        let mut put = |bytes: Vec<u8>| {
-            let digest = Digest::of_bytes(&bytes);
-            documents.insert(digest, Bytes::from(bytes));
-            digest
-        };
-        put(canonical::to_vec(planned.input.model.as_ref()).map_err(Failure::failed)?);
-        let layers = put(canonical::to_vec(&planned.input.layers).map_err(Failure::failed)?);
-        let provenance = put(canonical::to_vec(&planned.provenance).map_err(Failure::failed)?);
-        for digest in planned.plan.components.values() {
-            if let Some(bytes) = self.planning.components.bytes(digest) {
-                documents.insert(*digest, bytes);
-            }
-        }
         Ok(Request {
             connections: connections(&planned.input, &planned.plan)?,
-            plan: Arc::new(planned.plan.clone()),
+            plan: Arc::clone(&planned.plan),
             verb,
             actor: actor(),
             allow_destroy: applying.allow_destroy,
             take_ownership: applying.take_ownership.iter().map(|object| identity_of(&planned.plan, object)).collect(),
             timeout: applying.timeout,
             refresh: applying.refresh,
-            layers,
-            provenance,
-            documents,
             given_platform: given(&planned.input.layers).is_some(),
             rollback_to,
         })
@@ -347,15 +333,16 @@ fn missing_environment(key: &EnvironmentKey) -> Failure {
 }
 
 /// Returns the connections that a plan and the recorded state name.
-fn connections(
-    input: &PlanInput,
-    plan: &Plan,
-) -> Result<BTreeMap<windlass_model::name::DocumentName, windlass_model::platform::ConnectionSettings>, Failure> {
+fn connections(input: &PlanInput, plan: &Plan) -> Result<BTreeMap<DocumentName, Arc<ConnectionSettings>>, Failure> {
     let chosen = Connections::choose(input).map_err(|problems| located(problems, &Provenance::default()))?;
-    let of_actions = plan.actions().map(|action| action.connection.clone());
+    // Thousands of actions go through a handful of connections.
+    let of_actions: BTreeSet<&DocumentName> = plan.actions().map(|action| &action.connection).collect();
+    let stores = windlass_engine::plan::stores(plan);
     Ok(of_actions
-        .chain(windlass_engine::plan::stores(plan))
-        .filter_map(|name| chosen.by_name(&name).cloned().map(|settings| (name, settings)))
+        .into_iter()
+        .cloned()
+        .chain(stores)
+        .filter_map(|name| chosen.by_name(&name).cloned().map(|settings| (name, Arc::new(settings))))
         .collect())
 }
 
@@ -380,7 +367,33 @@ pub(crate) fn key(application: &ApplicationName, environment: &EnvironmentName) 
     EnvironmentKey { application: application.clone(), environment: environment.clone() }
 }
 
+/// Writes a document of unknown size: once one has grown the scratch, the next one fits.
+fn written<T: serde::Serialize>(scratch: &mut Vec<u8>, document: &T) -> Result<Bytes, CanonicalError> {
+    scratch.clear();
+    serde_json::to_writer(&mut *scratch, document).map_err(|error| CanonicalError::Serialize(error.to_string()))?;
+    Ok(Bytes::copy_from_slice(scratch))
+}
+
 impl Planned {
+    /// Writes down what the plan was made of.
+    pub(crate) fn documents(&self, planning: &Planning) -> Result<Documents, CanonicalError> {
+        use windlass_engine::driver::ComponentSource as _;
+        let mut all: BTreeMap<Digest, Bytes> = BTreeMap::new();
+        let mut put = |bytes: Bytes| {
+            let digest = Digest::of_bytes(&bytes);
+            all.insert(digest, bytes);
+            digest
+        };
+        // A plan names its model by its digest. Of the others only these bytes are known.
+        put(canonical::to_vec(self.input.model.as_ref())?.into());
+        let mut scratch = Vec::new();
+        let layers = put(written(&mut scratch, &self.input.layers)?);
+        let provenance = put(written(&mut scratch, &self.provenance)?);
+        let components = self.plan.components.values();
+        all.extend(components.filter_map(|digest| planning.components.bytes(digest).map(|bytes| (*digest, bytes))));
+        Ok(Documents { layers, provenance, all })
+    }
+
     /// Returns the digests and bytes of components that are not built in.
     pub(crate) fn foreign_components(&self, planning: &Planning) -> BTreeMap<Digest, Bytes> {
         use windlass_engine::driver::ComponentSource as _;

@@ -161,7 +161,7 @@ pub trait Store: Send + Sync {
         &self,
         environment: &EnvironmentKey,
         fence: Fence,
-        deployment: &NewDeployment,
+        deployment: NewDeployment,
         started: &Event,
     ) -> Result<DeploymentNumber, StoreError>;
     /// Appends events and folds them into the recorded state, and writes the secrets that they speak of, in one commit.
@@ -185,7 +185,7 @@ pub trait Store: Send + Sync {
     async fn events(&self, environment: &EnvironmentKey, deployment: DeploymentNumber, after: u64) -> Result<Vec<LoggedEvent>, StoreError>;
 
     /// Keeps documents by their digests.
-    async fn put_documents(&self, documents: &BTreeMap<Digest, Bytes>) -> Result<(), StoreError>;
+    async fn put_documents(&self, documents: BTreeMap<Digest, Bytes>) -> Result<(), StoreError>;
     /// Returns a document.
     async fn document(&self, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError>;
 

@@ -192,7 +192,7 @@ pub struct DriftedField {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "type")]
 pub enum Event {
-    /// It began; all intents are on disk with this line.
+    /// It began; the first intents are on disk with this line, those of a deployment of hundreds all.
     #[serde(rename_all = "camelCase")]
     Started {
         /// What is intended.
@@ -201,7 +201,7 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         allow_destroy: bool,
     },
-    /// A stage is ready, and the next was planned with what it yielded; all new intents are on disk with this line.
+    /// A stage is ready, and the next was planned with what it yielded; its first intents are on disk with this line.
     #[serde(rename_all = "camelCase")]
     Planned {
         /// The plan of the next stage.
@@ -215,7 +215,13 @@ pub enum Event {
         /// Counts the processes that died without a new event.
         deaths: u32,
     },
-    /// These are about to be sent.
+    /// More intents are on disk with this line.
+    #[serde(rename_all = "camelCase")]
+    Intended {
+        /// What is intended.
+        actions: Vec<RecordedAction>,
+    },
+    /// These are about to be sent, and were not on disk with all that is sent.
     #[serde(rename_all = "camelCase")]
     Sending {
         /// Their records, with the resolved spec.
@@ -293,6 +299,7 @@ impl Event {
         match self {
             Self::Started { intended: records, .. }
             | Self::Planned { intended: records, .. }
+            | Self::Intended { actions: records }
             | Self::Sending { actions: records }
             | Self::Unchanged { actions: records }
             | Self::Done { actions: records } => Some(records),
@@ -307,6 +314,7 @@ impl Event {
         match self {
             Self::Started { intended, .. } => format!("started: {} actions intended", intended.len()),
             Self::Planned { plan, intended } => format!("planned the next stage {}: {} actions intended", plan.short(), intended.len()),
+            Self::Intended { actions } => format!("{} more actions intended", actions.len()),
             Self::Resumed { deaths } => format!("resumed after {deaths} cut-off"),
             Self::Sending { actions } => format!("sending {}", list(actions.iter().map(|action| &action.id).collect())),
             Self::Unchanged { actions } => format!("{} unchanged", actions.len()),

@@ -1,7 +1,7 @@
 //! Recorded state: what exists by our doing, written with the intent, so that everything can be
 //! deleted when documents, definition and driver are gone.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -50,7 +50,7 @@ pub struct RecordedAction {
     /// The connection's name.
     pub connection: DocumentName,
     /// The connection as it was, without credentials.
-    pub settings: ConnectionSettings,
+    pub settings: Arc<ConnectionSettings>,
     /// What the system calls it.
     pub identity: String,
     /// The unresolved spec; the log leaves it out.
@@ -59,10 +59,10 @@ pub struct RecordedAction {
     /// Versions of the secrets that went in, by label.
     #[serde(default)]
     pub versions: BTreeMap<String, u64>,
-    /// The resolved spec, encrypted, in base64; absent while nothing was sent.
+    /// The resolved spec, encrypted, in base64; absent where nothing had to be put in: then it is the spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved: Option<String>,
-    /// Keyed hash of the resolved spec, hexadecimal.
+    /// Keyed hash of the resolved spec, hexadecimal; absent as long as that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<String>,
     /// What the capability needs to find it again: uid, path, ARN.
@@ -88,6 +88,12 @@ pub struct RecordedAction {
 }
 
 impl RecordedAction {
+    /// Tells whether it is known what was, or will be, sent.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.mac.is_some()
+    }
+
     /// Tells whether it was meant to be made, and no system ever said that it was.
     #[must_use]
     pub fn was_never_made(&self) -> bool {
@@ -125,7 +131,7 @@ impl RecordedState {
 
     fn basis_entries(&self) -> Result<Vec<BasisEntry<'_>>, CanonicalError> {
         // Thousands of actions go through a handful of connections.
-        let mut known: BTreeMap<&DocumentName, (&ConnectionSettings, Digest)> = BTreeMap::new();
+        let mut known: BTreeMap<&DocumentName, (&Arc<ConnectionSettings>, Digest)> = BTreeMap::new();
         let mut entries = Vec::with_capacity(self.actions.len());
         for action in self.actions.values() {
             let settings = match known.get(&action.connection) {

@@ -1,6 +1,9 @@
 //! The log of environments and what is folded from it, in the same commit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use sqlx::{Executor, Sqlite, Transaction};
@@ -24,10 +27,7 @@ use crate::{
 /// Records of one statement: their text together is about 256 KiB.
 const ROWS_MAX: usize = 100;
 
-pub(crate) async fn put_documents(
-    transaction: &mut Transaction<'_, Sqlite>,
-    documents: &BTreeMap<Digest, Bytes>,
-) -> Result<(), StoreError> {
+pub(crate) async fn put_documents(transaction: &mut Transaction<'_, Sqlite>, documents: BTreeMap<Digest, Bytes>) -> Result<(), StoreError> {
     // Most are kept already, components above all: they are not copied to be compared.
     let asked: Vec<String> = documents.keys().map(ToString::to_string).collect();
     let kept = sqlx::query("SELECT digest FROM documents WHERE digest IN (SELECT value FROM json_each(?))")
@@ -36,10 +36,11 @@ pub(crate) async fn put_documents(
         .await
         .map_err(failed("looking for documents"))?;
     let kept: BTreeSet<String> = kept.iter().map(|row| rows::text(row, "digest")).collect::<Result<_, _>>()?;
-    for (digest, content) in asked.into_iter().zip(documents.values()).filter(|(digest, _)| !kept.contains(digest)) {
+    for (digest, content) in asked.into_iter().zip(documents.into_values()).filter(|(digest, _)| !kept.contains(digest)) {
         sqlx::query("INSERT INTO documents (digest, content) VALUES (?, ?) ON CONFLICT DO NOTHING")
             .bind(digest)
-            .bind(content.as_ref())
+            // What nobody else holds is not copied.
+            .bind(Vec::from(content))
             .execute(&mut **transaction)
             .await
             .map_err(failed("keeping a document"))?;
@@ -135,7 +136,7 @@ fn slim(event: &Event) -> Event {
             id: action.id.clone(),
             interface: action.interface.clone(),
             connection: action.connection.clone(),
-            settings: action.settings.clone(),
+            settings: Arc::clone(&action.settings),
             identity: action.identity.clone(),
             spec: Spec::null(),
             versions: action.versions.clone(),
@@ -155,6 +156,7 @@ fn slim(event: &Event) -> Event {
     match event {
         Event::Started { intended, allow_destroy } => Event::Started { intended: strip(intended), allow_destroy: *allow_destroy },
         Event::Planned { plan, intended } => Event::Planned { plan: *plan, intended: strip(intended) },
+        Event::Intended { actions } => Event::Intended { actions: strip(actions) },
         Event::Sending { actions } => Event::Sending { actions: strip(actions) },
         Event::Unchanged { actions } => Event::Unchanged { actions: strip(actions) },
         Event::Done { actions } => Event::Done { actions: strip(actions) },
@@ -188,6 +190,7 @@ async fn fold(
             set_deployment_status(transaction, environment, deployment, status).await?;
         }
         Event::Started { .. }
+        | Event::Intended { .. }
         | Event::Sending { .. }
         | Event::Unchanged { .. }
         | Event::Done { .. }
@@ -264,17 +267,16 @@ async fn put_actions(
     Ok(())
 }
 
-/// Writes the statement for so many records.
+/// Writes the statement for so many records. Its parameters have no numbers: they would be looked up one by one.
 fn insert_actions(count: usize) -> String {
-    let row = |index: usize| format!("(?1, ?2, ?{}, ?{}, ?{})", 3 * index + 3, 3 * index + 4, 3 * index + 5);
-    let rows: Vec<String> = (0..count).map(row).collect();
+    let rows = vec!["(?, ?, ?)"; count].join(", ");
     format!(
-        "INSERT INTO actions (application, environment, id, claim, record) VALUES {}
+        "INSERT INTO actions (application, environment, id, claim, record)
+         SELECT ?, ?, column1, column2, column3 FROM (VALUES {rows}) WHERE true
          ON CONFLICT (application, environment, id) DO UPDATE SET claim = excluded.claim, record = excluded.record
          -- An id that is null is refused: a claim of another environment.
          ON CONFLICT (claim) DO UPDATE SET record = excluded.record, id = CASE
-             WHEN (application, environment) = (excluded.application, excluded.environment) THEN excluded.id END",
-        rows.join(", ")
+             WHEN (application, environment) = (excluded.application, excluded.environment) THEN excluded.id END"
     )
 }
 

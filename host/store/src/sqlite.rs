@@ -210,11 +210,12 @@ impl Store for SqliteStore {
         &self,
         environment: &EnvironmentKey,
         fence: Fence,
-        deployment: &NewDeployment,
+        deployment: NewDeployment,
         started: &Event,
     ) -> Result<DeploymentNumber, StoreError> {
         let mut transaction = self.fenced(environment, fence).await?;
-        put_documents(&mut transaction, &deployment.documents).await?;
+        let digests: Vec<Digest> = deployment.documents.keys().copied().collect();
+        put_documents(&mut transaction, deployment.documents).await?;
         put_secrets(&mut transaction, environment, &deployment.secrets).await?;
         let row = sqlx::query("SELECT COALESCE(MAX(number), 0) + 1 AS number FROM deployments WHERE application = ? AND environment = ?")
             .bind(environment.application.as_str())
@@ -245,9 +246,8 @@ impl Store for SqliteStore {
             .execute(&mut *transaction)
             .await
             .map_err(failed("recording the deployment"))?;
-        let NewDeployment { plan, model, layers, provenance, documents, .. } = deployment;
-        retention::refer(&mut transaction, environment, number, [plan, model, layers, provenance].into_iter().chain(documents.keys()))
-            .await?;
+        let own = [deployment.plan, deployment.model, deployment.layers, deployment.provenance];
+        retention::refer(&mut transaction, environment, number, own.iter().chain(&digests)).await?;
         put_events(&mut transaction, environment, number, std::slice::from_ref(started)).await?;
         transaction.commit().await.map_err(failed("beginning the deployment"))?;
         Ok(number)
@@ -323,7 +323,7 @@ impl Store for SqliteStore {
         found.iter().map(rows::event).collect()
     }
 
-    async fn put_documents(&self, documents: &BTreeMap<Digest, Bytes>) -> Result<(), StoreError> {
+    async fn put_documents(&self, documents: BTreeMap<Digest, Bytes>) -> Result<(), StoreError> {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed("beginning a commit"))?;
         put_documents(&mut transaction, documents).await?;
         transaction.commit().await.map_err(failed("keeping documents"))

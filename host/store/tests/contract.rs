@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests: a failure here is the test's")]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use windlass_engine::store::{Fence, NewDeployment, NewSecret, Store, StoreError};
@@ -23,7 +23,7 @@ fn action(name: &str, status: Status) -> RecordedAction {
         id: ActionId::new(&"workload/web".parse().unwrap(), &format!("object/{name}")),
         interface: "windlass:kubernetes/objects".into(),
         connection: "cluster".parse().unwrap(),
-        settings: ConnectionSettings::Kubernetes { kubernetes: KubernetesSettings::default() },
+        settings: Arc::new(ConnectionSettings::Kubernetes { kubernetes: KubernetesSettings::default() }),
         identity: format!("/ConfigMap/team/{name}"),
         spec: windlass_model::Spec::new(&serde_json::json!({ "name": name })).unwrap(),
         versions: BTreeMap::new(),
@@ -82,7 +82,7 @@ async fn a_log_is_folded_and_survives_a_restart() {
     let store = store(&folder).await;
     let lease = store.lock(&key("dev")).await.unwrap();
     let begun = started(vec![action("a", Status::Intended), action("b", Status::Intended)]);
-    let number = store.begin(&key("dev"), lease.fence(), &deployment(), &begun).await.unwrap();
+    let number = store.begin(&key("dev"), lease.fence(), deployment(), &begun).await.unwrap();
     let done = Event::Done { actions: vec![action("a", Status::Live)] };
     let removed = Event::Removed { ids: vec![action("b", Status::Live).id], act: OnRemove::Delete };
     store.append(&key("dev"), lease.fence(), number, &[done, removed], &[]).await.unwrap();
@@ -109,7 +109,7 @@ async fn of_each_action_the_last_word_of_a_commit_is_kept() {
     // More than one statement takes, and no whole number of statements.
     let names: Vec<String> = (0..250).map(|number| format!("n{number:03}")).collect();
     let all = |status: Status| names.iter().map(|name| action(name, status)).collect::<Vec<_>>();
-    let number = store.begin(&key("dev"), lease.fence(), &deployment(), &started(all(Status::Intended))).await.unwrap();
+    let number = store.begin(&key("dev"), lease.fence(), deployment(), &started(all(Status::Intended))).await.unwrap();
     let (first, rest) = (all(Status::Live).remove(0), all(Status::Live).split_off(2));
     let events = [
         Event::Sending { actions: all(Status::Intended) },
@@ -133,14 +133,14 @@ async fn an_environment_is_forgotten_once_nothing_of_it_exists() {
     let (gone, stays) = (key("dev"), key("test"));
     for environment in [&gone, &stays] {
         let lease = store.lock(environment).await.unwrap();
-        let number = store.begin(environment, lease.fence(), &deployment(), &started(Vec::new())).await.unwrap();
+        let number = store.begin(environment, lease.fence(), deployment(), &started(Vec::new())).await.unwrap();
         let live = RecordedAction { identity: format!("/ConfigMap/{environment}/a"), ..action("a", Status::Live) };
         store.append(environment, lease.fence(), number, &[Event::Done { actions: vec![live] }], &[secret("x", 1, "c")]).await.unwrap();
     }
     let lease = store.lock(&gone).await.unwrap();
     assert!(!store.remove_environment(&gone, lease.fence()).await.unwrap(), "something exists");
     assert_eq!(store.load(&gone).await.unwrap().unwrap().recorded.actions.len(), 1);
-    let number = store.begin(&gone, lease.fence(), &deployment(), &started(Vec::new())).await.unwrap();
+    let number = store.begin(&gone, lease.fence(), deployment(), &started(Vec::new())).await.unwrap();
     let removed = Event::Removed { ids: vec![action("a", Status::Live).id], act: OnRemove::Delete };
     store.append(&gone, lease.fence(), number, &[removed], &[]).await.unwrap();
     assert!(store.remove_environment(&gone, lease.fence()).await.unwrap());
@@ -162,7 +162,7 @@ async fn one_holder_and_no_late_writer() {
     assert!(matches!(store.lock(&key("dev")).await, Err(StoreError::Locked { holder: Some(_), .. })));
     let old = first.fence();
     let begun = started(Vec::new());
-    let number = store.begin(&key("dev"), old, &deployment(), &begun).await.unwrap();
+    let number = store.begin(&key("dev"), old, deployment(), &begun).await.unwrap();
     drop(first);
     // The holder is dead: taken over at once, with a higher number.
     let second = store.lock(&key("dev")).await.unwrap();
@@ -181,9 +181,9 @@ async fn one_owner_for_each_thing() {
     let store = store(&folder).await;
     let dev = store.lock(&key("dev")).await.unwrap();
     let begun = started(vec![action("shared", Status::Intended)]);
-    store.begin(&key("dev"), dev.fence(), &deployment(), &begun).await.unwrap();
+    store.begin(&key("dev"), dev.fence(), deployment(), &begun).await.unwrap();
     let test = store.lock(&key("test")).await.unwrap();
-    assert!(store.begin(&key("test"), test.fence(), &deployment(), &begun).await.is_err(), "the same object of the same cluster");
+    assert!(store.begin(&key("test"), test.fence(), deployment(), &begun).await.is_err(), "the same object of the same cluster");
     assert!(store.load(&key("test")).await.unwrap().unwrap().last.is_none(), "nothing of the refused deployment stays");
     assert_eq!(store.claims().await.unwrap().into_values().collect::<Vec<_>>(), ["shop/dev"]);
 }
@@ -194,7 +194,7 @@ async fn what_is_recorded_under_another_id_moves() {
     let store = store(&folder).await;
     let lease = store.lock(&key("dev")).await.unwrap();
     let before = vec![action("a", Status::Live), action("b", Status::Live)];
-    let number = store.begin(&key("dev"), lease.fence(), &deployment(), &started(before)).await.unwrap();
+    let number = store.begin(&key("dev"), lease.fence(), deployment(), &started(before)).await.unwrap();
     let id = ActionId::new(&"workload/web".parse().unwrap(), "object/other");
     let moved = RecordedAction { id: id.clone(), ..action("a", Status::Live) };
     store.append(&key("dev"), lease.fence(), number, &[started(vec![moved.clone()])], &[]).await.unwrap();
@@ -210,7 +210,7 @@ async fn documents_and_secrets() {
     let document = Bytes::from_static(b"content");
     let digest = Digest::of_bytes(&document);
     assert_eq!(store.document(&digest).await.unwrap(), None);
-    store.put_documents(&BTreeMap::from([(digest, document.clone())])).await.unwrap();
+    store.put_documents(BTreeMap::from([(digest, document.clone())])).await.unwrap();
     assert_eq!(store.document(&digest).await.unwrap(), Some(document.to_vec()));
     assert!(store.put_secret(&key("dev"), &secret("a", 1, "one")).await.unwrap());
     assert!(!store.put_secret(&key("dev"), &secret("a", 1, "other")).await.unwrap(), "a version is written once");
@@ -230,7 +230,7 @@ async fn secrets_come_with_the_events_that_speak_of_them_or_not_at_all() {
     let lease = store.lock(&key("dev")).await.unwrap();
     let new = NewDeployment { secrets: vec![secret("a", 1, "one")], ..deployment() };
     let begun = started(vec![action("a", Status::Intended)]);
-    let number = store.begin(&key("dev"), lease.fence(), &new, &begun).await.unwrap();
+    let number = store.begin(&key("dev"), lease.fence(), new, &begun).await.unwrap();
     let done = |name| Event::Done { actions: vec![action(name, Status::Live)] };
     store.append(&key("dev"), lease.fence(), number, &[done("a")], &[secret("b", 1, "first")]).await.unwrap();
     let known = BTreeMap::from([("a".into(), 1), ("b".into(), 1)]);
@@ -258,7 +258,7 @@ async fn only_so_much_history_is_kept_and_what_it_refers_to() {
         let plan = Digest::of_bytes(own);
         let both = BTreeMap::from([(plan, own.clone()), (Digest::of_bytes(&shared), shared.clone())]);
         let new = NewDeployment { plan, documents: both, ..deployment() };
-        let number = store.begin(&environment, lease.fence(), &new, &started(Vec::new())).await.unwrap();
+        let number = store.begin(&environment, lease.fence(), new, &started(Vec::new())).await.unwrap();
         // The second succeeded, the later ones did not.
         let status = if index == 1 { DeploymentStatus::Succeeded } else { DeploymentStatus::Cancelled };
         store.append(&environment, lease.fence(), number, &[Event::Ended { status }], &[]).await.unwrap();

@@ -63,7 +63,10 @@ fn row(figure: &str, mut samples: Vec<f64>, unit: &str, target: &str) -> f64 {
     samples.sort_by(f64::total_cmp);
     let at = |index: usize| samples.get(index).copied().unwrap_or(f64::NAN);
     let median = at(samples.len() / 2);
-    println!("| {figure} | {median:.1} {unit} | {:.1} | {:.1} | {target} |", at(0), at(samples.len().saturating_sub(1)));
+    // Of a ratio a tenth is much.
+    let digits = if unit == "×" { 2 } else { 1 };
+    let most = at(samples.len().saturating_sub(1));
+    println!("| {figure} | {median:.digits$} {unit} | {:.digits$} | {most:.digits$} | {target} |", at(0));
     median
 }
 

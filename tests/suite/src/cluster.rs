@@ -2,9 +2,11 @@
 
 use std::{
     io::{Read as _, Seek as _, SeekFrom},
+    path::Path,
     time::{Duration, Instant},
 };
 
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 use windlass_cluster::Shared;
 
@@ -29,6 +31,18 @@ pub fn cluster_connection(settings: &str) -> String {
 #[must_use]
 pub fn by_kubeconfig(shared: &Shared) -> String {
     format!("kubeconfig: {{ file: {} }}", shared.kubeconfig().display())
+}
+
+/// Makes kube's own client of a cluster.
+///
+/// # Panics
+///
+/// If the kubeconfig can't be used.
+pub async fn kube_client(kubeconfig: &Path) -> kube::Client {
+    let fail = |error: &dyn std::fmt::Display| -> ! { unreachable!("{}: {error}", kubeconfig.display()) };
+    let read = Kubeconfig::read_from(kubeconfig).unwrap_or_else(|error| fail(&error));
+    let config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.unwrap_or_else(|error| fail(&error));
+    kube::Client::try_from(config).unwrap_or_else(|error| fail(&error))
 }
 
 /// How long the server's log is by now.

@@ -1,7 +1,10 @@
 //! The contract that every capability passes, the fake and the real ones: twice is once, someone else's
 //! stays, what is gone may be deleted.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -103,7 +106,7 @@ impl Subject<'_> {
             id: id(name),
             interface: self.interface.into(),
             connection: "manifests".parse().unwrap_or_else(|_| unreachable!("a name")),
-            settings: settings.clone(),
+            settings: Arc::new(settings.clone()),
             identity: (self.identity)(name),
             spec: Spec::new(&(self.spec)(name, value)).unwrap_or_else(|error| unreachable!("{error}")),
             versions: std::collections::BTreeMap::new(),

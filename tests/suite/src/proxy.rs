@@ -9,15 +9,23 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::{Bytes, Frame, Incoming};
-use hyper_util::rt::TokioIo;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
 use kube::client::Body;
 use tokio::{net::TcpListener, runtime::Runtime};
-use windlass_capability_kubernetes::{ClusterOptions, client};
-use windlass_model::platform::{KubernetesSettings, Reference};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer},
+};
+
+use crate::cluster::kube_client;
 
 /// How long a watch lasts where watches break off.
 const WATCH_TIME: Duration = Duration::from_millis(700);
@@ -39,9 +47,20 @@ pub enum Fault {
     WatchExpired,
 }
 
+/// What the proxy speaks to whoever asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spoken {
+    /// Many requests on one connection: a fault ends one of them.
+    Http2,
+    /// A request after the other on a connection: a fault ends that.
+    Http1,
+}
+
 /// A proxy that stops with it.
 pub struct FaultProxy {
     port: u16,
+    /// The certificate's authority, PEM.
+    authority: String,
     hit: Arc<AtomicUsize>,
     runtime: Option<Runtime>,
 }
@@ -70,15 +89,24 @@ impl FaultProxy {
     ///
     /// If it can't be started.
     #[must_use]
-    pub fn start(kubeconfig: &std::path::Path, fault: Fault, every: usize) -> Self {
+    pub fn start(kubeconfig: &std::path::Path, spoken: Spoken, fault: Fault, every: usize) -> Self {
         let fail = |error: &dyn std::fmt::Display| -> ! { unreachable!("the proxy can't be started: {error}") };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.unwrap_or_else(|error| fail(&error));
-        let settings =
-            KubernetesSettings { kubeconfig: Some(Reference::File(kubeconfig.display().to_string())), ..KubernetesSettings::default() };
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap_or_else(|error| fail(&error));
+        let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| builder.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key));
+        let mut config = config.unwrap_or_else(|error| fail(&error));
+        config.alpn_protocols = match spoken {
+            Spoken::Http2 => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            Spoken::Http1 => vec![b"http/1.1".to_vec()],
+        };
+        let tls = TlsAcceptor::from(Arc::new(config));
         let hit = Arc::new(AtomicUsize::new(0));
         let (client, listener) = runtime.block_on(async {
-            let client = client(&settings, ClusterOptions::default()).await.unwrap_or_else(|error| fail(&error));
+            let client = kube_client(kubeconfig).await;
             let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap_or_else(|error| fail(&error));
             (client, listener)
         });
@@ -86,26 +114,28 @@ impl FaultProxy {
         let proxy = Arc::new(Proxy { client, fault, every, seen: AtomicUsize::new(0), hit: Arc::clone(&hit) });
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let proxy = Arc::clone(&proxy);
+                let (proxy, tls) = (Arc::clone(&proxy), tls.clone());
                 tokio::spawn(async move {
+                    let Ok(stream) = tls.accept(stream).await else { return };
                     let serve = hyper::service::service_fn(move |request| {
                         let proxy = Arc::clone(&proxy);
                         async move { proxy.answer(request).await }
                     });
-                    // A dropped answer ends the connection: that is the point.
-                    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), serve).await;
+                    // A dropped answer ends the connection, or the stream of it: that is the point.
+                    let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), serve).await;
                 });
             }
         });
-        Self { port, hit, runtime: Some(runtime) }
+        Self { port, authority: made.cert.pem(), hit, runtime: Some(runtime) }
     }
 
     /// Returns a kubeconfig that leads through the proxy.
     #[must_use]
     pub fn kubeconfig(&self) -> String {
         format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: p\ncontexts: [{{ name: p, context: {{ cluster: p, user: p }} }}]\nclusters: [{{ name: p, cluster: {{ server: \"http://127.0.0.1:{}\" }} }}]\nusers: [{{ name: p, user: {{}} }}]\n",
-            self.port
+            "apiVersion: v1\nkind: Config\ncurrent-context: p\ncontexts: [{{ name: p, context: {{ cluster: p, user: p }} }}]\nclusters: [{{ name: p, cluster: {{ server: \"https://127.0.0.1:{}\", certificate-authority-data: {} }} }}]\nusers: [{{ name: p, user: {{}} }}]\n",
+            self.port,
+            STANDARD.encode(&self.authority)
         )
     }
 
@@ -179,7 +209,7 @@ impl Proxy {
         }
         let bytes = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
         match self.fault {
-            // An error instead of an answer: hyper closes the connection.
+            // An error instead of an answer: hyper closes the connection, or resets the stream.
             Fault::AnswerLost if meets => Err(std::io::Error::other("lost")),
             Fault::Garbage if meets => Ok(whole(head.status, Bytes::from_static(b"<html>what?</html>"), None)),
             Fault::Cut if meets => {

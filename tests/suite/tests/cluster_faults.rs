@@ -10,7 +10,7 @@ use windlass_cluster::{Cluster, Shared};
 use windlass_suite::{
     cluster::Scene,
     kills::Kills,
-    proxy::{Fault, FaultProxy},
+    proxy::{Fault, FaultProxy, Spoken},
 };
 
 const WEB: &str = "
@@ -205,7 +205,7 @@ fn through(proxy: &FaultProxy, name: &str) -> Scene {
 
 #[test]
 fn watches_that_the_server_has_forgotten_begin_again() {
-    let proxy = FaultProxy::start(&Shared::find().unwrap().kubeconfig(), Fault::WatchExpired, 2);
+    let proxy = FaultProxy::start(&Shared::find().unwrap().kubeconfig(), Spoken::Http2, Fault::WatchExpired, 2);
     let scene = through(&proxy, "watch");
     let slow = "metadata: { name: web, annotations: { windlass.test/scene: slow-ready } }";
     scene.folder.write("app/web.score.yaml", &WEB.replace("IMAGE", "1").replace("metadata: { name: web }", slow));
@@ -223,22 +223,26 @@ fn what_networks_and_servers_do_changes_nothing() {
     // Side by side: most of it is waiting for the next try.
     std::thread::scope(|threads| {
         for fault in faults {
-            threads.spawn(move || meets(fault));
+            threads.spawn(move || meets(Spoken::Http2, fault));
+        }
+        // What ends a stream there ends a connection here.
+        for fault in [Fault::AnswerLost, Fault::Cut] {
+            threads.spawn(move || meets(Spoken::Http1, fault));
         }
     });
 }
 
-fn meets(fault: Fault) {
-    let proxy = FaultProxy::start(&Shared::find().unwrap().kubeconfig(), fault, 3);
+fn meets(spoken: Spoken, fault: Fault) {
+    let proxy = FaultProxy::start(&Shared::find().unwrap().kubeconfig(), spoken, fault, 3);
     let scene = through(&proxy, "fault");
     let expected = ["deployment.apps/web", "secret/web-secrets", "service/web"].map(str::to_owned);
     let ran = scene.folder.run(FIRST);
-    assert_eq!(ran.code, 0, "{fault:?}: {}", ran.err);
-    settled_as(&scene, &expected, &format!("{fault:?}"));
+    assert_eq!(ran.code, 0, "{spoken:?} {fault:?}: {}", ran.err);
+    settled_as(&scene, &expected, &format!("{spoken:?} {fault:?}"));
     let ran = scene.folder.run("destroy -e dev --yes");
-    assert_eq!(ran.code, 0, "{fault:?}: {}", ran.err);
-    assert!(scene.objects().is_empty(), "{fault:?}");
-    assert!(proxy.hits() > 3, "{fault:?} was met {} times", proxy.hits());
+    assert_eq!(ran.code, 0, "{spoken:?} {fault:?}: {}", ran.err);
+    assert!(scene.objects().is_empty(), "{spoken:?} {fault:?}");
+    assert!(proxy.hits() > 3, "{spoken:?} {fault:?} was met {} times", proxy.hits());
 }
 
 #[test]

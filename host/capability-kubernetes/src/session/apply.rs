@@ -1,5 +1,7 @@
 //! Makes objects so: by server-side apply alone, under our name, with our mark.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use serde_json::{Map, Value, json};
 use windlass_engine::session::{
@@ -11,8 +13,9 @@ use windlass_manifest::Readiness;
 use super::{ClusterSession, Namespaces, is_other_object, lock, not_ours, text, wait::Waited};
 use crate::{
     api::{ApplyOptions, Failure},
-    fields, marks,
+    marks,
     resource::Place,
+    seen::Seen,
 };
 
 /// Writes what is sent: marked, with `data` in the place of `stringData`, tied to the object that we know.
@@ -43,9 +46,8 @@ fn plain_text(value: &Value) -> String {
 }
 
 /// What the record keeps to find an object again, and to tell whether it is as it was left.
-pub(crate) fn handle(place: &Place, live: &Value) -> Value {
-    let metadata = live.get("metadata").unwrap_or(&Value::Null);
-    json!({ "place": place, "uid": text(metadata, "/uid"), "fields": fields::hash(metadata) })
+pub(crate) fn handle(place: &Place, seen: &Seen) -> Value {
+    json!({ "place": place, "uid": seen.uid, "fields": seen.fields })
 }
 
 /// Reads the outputs that others need; nothing as long as one is missing.
@@ -70,15 +72,15 @@ pub(super) fn is_to_be_asked(action: &Preflight) -> bool {
 impl ClusterSession {
     /// Tells whether a place may be written, and which object is there.
     fn claim(&self, cx: &EffectCx<'_>, place: &Place, insistence: Insistence) -> Result<Option<String>, CapabilityError> {
-        let Some(metadata) = self.found(place) else { return Ok(None) };
-        let owner = marks::ownership(&metadata, cx.owner);
+        let Some(seen) = self.listed.get(place) else { return Ok(None) };
+        let owner = seen.marks.ownership(cx.owner);
         if owner != Ownership::Ours && insistence != Insistence::TakeOver {
             return Err(not_ours(place, &owner));
         }
-        if metadata.get("deletionTimestamp").is_some() {
+        if seen.is_leaving {
             return Err(CapabilityError::new(Kind::Unavailable, "it is going away").hint("deploy again when it is gone"));
         }
-        Ok(Some(text(&metadata, "/uid").to_owned()))
+        Ok(Some(seen.uid.clone()))
     }
 
     /// Asks what would be refused; in a namespace that is still to be made there is nothing to ask.
@@ -117,7 +119,7 @@ impl ClusterSession {
     ) -> Result<Step, CapabilityError> {
         let place = &place?;
         let mut uid = self.claim(cx, place, action.insistence)?;
-        let before = self.found(place).map(|metadata| text(&metadata, "/resourceVersion").to_owned());
+        let before = self.listed.get(place);
         let options = ApplyOptions { force: action.insistence != Insistence::Refuse, dry_run: false };
         let mut tries = 0;
         let live = loop {
@@ -137,12 +139,12 @@ impl ClusterSession {
         if place.resource.kind == "Namespace" && before.is_none() {
             lock(&self.made).push(place.name.clone());
         }
-        let changed = before.as_deref() != Some(text(&live, "/metadata/resourceVersion"));
-        self.note(place, live.get("metadata").cloned());
-        let waited = Waited::new(place, &live, action.outputs.clone());
+        let seen = Arc::new(Seen::of_object(&live));
+        let changed = before.is_none_or(|before| before.version != seen.version);
+        self.listed.note(place, Some(Arc::clone(&seen)));
         let why = match (windlass_manifest::readiness(&live), outputs(&live, &action.outputs)) {
             (Readiness::Current, Some(observed)) => {
-                return Ok(Step::Done(Observed { handle: handle(place, &live), changed, ..observed }));
+                return Ok(Step::Done(Observed { handle: handle(place, &seen), changed, ..observed }));
             }
             (Readiness::Current, None) => "waiting for a field that others need".to_owned(),
             (Readiness::InProgress(why) | Readiness::Failed(why), _) => why,
@@ -150,14 +152,14 @@ impl ClusterSession {
         };
         // Said with this step already.
         lock(&self.notes).insert(action.id.clone(), why.clone());
-        waited.step(why)
+        Waited::new(place, &live, action.outputs.clone()).step(why)
     }
 
     /// Reads the metadata of one place anew.
     pub(super) async fn look_again(&self, place: &Place, cx: &EffectCx<'_>) -> Result<(), CapabilityError> {
         match self.api.get(&place.path(), crate::resource::JSON, cx.deadline).await {
-            Ok(live) => self.note(place, live.get("metadata").cloned()),
-            Err(failure) if failure.is_code(404) => self.note(place, None),
+            Ok(live) => self.listed.note(place, Some(Arc::new(Seen::of_object(&live)))),
+            Err(failure) if failure.is_code(404) => self.listed.note(place, None),
             Err(failure) => return Err(failure.into()),
         }
         Ok(())

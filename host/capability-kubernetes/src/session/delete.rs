@@ -1,11 +1,13 @@
 //! Takes objects away: exactly the one that we made, and a namespace only when nothing is left inside.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, EffectCx, Observed, Ownership, Step};
 use windlass_model::state::{RecordedAction, Status};
 
 use super::{ClusterSession, is_other_object, not_ours, text};
-use crate::{marks, namespace, resource::Place};
+use crate::{marks, namespace, resource::Place, seen::Seen};
 
 /// When to ask whether something is gone: a namespace takes seconds, most else is gone at once.
 const GONE_AFTER_MS: u64 = 500;
@@ -27,21 +29,21 @@ impl ClusterSession {
             Err(error) if error.kind == Kind::Invalid => return Ok(gone(false)),
             Err(error) => return Err(error),
         };
-        let Some(mut metadata) = self.found(place) else { return Ok(gone(false)) };
-        if metadata.get("deletionTimestamp").is_some() {
+        let Some(mut seen) = self.listed.get(place) else { return Ok(gone(false)) };
+        if seen.is_leaving {
             // Asked for before: is it gone now?
             self.look_again(place, cx).await?;
-            match self.found(place) {
-                Some(now) if text(&now, "/uid") == text(&metadata, "/uid") => return Ok(leaving(&now)),
-                Some(now) => metadata = now,
+            match self.listed.get(place) {
+                Some(now) if now.uid == seen.uid => return Ok(leaving(&now)),
+                Some(now) => seen = now,
                 None => return Ok(gone(true)),
             }
         }
-        let owner = marks::ownership(&metadata, cx.owner);
+        let owner = seen.marks.ownership(cx.owner);
         if owner != Ownership::Ours {
             // What was never answered may never have been ours; what has another uid is another object.
             let never_made = action.handle.is_null() && action.status != Status::Live;
-            let is_other = !action.handle.is_null() && text(&metadata, "/uid") != text(&action.handle, "/uid");
+            let is_other = !action.handle.is_null() && seen.uid != text(&action.handle, "/uid");
             return if never_made || is_other { Ok(gone(false)) } else { Err(not_ours(place, &owner)) };
         }
         if place.resource.kind == "Namespace"
@@ -51,19 +53,20 @@ impl ClusterSession {
             return Ok(gone(false));
         }
         cx.events.point("before request");
-        let answer = self.api.delete(&place.path(), text(&metadata, "/uid"), cx.deadline).await;
+        let answer = self.api.delete(&place.path(), &seen.uid, cx.deadline).await;
         cx.events.point("after request");
         match answer {
             Ok(answer) if text(&answer, "/kind") == "Status" || answer.pointer("/metadata/deletionTimestamp").is_none() => {
-                self.note(place, None);
+                self.listed.note(place, None);
                 Ok(gone(true))
             }
             Ok(answer) => {
-                self.note(place, answer.get("metadata").cloned());
-                Ok(leaving(answer.get("metadata").unwrap_or(&Value::Null)))
+                let seen = Arc::new(Seen::of_object(&answer));
+                self.listed.note(place, Some(Arc::clone(&seen)));
+                Ok(leaving(&seen))
             }
             Err(failure) if failure.is_code(404) || is_other_object(&failure) => {
-                self.note(place, None);
+                self.listed.note(place, None);
                 Ok(gone(false))
             }
             Err(failure) => Err(failure.into()),
@@ -79,11 +82,11 @@ impl ClusterSession {
             Err(error) if error.kind == Kind::Invalid => return Ok(()),
             Err(error) => return Err(error),
         };
-        let Some(metadata) = self.found(place).filter(|metadata| marks::ownership(metadata, cx.owner) == Ownership::Ours) else {
+        let Some(seen) = self.listed.get(place).filter(|seen| seen.marks.ownership(cx.owner) == Ownership::Ours) else {
             return Ok(());
         };
         let body = serde_json::json!({ "metadata": {
-            "uid": text(&metadata, "/uid"),
+            "uid": seen.uid,
             "labels": { marks::LABEL_OWNER: null },
             "annotations": { marks::ANNOTATION_MARK: null },
         } });
@@ -96,8 +99,8 @@ impl ClusterSession {
 }
 
 /// It is on its way out: finalizers hold it.
-fn leaving(metadata: &Value) -> Step {
-    let holders: Vec<&str> = metadata.get("finalizers").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+fn leaving(seen: &Seen) -> Step {
+    let holders = &seen.finalizers;
     let note = if holders.is_empty() { "going away".to_owned() } else { format!("going away, held by {}", holders.join(", ")) };
     Step::Waiting { ticket: Value::Null, retry_after_ms: GONE_AFTER_MS, note }
 }

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     marks,
     resource::{JSON, Place, Resource},
+    seen::Seen,
     trouble::{self, Pods, Warnings},
     watch::Watch,
 };
@@ -173,8 +174,9 @@ impl ClusterSession {
         }
         let why = match (windlass_manifest::readiness(&live), outputs(&live, &waited.outputs)) {
             (Readiness::Current, Some(observed)) => {
-                self.note(&waited.place, live.get("metadata").cloned());
-                return Ok(Look::Done(Observed { handle: handle(&waited.place, &live), changed: true, ..observed }));
+                let seen = Arc::new(Seen::of_object(&live));
+                self.listed.note(&waited.place, Some(Arc::clone(&seen)));
+                return Ok(Look::Done(Observed { handle: handle(&waited.place, &seen), changed: true, ..observed }));
             }
             (Readiness::Current, None) => {
                 let missing: Vec<&str> = waited.outputs.iter().map(|output| output.name.as_str()).collect();

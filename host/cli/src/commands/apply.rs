@@ -77,7 +77,7 @@ async fn from_bundle(workspace: &Workspace, bundle: Bundle, planning: &Planning)
         return Err(Failure::failed("the plan is stale: the environment type or a connection changed since it was made").hint("plan again"));
     }
     input.follows = follows(workspace, &plan).await?;
-    Ok(Planned { input, plan, provenance: bundle.provenance, driver_calls: 0, is_exact: true })
+    Ok(Planned { input, plan: Arc::new(plan), provenance: bundle.provenance, driver_calls: 0, is_exact: true })
 }
 
 pub(crate) async fn resume(global: &Global, environment: &Environment, applying: &Applying) -> Result<Code, Failure> {
@@ -113,7 +113,8 @@ pub(crate) async fn deployed(workspace: &Workspace, key: &EnvironmentKey, number
     if is_rollback {
         input.grants_at_most = Some(grants(&workspace.todays_layers(key).await?.0));
     }
-    Ok(Planned { input, plan, provenance: workspace.read("provenance", &documents.provenance).await?, driver_calls: 0, is_exact: false })
+    let provenance = workspace.read("provenance", &documents.provenance).await?;
+    Ok(Planned { input, plan: Arc::new(plan), provenance, driver_calls: 0, is_exact: false })
 }
 
 pub(crate) async fn rollback(
@@ -248,7 +249,7 @@ pub(crate) async fn go(
     let engine: Engine = workspace.engine();
     let cancel = cancel_on_signals()?;
     let deploying = Deploying { workspace, engine: &engine, applying, cancel: &cancel, format };
-    let outcome = engine.apply(&request, &cancel).await?;
+    let outcome = engine.apply(&request, || planned.documents(&workspace.planning), &cancel).await?;
     let (outcome, plan) = deploying.to_the_end(planned, request, outcome).await?;
     if outcome != Outcome::NothingToDo {
         workspace.store.forget(&key, workspace.keep_deployments).await?;

@@ -1,6 +1,9 @@
 //! `plan`, and the planning that `deploy` does first.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use windlass_document::{ApplicationInput, load_application, parse_property};
 use windlass_model::{
@@ -37,7 +40,7 @@ pub(crate) fn load(
         Some(path) => {
             let text = std::fs::read_to_string(path)
                 .map_err(|error| Failure::new(Code::BadInput, format!("{} can't be read: {error}", path.display())))?;
-            let source = std::sync::Arc::new(windlass_document::Source { path: path.display().to_string(), text });
+            let source = Arc::new(windlass_document::Source { path: path.display().to_string(), text });
             windlass_document::parse(&source)?.first().map(windlass_document::Node::to_value)
         }
         None => None,
@@ -125,7 +128,7 @@ pub(crate) async fn plan_destroy(workspace: &Workspace, key: &EnvironmentKey) ->
 
 pub(crate) fn finish(workspace: &Workspace, input: windlass_engine::PlanInput, provenance: Provenance) -> Result<Planned, Failure> {
     let (plan, driver_calls) = workspace.planning.plan(&input, &provenance)?;
-    Ok(Planned { input, plan, provenance, driver_calls, is_exact: false })
+    Ok(Planned { input, plan: Arc::new(plan), provenance, driver_calls, is_exact: false })
 }
 
 pub(crate) async fn plan(
@@ -165,7 +168,7 @@ pub(crate) async fn plan(
         let layers = windlass_model::platform::Layers(
             planned.input.layers.0.iter().filter(|(layer, _)| *layer != windlass_model::platform::LayerName::BuiltIn).cloned().collect(),
         );
-        Bundle::new(planned.plan.clone(), planned.input.model.as_ref().clone(), layers, planned.provenance.clone(), &components)
+        Bundle::new(planned.plan.as_ref().clone(), planned.input.model.as_ref().clone(), layers, planned.provenance.clone(), &components)
             .write(out)?;
         print::note(&format!("plan written to {}", out.display()));
     }

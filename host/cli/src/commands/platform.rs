@@ -31,7 +31,7 @@ pub(crate) async fn apply(global: &Global, folder: &Path) -> Result<Code, Failur
             documents.insert(*digest, bytes);
         }
     }
-    workspace.store.put_documents(&documents).await?;
+    workspace.store.put_documents(documents).await?;
     workspace.store.put_platform(&platform, &provenance).await?;
     print::note(&format!("stored {}", contents(&platform)));
     Ok(Code::Done)

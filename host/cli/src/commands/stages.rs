@@ -39,7 +39,7 @@ impl Deploying<'_> {
         mut planned: Planned,
         mut request: Request,
         mut outcome: Outcome,
-    ) -> Result<(Outcome, Plan), Failure> {
+    ) -> Result<(Outcome, Arc<Plan>), Failure> {
         for _ in 0..STAGES_MAX {
             let Outcome::Staged(number) = outcome else { return Ok((outcome, planned.plan)) };
             let next = match next(self.workspace, &planned).await {

@@ -1,7 +1,7 @@
 //! Makes what a plan wants: looked at first, then batch by batch, each intent on disk before its effect.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Instant,
 };
@@ -11,14 +11,13 @@ use windlass_model::{
     ActionId,
     event::{Event, HealedAction},
     identity::shown,
-    limits,
     name::DocumentName,
     plan::{Change, PlannedAction},
     state::{RecordedAction, Status},
 };
 
 use super::{
-    effects::{Answer, Effect, Effects, Scope, System},
+    effects::{Effect, Effects, Scope, System},
     run::{Notes, Run},
     stop::{Stop, broken_off, failures, first},
     values::{self, FIRST_VERSION},
@@ -37,11 +36,8 @@ pub(crate) struct Pending {
     /// What was sent, and was not answered yet.
     pub under_way: BTreeSet<ActionId>,
     /// What went wrong: what needs it is not made, everything else is.
-    failed: BTreeMap<ActionId, (String, CapabilityError)>,
+    pub failed: BTreeMap<ActionId, (String, CapabilityError)>,
 }
-
-/// What can begin and waits for room, by system.
-type Backlog<'p> = BTreeMap<System, VecDeque<&'p PlannedAction>>;
 
 /// The interface of stores that others keep secrets in.
 const EXTERNAL: &str = "windlass:secrets/external";
@@ -81,102 +77,6 @@ impl Run<'_> {
         }
         result?;
         pending.into_stop(&planned, deadline, cancel)
-    }
-
-    /// Begins whatever is ready, until nothing is left that could be. Everything is awaited beside the effects: none of them stands
-    /// still because something else takes its time.
-    async fn drive(
-        &mut self,
-        planned: &BTreeMap<&ActionId, &PlannedAction>,
-        pending: &mut Pending,
-        effects: &mut Effects<'_>,
-        deadline: Instant,
-        cancel: &Cancel,
-    ) -> Result<(), Stop> {
-        // As long as a system that takes many has more to begin, what comes of it is no reason to look for other things.
-        let mut backlog = Backlog::new();
-        let mut is_stale = true;
-        loop {
-            is_stale |= effects
-                .answered()
-                .any(|answer| answer.is_all || answer.steps.iter().any(Result::is_err) || !backlog.contains_key(&answer.system));
-            self.take_answers(effects, pending).await?;
-            if std::mem::take(&mut is_stale) {
-                backlog = self.backlog(planned, pending);
-            }
-            let mut began = false;
-            for (system, waiting) in &mut backlog {
-                if cancel.is_cancelled() {
-                    return Err(Stop::Cancelled);
-                }
-                let (interface, connection) = system;
-                let session = self.session(interface, connection, &self.settings(connection)).await?;
-                let room = effects.room(system, session.as_ref()).min(waiting.len());
-                if room == 0 {
-                    continue;
-                }
-                began = true;
-                let batch = waiting.drain(..room).collect();
-                let effect = effects.beside(self.prepare(system, session, batch, pending, deadline, cancel)).await?;
-                // What needs nothing done may be what others wait for.
-                is_stale |= effect.as_ref().is_none_or(|effect| effect.records.len() < room);
-                if let Some(effect) = effect {
-                    pending.under_way.extend(effect.records.iter().map(|record| record.id.clone()));
-                    effects.begin(effect);
-                }
-            }
-            backlog.retain(|_, waiting| !waiting.is_empty());
-            if began {
-                is_stale |= backlog.is_empty();
-                continue;
-            }
-            if cancel.is_cancelled() {
-                return Err(Stop::Cancelled);
-            }
-            if effects.is_empty() && self.waiting.is_empty() {
-                if pending.ranks.is_empty() || !pending.failed.is_empty() {
-                    return Ok(());
-                }
-                return Err(Stop::Failed { reason: "the plan's actions wait for each other".to_owned(), hint: None });
-            }
-            let waits = self.waiting.len();
-            self.wait(pending, effects, deadline, cancel).await?;
-            is_stale = self.waiting.len() != waits;
-            if !backlog.is_empty() {
-                effects.gather().await;
-            }
-        }
-    }
-
-    /// Lists what can begin now, by system: so much of it that it pays to look again when it is under way.
-    fn backlog<'p>(&self, planned: &BTreeMap<&ActionId, &'p PlannedAction>, pending: &Pending) -> Backlog<'p> {
-        let ready = self.order.ready(
-            &pending.ranks,
-            |id| self.waiting.contains_key(id) || pending.under_way.contains(id),
-            |id| !pending.failed.is_empty() && self.order.needs(id).any(|need| pending.failed.contains_key(need)),
-        );
-        let groups = grouped(ready.iter().filter_map(|id| planned.get(id).copied()));
-        groups.into_iter().map(|(system, actions)| (system, actions.into_iter().take(limits::EFFECT_BATCH_MAX).collect())).collect()
-    }
-
-    /// Takes note of what came of effects.
-    async fn take_answers(&mut self, effects: &mut Effects<'_>, pending: &mut Pending) -> Result<(), Stop> {
-        let (alone, others): (Vec<Answer>, Vec<Answer>) = effects.answers().into_iter().partition(|answer| answer.is_all);
-        // Of a system that takes many, what came together is noted together.
-        let together = others.into_iter().reduce(|mut all, answer| {
-            all.records.extend(answer.records);
-            all.steps.extend(answer.steps);
-            all
-        });
-        let mut result = Ok(());
-        for Answer { records, steps, .. } in alone.into_iter().chain(together) {
-            for record in &records {
-                pending.under_way.remove(&record.id);
-            }
-            let taken = effects.beside(self.take_steps(records, steps, pending)).await;
-            result = result.and(taken);
-        }
-        result
     }
 
     /// Finds out what is to be made: what the plan changes, and what others changed that it leaves alone.
@@ -323,7 +223,7 @@ impl Run<'_> {
     }
 
     /// Takes away what is replaced, and writes the intents of a batch; nothing if there is nothing to send.
-    async fn prepare(
+    pub(super) async fn prepare(
         &mut self,
         system: &System,
         session: Arc<dyn Session>,
@@ -375,7 +275,7 @@ impl Run<'_> {
         if resolved.is_empty() {
             return Ok(None);
         }
-        self.sending(sending.clone(), is_on_disk).await?;
+        self.sending(&sending, is_on_disk).await?;
         Ok(Some(Effect { system: system.clone(), session, records: sending, actions: resolved }))
     }
 
@@ -468,7 +368,6 @@ pub(crate) fn grouped<'p>(actions: impl Iterator<Item = &'p PlannedAction>) -> B
 /// Tells whether a record already says exactly what is about to be sent.
 fn is_intent(record: &RecordedAction, action: &PlannedAction, mac: &str) -> bool {
     record.status.is_unanswered()
-        && record.resolved.is_some()
         && record.mac.as_deref() == Some(mac)
         && record.identity == action.identity
         && record.connection == action.connection

@@ -1,8 +1,10 @@
 //! Applying: a plan becomes so, exactly; killed at any instant, the next process goes on where it stood.
 
 mod ask;
+mod drive;
 mod effects;
 mod fit;
+mod intents;
 mod look;
 mod make;
 mod order;
@@ -11,6 +13,7 @@ mod remove;
 mod run;
 mod settle;
 mod stop;
+mod unwritten;
 mod values;
 mod wait;
 
@@ -28,6 +31,7 @@ use bytes::Bytes;
 use futures_util::future::join;
 use windlass_model::{
     ActionId, Digest,
+    canonical::CanonicalError,
     event::{Actor, Cause, DeploymentNumber, DeploymentStatus, Event, Verb},
     identity::shown,
     name::DocumentName,
@@ -77,7 +81,7 @@ pub struct Request {
     /// The plan.
     pub plan: Arc<Plan>,
     /// The connections that it names.
-    pub connections: BTreeMap<DocumentName, ConnectionSettings>,
+    pub connections: BTreeMap<DocumentName, Arc<ConnectionSettings>>,
     /// What was asked for.
     pub verb: Verb,
     /// Who asks.
@@ -90,16 +94,21 @@ pub struct Request {
     pub timeout: Duration,
     /// Everything that the plan leaves alone is looked at in full, also where that takes a process.
     pub refresh: bool,
+    /// Made with `--platform DIR`.
+    pub given_platform: bool,
+    /// The deployment that is brought back.
+    pub rollback_to: Option<DeploymentNumber>,
+}
+
+/// What a deployment is made of, as it is kept beside its plan.
+#[derive(Clone, Debug)]
+pub struct Documents {
     /// Digest of the layers.
     pub layers: Digest,
     /// Digest of the provenance.
     pub provenance: Digest,
     /// Every document and component that the deployment refers to.
-    pub documents: BTreeMap<Digest, Bytes>,
-    /// Made with `--platform DIR`.
-    pub given_platform: bool,
-    /// The deployment that is brought back.
-    pub rollback_to: Option<DeploymentNumber>,
+    pub all: BTreeMap<Digest, Bytes>,
 }
 
 /// How applying ended.
@@ -190,8 +199,13 @@ fn list(destroys: &[Destroy]) -> String {
 }
 
 impl Engine {
-    /// Applies a plan to its environment.
-    pub async fn apply(&self, request: &Request, cancel: &Cancel) -> Result<Outcome, ApplyError> {
+    /// Applies a plan to its environment. What it was made of is written down only where there is something to do.
+    pub async fn apply(
+        &self,
+        request: &Request,
+        documents: impl FnOnce() -> Result<Documents, CanonicalError>,
+        cancel: &Cancel,
+    ) -> Result<Outcome, ApplyError> {
         let plan = &request.plan;
         let environment = plan.environment_key();
         let target = Target::new(&environment, &plan.environment_type);
@@ -212,14 +226,16 @@ impl Engine {
         let supersedes = state.last.as_ref().filter(|last| last.status == DeploymentStatus::Running).map(|last| last.number);
         let mut run = Run::new(self, environment.clone(), request, state);
         let started = Event::Started { intended: run.intended().await?, allow_destroy: request.allow_destroy };
-        let mut documents = request.documents.clone();
+        let unwritable =
+            |error: CanonicalError| ApplyError::Document { what: "what the plan was made of".into(), reason: error.to_string() };
+        let Documents { layers, provenance, all: mut documents } = documents().map_err(unwritable)?;
         let (digest, bytes) = stored(plan)?;
         documents.insert(digest, bytes);
         let deployment = NewDeployment {
             plan: digest,
             model: plan.model,
-            layers: request.layers,
-            provenance: request.provenance,
+            layers,
+            provenance,
             verb: request.verb,
             actor: request.actor.clone(),
             cause: Cause::Command { verb: request.verb },
@@ -231,7 +247,7 @@ impl Engine {
         };
         self.observer.begin(plan);
         self.observer.point("before begin");
-        let (number, ()) = join(self.store.begin(&environment, lease.fence(), &deployment, &started), run.look_ahead()).await;
+        let (number, ()) = join(self.store.begin(&environment, lease.fence(), deployment, &started), run.look_ahead()).await;
         let number = number?;
         self.observer.event(&started);
         self.observer.point("after begin");
@@ -283,7 +299,7 @@ impl Engine {
         }
         check_basis(plan, &state)?;
         let (digest, bytes) = stored(plan)?;
-        self.store.put_documents(&BTreeMap::from([(digest, bytes)])).await?;
+        self.store.put_documents(BTreeMap::from([(digest, bytes)])).await?;
         let mut run = Run::new(self, environment.clone(), request, state);
         let planned = Event::Planned { plan: digest, intended: run.intended().await? };
         self.observer.begin(plan);

@@ -1,6 +1,9 @@
 //! In which order things are made and taken away.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use windlass_model::{
     ActionId, NodeKey,
@@ -129,7 +132,7 @@ fn early(actions: &[PlannedAction]) -> Vec<ActionId> {
 pub(crate) struct Group {
     pub interface: String,
     pub connection: DocumentName,
-    pub settings: ConnectionSettings,
+    pub settings: Arc<ConnectionSettings>,
     pub records: Vec<RecordedAction>,
 }
 
@@ -142,7 +145,7 @@ pub(crate) fn by_connection(records: impl IntoIterator<Item = RecordedAction>) -
         let group = groups.entry((interface.clone(), connection.clone(), settings)).or_insert_with(|| Group {
             interface,
             connection,
-            settings: record.settings.clone(),
+            settings: Arc::clone(&record.settings),
             records: Vec::new(),
         });
         group.records.push(record);
@@ -177,7 +180,7 @@ mod tests {
             id: id(name),
             interface: "windlass:kubernetes/objects".into(),
             connection: "cluster".parse().unwrap(),
-            settings: ConnectionSettings::Secrets {},
+            settings: Arc::new(ConnectionSettings::Secrets {}),
             identity: name.into(),
             spec: windlass_model::Spec::null(),
             versions: BTreeMap::new(),

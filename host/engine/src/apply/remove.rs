@@ -100,7 +100,7 @@ impl Run<'_> {
     async fn forget_unmade(&mut self, records: Vec<RecordedAction>) -> Result<Vec<RecordedAction>, Stop> {
         let (open, mut left): (Vec<_>, Vec<_>) = records.into_iter().partition(RecordedAction::was_never_made);
         // What was never complete was never sent.
-        let (asked, mut unmade): (Vec<_>, Vec<_>) = open.into_iter().partition(|record| record.resolved.is_some());
+        let (asked, mut unmade): (Vec<_>, Vec<_>) = open.into_iter().partition(RecordedAction::is_complete);
         for Group { interface, connection, settings, records } in order::by_connection(asked) {
             let session = self.session(&interface, &connection, &settings).await?;
             let sent = |record| sent(self.engine.secrets.as_ref(), &self.environment, record).unwrap_or_else(|| record.spec.to_value());

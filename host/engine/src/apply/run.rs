@@ -12,9 +12,9 @@ use windlass_model::{
     ActionId,
     event::{DeploymentNumber, DeploymentStatus, Event, LoggedEvent},
     name::DocumentName,
-    plan::{Change, Plan, PlannedAction},
+    plan::Plan,
     platform::ConnectionSettings,
-    state::{EnvironmentKey, RecordedAction, Status},
+    state::{EnvironmentKey, RecordedAction},
 };
 
 use super::{
@@ -23,28 +23,18 @@ use super::{
     make::grouped,
     order::Order,
     stop::Stop,
-    values::{self, FIRST_VERSION, Fresh, Values},
+    values::{self, Fresh, Values},
 };
 use crate::{
     plan::{Kept, Moves},
     session::{
         Cancel, CapabilityError, CapabilityErrorKind as Kind, Checkpoint, EffectCx, Owner, Progress, Secret, Session, Ticket, WantedOutput,
-        generated_name,
     },
-    store::{EnvironmentState, Fence, NewSecret},
+    store::{EnvironmentState, Fence},
 };
-
-/// The interface of values that the store itself makes.
-const GENERATED: &str = "windlass:secrets/generated";
-
-/// How long what came of effects may wait to be written: what a killed process did is done again, if only looked at.
-const UNWRITTEN_MAX: Duration = Duration::from_secs(5);
 
 /// How long a look ahead may take: a system that does not answer holds up nothing before its turn.
 const LOOK_AHEAD_MAX: Duration = Duration::from_secs(1);
-
-/// How much of what came of effects may wait: it is written beside those that are still under way, not behind the last.
-const UNWRITTEN_ACTIONS_MAX: usize = 250;
 
 /// A deployment under way.
 pub(crate) struct Run<'a> {
@@ -64,22 +54,17 @@ pub(crate) struct Run<'a> {
     pub kept: BTreeMap<Kept, Secret>,
     /// Secrets that the next commit writes: see [`Run::write`].
     pub fresh: Fresh,
+    /// What has no intent on disk yet, in the order in which it is sent.
+    pub(super) unintended: BTreeSet<(u16, ActionId)>,
     /// Specs whose values were known when the deployment began.
     pub resolved: BTreeMap<ActionId, Value>,
     /// What happened and is not on disk yet, and since when: see [`Run::defer`].
-    unwritten: Vec<Event>,
-    unwritten_since: Option<Instant>,
+    pub(super) unwritten: Vec<Event>,
+    pub(super) unwritten_since: Option<Instant>,
     /// Data may be destroyed: said now, or when the deployment began.
     pub allow_destroy: bool,
     pub fence: Fence,
     pub number: DeploymentNumber,
-}
-
-/// A spec with every value in its place.
-pub(crate) struct Resolved {
-    pub spec: Value,
-    pub bytes: Vec<u8>,
-    pub mac: String,
 }
 
 /// How far a run has come.
@@ -151,6 +136,7 @@ impl<'a> Run<'a> {
             notes: BTreeMap::new(),
             kept: BTreeMap::new(),
             fresh: Fresh::new(),
+            unintended: BTreeSet::new(),
             resolved: BTreeMap::new(),
             unwritten: Vec::new(),
             unwritten_since: None,
@@ -158,31 +144,6 @@ impl<'a> Run<'a> {
             fence: Fence(0),
             number: DeploymentNumber(0),
         }
-    }
-
-    /// Records of what is about to be made or changed, complete where every value is known by now; what is replaced keeps its
-    /// record until it is gone.
-    pub(crate) async fn intended(&mut self) -> Result<Vec<RecordedAction>, ApplyError> {
-        let plan = Arc::clone(&self.request.plan);
-        self.draw(&plan).await?;
-        let mut intended = Vec::new();
-        // What is pending is no intent yet: it may turn out that there is nothing to do.
-        for action in plan.actions().filter(|action| matches!(action.change, Change::Create | Change::Update)) {
-            // What a deployment that was cut off may have sent is uncertain: `ensure` looks before it acts.
-            let cut_off = self.recorded.get(&action.id).is_some_and(|before| before.status.is_unanswered());
-            let status = if cut_off { Status::Uncertain } else { Status::Intended };
-            let record = self.record(action, status);
-            intended.push(match self.resolve(action).await {
-                Ok(resolved) => {
-                    let record = self.complete(record, &resolved).map_err(|error| ApplyError::of(&action.connection, error))?;
-                    self.resolved.insert(action.id.clone(), resolved.spec);
-                    record
-                }
-                // Something that comes before it has to be made first.
-                Err(_) => record,
-            });
-        }
-        Ok(intended)
     }
 
     /// Opens what is about to be acted on and looks at what is there, beside the commit of the intents. What fails, or takes too long,
@@ -200,30 +161,6 @@ impl<'a> Run<'a> {
         let _ = tokio::time::timeout(LOOK_AHEAD_MAX, look).await;
     }
 
-    /// Draws the values that the plan generates, so that what needs them is known before the first effect.
-    async fn draw(&mut self, plan: &Plan) -> Result<(), ApplyError> {
-        // What was made once and is gone is a loss, told elsewhere.
-        let new = plan.actions().filter(|action| action.capability == GENERATED && action.change == Change::Create);
-        for ((interface, connection), actions) in grouped(new) {
-            let settings = self.settings(&connection);
-            let session = self.session(&interface, &connection, &settings).await?;
-            let asked: Vec<(&ActionId, Value)> = actions.iter().map(|action| (&action.id, action.spec.to_value())).collect();
-            for ((id, _), drawn) in asked.iter().zip(session.draw(&asked).await) {
-                if let Some(secret) = drawn.map_err(|error| ApplyError::of(&connection, error))? {
-                    self.fresh.insert(generated_name(id), (FIRST_VERSION, secret));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Seals the secrets that are not on disk yet, for the next commit.
-    pub(crate) fn drafts(&self) -> Result<Vec<NewSecret>, ApplyError> {
-        let draft =
-            |(name, (version, secret)): (&String, &(u64, Secret))| self.engine.secrets.draft(&self.environment, name, *version, secret);
-        self.fresh.iter().map(draft).collect::<Result<_, _>>().map_err(ApplyError::Secrets)
-    }
-
     /// Returns what values are made of.
     pub(crate) fn values(&self) -> Values<'_> {
         Values {
@@ -233,19 +170,6 @@ impl<'a> Run<'a> {
             kept: &self.kept,
             fresh: &self.fresh,
         }
-    }
-
-    /// Puts values in the place of an action's sealed ones, as far as they are known.
-    pub(crate) async fn resolve(&self, action: &PlannedAction) -> Result<Resolved, CapabilityError> {
-        let spec = self.values().resolve(&action.spec).await?;
-        let bytes = windlass_model::canonical::to_vec(&spec).map_err(|error| CapabilityError::new(Kind::Invalid, error.to_string()))?;
-        Ok(Resolved { mac: self.engine.secrets.mac(&bytes), spec, bytes })
-    }
-
-    /// Completes an intent with what will be sent.
-    pub(crate) fn complete(&self, record: RecordedAction, resolved: &Resolved) -> Result<RecordedAction, CapabilityError> {
-        let sealed = self.engine.secrets.seal(&values::sent_purpose(&self.environment, &record.id), &resolved.bytes)?;
-        Ok(RecordedAction { resolved: Some(sealed), mac: Some(resolved.mac.clone()), ..record })
     }
 
     /// Takes the event into account that begins a deployment or a stage, and is on disk with every secret that was drawn.
@@ -276,36 +200,13 @@ impl<'a> Run<'a> {
         }
     }
 
-    pub(crate) fn record(&self, action: &PlannedAction, status: Status) -> RecordedAction {
-        let before = self.recorded.get(&action.id);
-        RecordedAction {
-            id: action.id.clone(),
-            interface: action.capability.clone(),
-            connection: action.connection.clone(),
-            settings: self.settings(&action.connection),
-            identity: action.identity.clone(),
-            spec: action.spec.clone(),
-            versions: values::versions(&action.spec),
-            resolved: None,
-            mac: None,
-            handle: before.map_or(Value::Null, |before| before.handle.clone()),
-            outputs: before.map(|before| before.outputs.clone()).unwrap_or_default(),
-            unsettled: before.is_some_and(|before| before.unsettled),
-            status,
-            depends_on: self.order.needs(&action.id).cloned().collect(),
-            rank: action.rank,
-            on_remove: action.on_remove,
-            holds_data: action.holds_data,
-        }
-    }
-
-    pub(crate) fn settings(&self, connection: &DocumentName) -> ConnectionSettings {
+    pub(crate) fn settings(&self, connection: &DocumentName) -> Arc<ConnectionSettings> {
         self.request
             .connections
             .get(connection)
             .cloned()
-            .or_else(|| self.recorded.values().find(|record| record.connection == *connection).map(|record| record.settings.clone()))
-            .unwrap_or(ConnectionSettings::Secrets {})
+            .or_else(|| self.recorded.values().find(|record| record.connection == *connection).map(|record| Arc::clone(&record.settings)))
+            .unwrap_or_else(|| Arc::new(ConnectionSettings::Secrets {}))
     }
 
     /// Opens a connection, once.
@@ -322,77 +223,6 @@ impl<'a> Run<'a> {
         let session = self.engine.open(interface, connection, settings, &self.environment).await?;
         self.sessions.insert(key, Arc::clone(&session));
         Ok(session)
-    }
-
-    /// Writes an event, and what was deferred before it, in one commit; what it says holds from here on.
-    pub(crate) async fn append(&mut self, event: Event) -> Result<(), Stop> {
-        self.unwritten.push(event);
-        if let Some(event) = self.write().await?.last() {
-            self.adopt(event);
-            self.engine.observer.event(event);
-        }
-        Ok(())
-    }
-
-    /// Takes note of what came of an effect. It is written with the next intent that is not on disk yet, before anything is waited
-    /// for, and soon: a process that is killed in between leaves what one leaves that was killed before the answer came.
-    pub(crate) fn defer(&mut self, event: Event) {
-        self.adopt(&event);
-        self.engine.observer.event(&event);
-        let interface = |actions: &[RecordedAction]| actions.last().map(|action| action.interface.clone());
-        // What is sent is an intent that is on disk; only what came of it can be late.
-        if !matches!(event, Event::Sending { .. }) {
-            self.unwritten_since.get_or_insert_with(Instant::now);
-        }
-        match (self.unwritten.last_mut(), event) {
-            // One line of the log for all that came of a system, one after the other.
-            (Some(Event::Done { actions }), Event::Done { actions: more }) if interface(actions) == interface(&more) => {
-                actions.extend(more)
-            }
-            (_, event) => self.unwritten.push(event),
-        }
-    }
-
-    /// Says for how long what came of effects may still stay unwritten.
-    pub(crate) fn may_stay_unwritten(&self) -> Duration {
-        self.unwritten_since.map_or(Duration::MAX, |since| UNWRITTEN_MAX.saturating_sub(since.elapsed()))
-    }
-
-    /// Tells whether so much was done since the last commit that the next one is due.
-    pub(crate) fn has_much_unwritten(&self) -> bool {
-        let done = |event: &Event| if let Event::Done { actions } = event { actions.len() } else { 0 };
-        self.unwritten.iter().map(done).sum::<usize>() >= UNWRITTEN_ACTIONS_MAX
-    }
-
-    /// Tells of what is sent. Intents that were complete when the deployment began are on disk already.
-    pub(crate) async fn sending(&mut self, actions: Vec<RecordedAction>, is_on_disk: bool) -> Result<(), Stop> {
-        let event = Event::Sending { actions };
-        let is_late = self.unwritten_since.is_some_and(|since| since.elapsed() > UNWRITTEN_MAX);
-        if is_on_disk && !is_late {
-            self.defer(event);
-            return Ok(());
-        }
-        self.append(event).await
-    }
-
-    /// Writes what was deferred.
-    pub(crate) async fn flush(&mut self) -> Result<(), Stop> {
-        if !self.unwritten.is_empty() {
-            self.write().await?;
-        }
-        Ok(())
-    }
-
-    /// Commits everything that is not on disk yet, and returns it.
-    async fn write(&mut self) -> Result<Vec<Event>, Stop> {
-        let secrets = self.drafts()?;
-        let events = std::mem::take(&mut self.unwritten);
-        self.unwritten_since = None;
-        self.engine.observer.point("before event");
-        self.engine.store.append(&self.environment, self.fence, self.number, &events, &secrets).await?;
-        self.fresh.clear();
-        self.engine.observer.point("after event");
-        Ok(events)
     }
 
     /// Returns what keeps tickets while an effect runs.

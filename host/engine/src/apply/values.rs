@@ -41,8 +41,15 @@ pub(crate) fn sent_purpose(environment: &EnvironmentKey, id: &ActionId) -> Strin
 /// Returns the spec that was sent, values and all; nothing if none was, or the key is another.
 #[must_use]
 pub fn sent(secrets: &dyn SecretStore, environment: &EnvironmentKey, record: &RecordedAction) -> Option<Value> {
-    let bytes = secrets.open(&sent_purpose(environment, &record.id), record.resolved.as_deref()?).ok()?;
-    serde_json::from_slice(&bytes).ok()
+    let mac = record.mac.as_deref()?;
+    match &record.resolved {
+        Some(sealed) => {
+            let bytes = secrets.open(&sent_purpose(environment, &record.id), sealed).ok()?;
+            serde_json::from_slice(&bytes).ok()
+        }
+        // What is not encrypted is proved by its hash.
+        None => (secrets.mac(record.spec.as_str().as_bytes()) == mac).then(|| record.spec.to_value()),
+    }
 }
 
 /// Lists by action the outputs that the plan's specs refer to.
@@ -82,9 +89,14 @@ pub(crate) fn output_name(id: &ActionId, output: &str) -> String {
 }
 
 impl Values<'_> {
-    /// Resolves a spec.
+    /// Resolves a spec; most hold nothing to put in.
     pub(crate) async fn resolve(&self, spec: &Spec) -> Result<Value, CapabilityError> {
-        let spec = &spec.to_value();
+        let is_open = !spec.may_be_sealed();
+        let spec = spec.to_value();
+        if is_open { Ok(spec) } else { self.put_in(&spec).await }
+    }
+
+    async fn put_in(&self, spec: &Value) -> Result<Value, CapabilityError> {
         let mut known: BTreeMap<Sealed, Value> = BTreeMap::new();
         let mut wanted: Vec<Sealed> = Vec::new();
         sealed::visit(spec, &mut |_, value| wanted.push(value.clone()));

@@ -1,0 +1,103 @@
+//! What is known of objects that are there: of thousands only what matters, not the server's trees.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde_json::Value;
+
+use crate::{
+    fields,
+    marks::Marks,
+    resource::{Place, Resource},
+};
+
+/// An object that is there.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub uid: String,
+    /// Its resourceVersion.
+    pub version: String,
+    pub namespace: String,
+    /// Whose it is.
+    pub marks: Marks,
+    /// The hash of the fields that are ours.
+    pub fields: Option<String>,
+    /// Somebody asked for its deletion.
+    pub is_leaving: bool,
+    /// What holds it until then.
+    pub finalizers: Vec<String>,
+}
+
+impl Seen {
+    /// Reads what matters of an object's metadata.
+    pub(crate) fn of(metadata: &Value) -> Self {
+        let text = |field: &str| metadata.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let finalizers = metadata.get("finalizers").and_then(Value::as_array);
+        Self {
+            uid: text("uid"),
+            version: text("resourceVersion"),
+            namespace: text("namespace"),
+            marks: Marks::of(metadata),
+            fields: fields::hash(metadata),
+            is_leaving: metadata.get("deletionTimestamp").is_some(),
+            finalizers: finalizers.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect(),
+        }
+    }
+
+    /// Reads what matters of an object.
+    pub(crate) fn of_object(object: &Value) -> Self {
+        Self::of(object.get("metadata").unwrap_or(&Value::Null))
+    }
+}
+
+/// Objects by name.
+pub(crate) type Names = BTreeMap<String, Arc<Seen>>;
+
+/// What was listed, and what we changed since: by kind, then by what is listed together.
+#[derive(Default)]
+pub(crate) struct Listed(Mutex<HashMap<Resource, HashMap<String, Names>>>);
+
+impl Listed {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Resource, HashMap<String, Names>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells whether a list is known.
+    pub(crate) fn knows(&self, resource: &Resource, around: &str) -> bool {
+        self.lock().get(resource).is_some_and(|lists| lists.contains_key(around))
+    }
+
+    /// Tells whether a list is known, and nothing is in it.
+    pub(crate) fn is_empty(&self, resource: &Resource, around: &str) -> bool {
+        self.lock().get(resource).and_then(|lists| lists.get(around)).is_some_and(BTreeMap::is_empty)
+    }
+
+    /// Takes a list in; one that is known stays, with what we changed since.
+    pub(crate) fn insert(&self, resource: Resource, around: String, names: Names) {
+        self.lock().entry(resource).or_default().entry(around).or_insert(names);
+    }
+
+    /// Returns what is there.
+    pub(crate) fn get(&self, place: &Place) -> Option<Arc<Seen>> {
+        self.lock().get(&place.resource)?.get(place.around())?.get(&place.name).cloned()
+    }
+
+    /// Notes what is there now.
+    pub(crate) fn note(&self, place: &Place, seen: Option<Arc<Seen>>) {
+        let mut lists = self.lock();
+        if !lists.contains_key(&place.resource) {
+            lists.insert(place.resource.clone(), HashMap::new());
+        }
+        let Some(lists) = lists.get_mut(&place.resource) else { return };
+        if !lists.contains_key(place.around()) {
+            lists.insert(place.around().to_owned(), Names::new());
+        }
+        let Some(names) = lists.get_mut(place.around()) else { return };
+        match seen {
+            Some(seen) => names.insert(place.name.clone(), seen),
+            None => names.remove(&place.name),
+        };
+    }
+}
