@@ -61,6 +61,13 @@ impl Run<'_> {
         Ok(intended)
     }
 
+    /// Lists what an earlier process did not come to intend.
+    pub(crate) fn go_on_intending(&mut self) {
+        let wanted = self.request.plan.actions().filter(|action| matches!(action.change, Change::Create | Change::Update));
+        let lacks = |action: &&PlannedAction| self.recorded.get(&action.id).is_none_or(|record| record.spec != action.spec);
+        self.unintended = wanted.filter(lacks).map(|action| (action.rank, action.id.clone())).collect();
+    }
+
     /// Tells whether there are intents that are not on disk yet.
     pub(crate) fn has_unintended(&self) -> bool {
         !self.unintended.is_empty()

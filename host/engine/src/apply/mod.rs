@@ -283,6 +283,7 @@ impl Engine {
         let mut run = Run::new(self, environment, request, state);
         run.allow_destroy |= events.iter().any(|logged| matches!(logged.event, Event::Started { allow_destroy: true, .. }));
         run.tickets_of(&events);
+        run.go_on_intending();
         run.go(lease.fence(), number, cancel).await
     }
 
