@@ -101,3 +101,37 @@ impl Listed {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn of_metadata_only_what_matters_is_kept() {
+        let seen = Seen::of(&json!({
+            "uid": "u-1", "resourceVersion": "7", "namespace": "shop", "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["a/b"],
+            "annotations": { "windlass.dev/mark": "0b1f/shop/dev" },
+            "managedFields": [{ "manager": "windlass", "operation": "Apply", "fieldsV1": { "f:data": { "f:a": {} } } }],
+        }));
+        assert_eq!((seen.uid.as_str(), seen.version.as_str(), seen.namespace.as_str()), ("u-1", "7", "shop"));
+        assert!(seen.is_leaving && seen.fields.is_some());
+        assert_eq!(seen.finalizers, ["a/b"]);
+        let nothing = Seen::of_object(&json!({}));
+        assert!(!nothing.is_leaving && nothing.fields.is_none() && nothing.uid.is_empty());
+    }
+
+    #[test]
+    fn what_we_changed_outlives_a_list_that_comes_later() {
+        let place = Place { resource: Resource::core("Secret", "secrets", true), namespace: "shop".into(), name: "a".into() };
+        let seen = |uid: &str| Arc::new(Seen::of(&json!({ "uid": uid })));
+        let listed = Listed::default();
+        assert!(!listed.knows(&place.resource, "shop") && listed.get(&place).is_none());
+        listed.note(&place, Some(seen("ours")));
+        listed.insert(place.resource.clone(), "shop".into(), Names::from([("a".to_owned(), seen("listed"))]));
+        assert_eq!(listed.get(&place).map(|seen| seen.uid.clone()).as_deref(), Some("ours"));
+        listed.note(&place, None);
+        assert!(listed.knows(&place.resource, "shop") && listed.is_empty(&place.resource, "shop") && listed.get(&place).is_none());
+    }
+}

@@ -21,6 +21,8 @@ use crate::{
 };
 
 const OBJECTS: usize = 1_000;
+/// A server that was busy just now goes on with its garbage for a while: nobody is to pay for who came before.
+const QUIET: Duration = Duration::from_secs(2);
 /// Rounds; each in namespaces of its own, which are gone before the next begins.
 const ROUNDS: usize = 9;
 
@@ -41,20 +43,24 @@ pub(crate) fn run() -> Result<()> {
     for round in 0..ROUNDS {
         let folder = application(&shared, round)?;
         let deploy = ["deploy", "app", "-e", "dev", "--create-env", "development", "--yes"];
+        let deploying = || {
+            std::thread::sleep(QUIET);
+            process::run(folder.path(), &deploy)
+        };
         let plain = || {
             let objects = (0..OBJECTS).map(|index| config_map(&format!("bench-loop-{round}"), index)).collect();
             bare_loop(&shared, &format!("bench-loop-{round}"), objects)
         };
         // Who comes first finds another server than who comes second: by turns.
         let (ours, bare) = if round % 2 == 0 {
-            let ours = process::run(folder.path(), &deploy)?;
+            let ours = deploying()?;
             (ours, plain()?)
         } else {
             let bare = plain()?;
-            (process::run(folder.path(), &deploy)?, bare)
+            (deploying()?, bare)
         };
         let same = bare_loop(&shared, &format!("bench-same-{round}"), applied(&shared, round)?)?;
-        let again = process::run(folder.path(), &deploy)?;
+        let again = deploying()?;
         let peer = kubectl(&shared, &format!("bench-kubectl-{round}"))?;
         // The loop has its objects in hand when its time begins: that is where a plan is decided.
         let applied_ms = ours.wall_ms - ours.shown_ms;
@@ -132,6 +138,7 @@ fn application(shared: &Shared, round: usize) -> Result<tempfile::TempDir> {
 
 /// What any client would do at least: one request for each object, so many in flight.
 fn bare_loop(shared: &Shared, namespace: &str, objects: Vec<Value>) -> Result<Usage> {
+    std::thread::sleep(QUIET);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (before, started) = (process::cpu_ms()?, Instant::now());
     runtime.block_on(async {

@@ -41,7 +41,7 @@ pub enum Fault {
     Cut,
     /// It has its effect, and the answer is nonsense.
     Garbage,
-    /// It takes this long.
+    /// It takes so many milliseconds.
     Slow(u64),
     /// Watches break off soon, and the version from which the next would go on is too old for the server.
     WatchExpired,
@@ -62,6 +62,7 @@ pub struct FaultProxy {
     /// The certificate's authority, PEM.
     authority: String,
     hit: Arc<AtomicUsize>,
+    connections: Arc<AtomicUsize>,
     runtime: Option<Runtime>,
 }
 
@@ -104,7 +105,8 @@ impl FaultProxy {
             Spoken::Http1 => vec![b"http/1.1".to_vec()],
         };
         let tls = TlsAcceptor::from(Arc::new(config));
-        let hit = Arc::new(AtomicUsize::new(0));
+        let (hit, connections) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let opened = Arc::clone(&connections);
         let (client, listener) = runtime.block_on(async {
             let client = kube_client(kubeconfig).await;
             let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap_or_else(|error| fail(&error));
@@ -114,6 +116,7 @@ impl FaultProxy {
         let proxy = Arc::new(Proxy { client, fault, every, seen: AtomicUsize::new(0), hit: Arc::clone(&hit) });
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                opened.fetch_add(1, Ordering::SeqCst);
                 let (proxy, tls) = (Arc::clone(&proxy), tls.clone());
                 tokio::spawn(async move {
                     let Ok(stream) = tls.accept(stream).await else { return };
@@ -126,7 +129,7 @@ impl FaultProxy {
                 });
             }
         });
-        Self { port, authority: made.cert.pem(), hit, runtime: Some(runtime) }
+        Self { port, authority: made.cert.pem(), hit, connections, runtime: Some(runtime) }
     }
 
     /// Returns a kubeconfig that leads through the proxy.
@@ -137,6 +140,12 @@ impl FaultProxy {
             self.port,
             STANDARD.encode(&self.authority)
         )
+    }
+
+    /// Counts the connections that were opened.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 
     /// Counts the requests that met the fault.

@@ -160,11 +160,7 @@ spec:
 #[test]
 fn hundreds_are_noted_as_they_are_made_and_each_is_made_once() {
     const COUNT: usize = 900;
-    let scene = Scene::new("many");
-    let application = scene.folder.read("app/application.yaml").replace("spec: {}", "spec: { resources: { many: { type: many } } }");
-    scene.folder.write("app/application.yaml", &application);
-    scene.folder.write("platform/connection.yaml", &(scene.folder.read("platform/connection.yaml") + &many(COUNT)));
-    scene.folder.ok("platform apply platform");
+    let scene = with_many(Scene::new("many"), COUNT);
     let status = |status: &str| {
         let state: serde_json::Value = serde_json::from_str(&scene.folder.ok("env show -e dev -o json").out).unwrap();
         state["actions"].as_array().unwrap().iter().filter(|action| action["status"] == status).count()
@@ -196,9 +192,17 @@ fn hundreds_are_noted_as_they_are_made_and_each_is_made_once() {
     assert!(scene.objects().is_empty());
 }
 
-/// A scene whose connection leads through a proxy.
-fn through(proxy: &FaultProxy, name: &str) -> Scene {
-    let scene = scene(name);
+/// Puts so many objects into a scene.
+fn with_many(scene: Scene, count: usize) -> Scene {
+    let application = scene.folder.read("app/application.yaml").replace("spec: {}", "spec: { resources: { many: { type: many } } }");
+    scene.folder.write("app/application.yaml", &application);
+    scene.folder.write("platform/connection.yaml", &(scene.folder.read("platform/connection.yaml") + &many(count)));
+    scene.folder.ok("platform apply platform");
+    scene
+}
+
+/// Leads a scene's connection through a proxy.
+fn through(proxy: &FaultProxy, scene: Scene) -> Scene {
     scene.folder.write("proxy.kubeconfig", &proxy.kubeconfig());
     let settings = format!("kubeconfig: {{ file: {} }}", scene.folder.path().join("proxy.kubeconfig").display());
     let platform = scene.folder.read("platform/connection.yaml");
@@ -210,9 +214,25 @@ fn through(proxy: &FaultProxy, name: &str) -> Scene {
 }
 
 #[test]
+fn requests_share_a_connection_where_the_server_speaks_http_2() {
+    const COUNT: usize = 60;
+    let opened = |spoken: Spoken, name: &str| {
+        let proxy = FaultProxy::start(&Shared::find().unwrap().kubeconfig(), spoken, Fault::Slow(0), usize::MAX);
+        let scene = through(&proxy, with_many(Scene::new(name), COUNT));
+        scene.folder.ok(FIRST);
+        assert_eq!(scene.objects().len(), COUNT, "{spoken:?}");
+        let opened = proxy.connections();
+        scene.folder.ok("destroy -e dev --yes");
+        opened
+    };
+    assert_eq!(opened(Spoken::Http2, "h2"), 1);
+    assert!((2..=33).contains(&opened(Spoken::Http1, "h1")), "no more than there may be requests in flight");
+}
+
+#[test]
 fn watches_that_the_server_has_forgotten_begin_again() {
     let proxy = FaultProxy::start(&Shared::find().unwrap().kubeconfig(), Spoken::Http2, Fault::WatchExpired, 2);
-    let scene = through(&proxy, "watch");
+    let scene = through(&proxy, scene("watch"));
     let slow = "metadata: { name: web, annotations: { windlass.test/scene: slow-ready } }";
     scene.folder.write("app/web.score.yaml", &WEB.replace("IMAGE", "1").replace("metadata: { name: web }", slow));
     scene.folder.ok(FIRST);
@@ -240,7 +260,7 @@ fn what_networks_and_servers_do_changes_nothing() {
 
 fn meets(spoken: Spoken, fault: Fault) {
     let proxy = FaultProxy::start(&Shared::find().unwrap().kubeconfig(), spoken, fault, 3);
-    let scene = through(&proxy, "fault");
+    let scene = through(&proxy, scene("fault"));
     let expected = ["deployment.apps/web", "secret/web-secrets", "service/web"].map(str::to_owned);
     let ran = scene.folder.run(FIRST);
     assert_eq!(ran.code, 0, "{spoken:?} {fault:?}: {}", ran.err);

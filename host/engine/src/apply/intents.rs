@@ -34,9 +34,9 @@ pub(crate) struct Resolved {
 }
 
 impl Run<'_> {
-    /// Records of what is about to be made or changed, complete where every value is known by now; what is replaced keeps its
-    /// record until it is gone.
-    /// Those of thousands come in several commits, the first to be sent first: nothing waits for the intents of what comes much later.
+    /// Records of what is about to be made or changed, complete where every value is known by now; what is replaced keeps its record
+    /// until it is gone. Of thousands the first are returned, in the order in which they are sent: nothing waits for the intents of
+    /// what comes much later.
     pub(crate) async fn intended(&mut self) -> Result<Vec<RecordedAction>, ApplyError> {
         let plan = Arc::clone(&self.request.plan);
         self.draw(&plan).await?;

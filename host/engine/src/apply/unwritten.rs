@@ -14,10 +14,15 @@ pub(super) const UNWRITTEN_MAX: Duration = Duration::from_secs(5);
 const UNWRITTEN_ACTIONS_MAX: usize = 250;
 
 impl Run<'_> {
-    /// Writes an event, and what was deferred before it, in one commit; what it says holds from here on.
+    /// Writes an event, and what was deferred before it, in one commit; what it says holds from here on. Where the store refuses it,
+    /// what was deferred can still be written.
     pub(crate) async fn append(&mut self, event: Event) -> Result<(), Stop> {
         self.unwritten.push(event);
-        if let Some(event) = self.write().await?.last() {
+        let written = self.write().await;
+        if written.is_err() {
+            self.unwritten.pop();
+        }
+        if let Some(event) = written?.last() {
             self.adopt(event);
             self.engine.observer.event(event);
         }
@@ -62,13 +67,12 @@ impl Run<'_> {
     /// Commits everything that is not on disk yet, and returns it.
     async fn write(&mut self) -> Result<Vec<Event>, Stop> {
         let secrets = self.drafts()?;
-        let events = std::mem::take(&mut self.unwritten);
-        self.unwritten_since = None;
         self.engine.observer.point("before event");
-        self.engine.store.append(&self.environment, self.fence, self.number, &events, &secrets).await?;
+        self.engine.store.append(&self.environment, self.fence, self.number, &self.unwritten, &secrets).await?;
         self.fresh.clear();
+        self.unwritten_since = None;
         self.engine.observer.point("after event");
-        Ok(events)
+        Ok(std::mem::take(&mut self.unwritten))
     }
 
     /// Seals the secrets that are not on disk yet, for the next commit.
