@@ -87,14 +87,12 @@ impl Listed {
     /// Notes what is there now.
     pub(crate) fn note(&self, place: &Place, seen: Option<Arc<Seen>>) {
         let mut lists = self.lock();
-        if !lists.contains_key(&place.resource) {
-            lists.insert(place.resource.clone(), HashMap::new());
-        }
-        let Some(lists) = lists.get_mut(&place.resource) else { return };
-        if !lists.contains_key(place.around()) {
-            lists.insert(place.around().to_owned(), Names::new());
-        }
-        let Some(names) = lists.get_mut(place.around()) else { return };
+        let lists = &mut *lists;
+        // Keys are copied once for each list, not for each object.
+        let names = match lists.get_mut(&place.resource).and_then(|lists| lists.get_mut(place.around())) {
+            Some(names) => names,
+            None => lists.entry(place.resource.clone()).or_default().entry(place.around().to_owned()).or_default(),
+        };
         match seen {
             Some(seen) => names.insert(place.name.clone(), seen),
             None => names.remove(&place.name),

@@ -14,8 +14,8 @@ use anyhow::{Context as _, Result, bail};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Usage {
     pub wall_ms: f64,
-    /// Until its first line on standard output: with `deploy`, until the plan is decided and shown.
-    pub shown_ms: f64,
+    /// Until its first line on standard output, if there is one: with `deploy`, until the plan is decided and shown.
+    pub shown_ms: Option<f64>,
     pub cpu_ms: f64,
 }
 
@@ -68,7 +68,7 @@ pub(crate) fn run_tool(folder: &Path, tool: &Path, arguments: &[&str]) -> Result
     }
     let times = fs::read_to_string(folder.join("usage"))?;
     let cpu_ms = times.split_whitespace().filter_map(|time| time.parse::<f64>().ok()).sum::<f64>() * 1e3;
-    Ok(Usage { wall_ms, shown_ms: shown.map_or(wall_ms, |shown| shown.as_secs_f64() * 1e3), cpu_ms })
+    Ok(Usage { wall_ms, shown_ms: shown.map(|shown| shown.as_secs_f64() * 1e3), cpu_ms })
 }
 
 /// Reads the high-water mark of a process's memory while it runs.

@@ -11,4 +11,5 @@ pub mod memory;
 pub mod mission;
 pub mod proxy;
 pub mod registry;
+pub mod tls;
 pub mod world;

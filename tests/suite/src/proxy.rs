@@ -20,12 +20,8 @@ use hyper_util::{
 };
 use kube::client::Body;
 use tokio::{net::TcpListener, runtime::Runtime};
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer},
-};
 
-use crate::cluster::kube_client;
+use crate::{cluster::kube_client, tls};
 
 /// How long a watch lasts where watches break off.
 const WATCH_TIME: Duration = Duration::from_millis(700);
@@ -94,17 +90,11 @@ impl FaultProxy {
         let fail = |error: &dyn std::fmt::Display| -> ! { unreachable!("the proxy can't be started: {error}") };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.unwrap_or_else(|error| fail(&error));
-        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap_or_else(|error| fail(&error));
-        let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key));
-        let mut config = config.unwrap_or_else(|error| fail(&error));
-        config.alpn_protocols = match spoken {
-            Spoken::Http2 => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-            Spoken::Http1 => vec![b"http/1.1".to_vec()],
+        let protocols: &[&str] = match spoken {
+            Spoken::Http2 => &["h2", "http/1.1"],
+            Spoken::Http1 => &["http/1.1"],
         };
-        let tls = TlsAcceptor::from(Arc::new(config));
+        let (tls, authority) = tls::acceptor("127.0.0.1", protocols);
         let (hit, connections) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let opened = Arc::clone(&connections);
         let (client, listener) = runtime.block_on(async {
@@ -129,7 +119,7 @@ impl FaultProxy {
                 });
             }
         });
-        Self { port, authority: made.cert.pem(), hit, connections, runtime: Some(runtime) }
+        Self { port, authority, hit, connections, runtime: Some(runtime) }
     }
 
     /// Returns a kubeconfig that leads through the proxy.

@@ -5,16 +5,14 @@ use std::{
     net::{TcpListener, TcpStream},
     path::Path,
     process::Command,
-    sync::Arc,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer},
-};
+use tokio_rustls::TlsAcceptor;
 use windlass_model::Digest;
+
+use crate::tls;
 
 /// What OpenTofu calls a package of modules.
 pub const MODULE_PACKAGE: &str = "application/vnd.opentofu.modulepkg";
@@ -118,14 +116,9 @@ pub fn guarded(registry: &str, guard: Guard) -> String {
 #[must_use]
 pub fn over_tls(registry: &str, authority: &Path) -> String {
     const ELSEWHERE: &str = "127.0.0.2";
-    let made = rcgen::generate_simple_self_signed([ELSEWHERE.to_owned()]).unwrap_or_else(|error| unreachable!("a certificate: {error}"));
-    std::fs::write(authority, made.cert.pem()).unwrap_or_else(|error| unreachable!("{}: {error}", authority.display()));
-    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key))
-        .unwrap_or_else(|error| unreachable!("TLS: {error}"));
-    let (registry, tls) = (registry.to_owned(), TlsAcceptor::from(Arc::new(config)));
+    let (tls, certificate) = tls::acceptor(ELSEWHERE, &[]);
+    std::fs::write(authority, certificate).unwrap_or_else(|error| unreachable!("{}: {error}", authority.display()));
+    let registry = registry.to_owned();
     let listener = TcpListener::bind((ELSEWHERE, 0)).unwrap_or_else(|error| unreachable!("a free port: {error}"));
     let address = listener.local_addr().unwrap_or_else(|error| unreachable!("its address: {error}")).to_string();
     std::thread::spawn(move || {

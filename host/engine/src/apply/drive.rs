@@ -100,15 +100,19 @@ impl Run<'_> {
 
     /// Takes note of what came of effects.
     pub(super) async fn take_answers(&mut self, effects: &mut Effects<'_>, pending: &mut Pending) -> Result<(), Stop> {
-        let (alone, others): (Vec<Answer>, Vec<Answer>) = effects.answers().into_iter().partition(|answer| answer.is_all);
-        // Of a system that takes many, what came together is noted together.
-        let together = others.into_iter().reduce(|mut all, answer| {
-            all.records.extend(answer.records);
-            all.steps.extend(answer.steps);
-            all
-        });
+        // What came of one system, one after the other, is noted together.
+        let mut together: Vec<Answer> = Vec::new();
+        for answer in effects.answers() {
+            match together.last_mut() {
+                Some(last) if last.system == answer.system => {
+                    last.records.extend(answer.records);
+                    last.steps.extend(answer.steps);
+                }
+                _ => together.push(answer),
+            }
+        }
         let mut result = Ok(());
-        for Answer { records, steps, .. } in alone.into_iter().chain(together) {
+        for Answer { records, steps, .. } in together {
             for record in &records {
                 pending.under_way.remove(&record.id);
             }

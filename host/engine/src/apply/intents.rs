@@ -33,16 +33,19 @@ pub(crate) struct Resolved {
     pub mac: String,
 }
 
+/// Lists what can be intended. What is pending is no intent yet: it may turn out that there is nothing to do; what is replaced keeps
+/// its record until it is gone.
+fn known_changes(plan: &Plan) -> impl Iterator<Item = &PlannedAction> {
+    plan.actions().filter(|action| matches!(action.change, Change::Create | Change::Update))
+}
+
 impl Run<'_> {
-    /// Records of what is about to be made or changed, complete where every value is known by now; what is replaced keeps its record
-    /// until it is gone. Of thousands the first are returned, in the order in which they are sent: nothing waits for the intents of
+    /// Records of what is about to be made or changed, complete where every value is known by now. Of thousands the first are returned, in the order in which they are sent: nothing waits for the intents of
     /// what comes much later.
     pub(crate) async fn intended(&mut self) -> Result<Vec<RecordedAction>, ApplyError> {
         let plan = Arc::clone(&self.request.plan);
         self.draw(&plan).await?;
-        // What is pending is no intent yet: it may turn out that there is nothing to do.
-        let mut actions: Vec<&PlannedAction> =
-            plan.actions().filter(|action| matches!(action.change, Change::Create | Change::Update)).collect();
+        let mut actions: Vec<&PlannedAction> = known_changes(&plan).collect();
         actions.sort_by_key(|action| (action.rank, &action.id));
         let mut intended = Vec::with_capacity(actions.len().min(INTENTS_MAX));
         for action in actions {
@@ -63,9 +66,8 @@ impl Run<'_> {
 
     /// Lists what an earlier process did not come to intend.
     pub(crate) fn go_on_intending(&mut self) {
-        let wanted = self.request.plan.actions().filter(|action| matches!(action.change, Change::Create | Change::Update));
         let lacks = |action: &&PlannedAction| self.recorded.get(&action.id).is_none_or(|record| record.spec != action.spec);
-        self.unintended = wanted.filter(lacks).map(|action| (action.rank, action.id.clone())).collect();
+        self.unintended = known_changes(&self.request.plan).filter(lacks).map(|action| (action.rank, action.id.clone())).collect();
     }
 
     /// Tells whether there are intents that are not on disk yet.
