@@ -11,8 +11,9 @@ use hyper_util::{
 };
 use kube::{
     Config,
-    client::{Body, ClientBuilder, ConfigExt as _, DynBody},
+    client::{Body, ClientBuilder, ConfigExt as _, DynBody, middleware::AuthLayer},
 };
+use rustls::ClientConfig;
 use tower::{BoxError, ServiceBuilder, ServiceExt as _, util::BoxService};
 
 /// A server that is silent for so long is asked for a sign of life: all requests would be sent into a dead connection, again and again.
@@ -34,20 +35,25 @@ pub(crate) struct Clients {
 impl Clients {
     /// Makes both of the same settings.
     pub(crate) fn new(config: &Config, finish: impl Fn(ClientBuilder<Sender>) -> kube::Client) -> Result<Self, BoxError> {
-        Ok(Self { requests: finish(sender(config, true)?), watches: finish(sender(config, false)?) })
+        if config.proxy_url.is_some() {
+            // kube's own transport knows proxies, or says that this build does not.
+            let own = || Ok::<_, BoxError>(finish(ClientBuilder::try_from(config.clone())?));
+            return Ok(Self { requests: own()?, watches: own()? });
+        }
+        // Once for both: either may run a program for credentials.
+        let (tls, auth) = (config.rustls_client_config()?, config.auth_layer()?);
+        let sender = |is_shared: bool| sender(config, tls.clone(), auth.as_ref(), is_shared);
+        Ok(Self { requests: finish(sender(true)?), watches: finish(sender(false)?) })
     }
 }
 
 /// Makes what sends requests.
-fn sender(config: &Config, is_shared: bool) -> Result<ClientBuilder<Sender>, BoxError> {
-    if config.proxy_url.is_some() {
-        return Ok(ClientBuilder::try_from(config.clone())?);
-    }
+fn sender(config: &Config, tls: ClientConfig, auth: Option<&AuthLayer>, is_shared: bool) -> Result<ClientBuilder<Sender>, BoxError> {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_connect_timeout(config.connect_timeout);
-    let mut tls = HttpsConnectorBuilder::new().with_tls_config(config.rustls_client_config()?).https_or_http();
+    let mut tls = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
     if let Some(name) = &config.tls_server_name {
         tls = tls.with_server_name_resolver(FixedServerNameResolver::new(name.clone().try_into()?));
     }
@@ -60,7 +66,7 @@ fn sender(config: &Config, is_shared: bool) -> Result<ClientBuilder<Sender>, Box
         .build(tls);
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
-        .option_layer(config.auth_layer()?)
+        .option_layer(auth)
         .layer(config.extra_headers_layer()?)
         .map_err(BoxError::from)
         .service(client)

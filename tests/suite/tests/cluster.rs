@@ -689,6 +689,14 @@ fn kubeconfigs_that_name_programs_are_refused() {
     let refused = scene.folder.run_with(line, &[("EXEC_KUBECONFIG", &exec)]);
     assert!(refused.err.contains("names programs or files of this machine: exec"), "{}", refused.err);
     assert!(!scene.folder.path().join("ran").exists(), "the program was run");
+    // Where it is allowed, it is run for what it says, and for a certificate that it might have: not for each client anew.
+    let credential =
+        r#"{ "apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": { "token": "test-administrator" } }"#;
+    scene.folder.write("credentials.sh", &format!("echo run >> runs\necho '{credential}'\n"));
+    let allowed = exec.replace("command: touch, args: [ran]", "command: sh, args: [credentials.sh]");
+    let ran = scene.folder.run_with(&format!("--allow-local-credentials {line}"), &[("EXEC_KUBECONFIG", &allowed)]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(scene.folder.read("runs").lines().count(), 2);
     // The text itself in a variable is fine.
     assert_eq!(scene.folder.run_with(line, &[("EXEC_KUBECONFIG", &text)]).code, 0);
     assert_eq!(scene.folder.run_with("destroy -e dev --yes", &[("EXEC_KUBECONFIG", &text)]).code, 0);
