@@ -1,0 +1,1 @@
+//! Components of third parties: what they may cost, see and reach.

@@ -1,0 +1,1 @@
+//! The local machine: terminals, caches, the data folder and the process itself.

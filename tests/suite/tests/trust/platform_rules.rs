@@ -1,0 +1,1 @@
+//! Platform rules: connections, references, rights and names.

@@ -1,0 +1,1 @@
+//! Systems that Windlass talks to: their answers are bounded and never believed.
