@@ -10,6 +10,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
+use zeroize::Zeroizing;
 
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 12;
@@ -35,11 +36,11 @@ pub enum KeyringError {
     Random(String),
 }
 
-/// The keys derived of one secret.
+/// The keys derived of one secret; their memory is overwritten when they are dropped.
 pub struct Keyring {
     cipher: Aes256GcmSiv,
-    mac: [u8; KEY_BYTES],
-    salt: [u8; KEY_BYTES],
+    mac: Zeroizing<[u8; KEY_BYTES]>,
+    salt: Zeroizing<[u8; KEY_BYTES]>,
 }
 
 impl std::fmt::Debug for Keyring {
@@ -54,18 +55,20 @@ impl Keyring {
     pub fn new(key: &[u8; KEY_BYTES]) -> Self {
         let hkdf = Hkdf::<Sha256>::new(None, key);
         let derive = |info: &str| {
-            let mut out = [0; KEY_BYTES];
+            let mut out = Zeroizing::new([0; KEY_BYTES]);
             // 32 bytes are far below HKDF's limit of 255 blocks.
-            hkdf.expand(info.as_bytes(), &mut out).unwrap_or_default();
+            hkdf.expand(info.as_bytes(), out.as_mut_slice()).unwrap_or_default();
             out
         };
-        Self { cipher: Aes256GcmSiv::new(&derive("windlass/encrypt").into()), mac: derive("windlass/mac"), salt: derive("windlass/salt") }
+        let encrypt = derive("windlass/encrypt");
+        Self { cipher: Aes256GcmSiv::new(encrypt.as_ref().into()), mac: derive("windlass/mac"), salt: derive("windlass/salt") }
     }
 
     /// Reads the key from base64 text, as an environment variable holds it.
     pub fn from_text(text: &str, origin: &str) -> Result<Self, KeyringError> {
-        let bytes = STANDARD.decode(text.trim()).ok().and_then(|bytes| <[u8; KEY_BYTES]>::try_from(bytes).ok());
-        bytes.map(|key| Self::new(&key)).ok_or_else(|| KeyringError::Key {
+        let bytes = STANDARD.decode(text.trim()).ok().map(Zeroizing::new);
+        let key = bytes.as_ref().and_then(|bytes| <&[u8; KEY_BYTES]>::try_from(bytes.as_slice()).ok());
+        key.map(Self::new).ok_or_else(|| KeyringError::Key {
             path: origin.to_owned(),
             reason: "32 bytes in base64 are expected; `openssl rand -base64 32` makes them".to_owned(),
         })
@@ -74,7 +77,7 @@ impl Keyring {
     /// Reads the key from a file; makes it, mode 0600, if there is none.
     pub fn from_file(path: &Path) -> Result<Self, KeyringError> {
         let fail = |reason: String| KeyringError::Key { path: path.display().to_string(), reason };
-        match fs::read_to_string(path) {
+        match fs::read_to_string(path).map(Zeroizing::new) {
             Ok(text) => {
                 #[cfg(unix)]
                 {
@@ -86,8 +89,8 @@ impl Keyring {
                 Self::from_text(&text, &path.display().to_string())
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let mut key = [0; KEY_BYTES];
-                random(&mut key)?;
+                let mut key = Zeroizing::new([0; KEY_BYTES]);
+                random(key.as_mut_slice())?;
                 if let Some(parent) = path.parent() {
                     fs::create_dir_all(parent).map_err(|error| fail(error.to_string()))?;
                 }
@@ -99,7 +102,7 @@ impl Keyring {
                 std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
                 let write = || -> std::io::Result<()> {
                     let mut file = options.open(&temporary)?;
-                    writeln!(file, "{}", STANDARD.encode(key))?;
+                    writeln!(file, "{}", STANDARD.encode(key.as_slice()))?;
                     file.sync_all()?;
                     fs::hard_link(&temporary, path)
                 };
@@ -135,7 +138,7 @@ impl Keyring {
     /// Hashes bytes under the key.
     #[must_use]
     pub fn mac(&self, bytes: &[u8]) -> Vec<u8> {
-        <Hmac<Sha256> as Mac>::new_from_slice(&self.mac)
+        <Hmac<Sha256> as Mac>::new_from_slice(self.mac.as_slice())
             .map(|mut mac| {
                 mac.update(bytes);
                 mac.finalize().into_bytes().to_vec()
@@ -147,7 +150,7 @@ impl Keyring {
     #[must_use]
     pub fn salt(&self, label: &str) -> [u8; 16] {
         let mut out = [0; 16];
-        Hkdf::<Sha256>::new(None, &self.salt).expand(label.as_bytes(), &mut out).unwrap_or_default();
+        Hkdf::<Sha256>::new(None, self.salt.as_slice()).expand(label.as_bytes(), &mut out).unwrap_or_default();
         out
     }
 }

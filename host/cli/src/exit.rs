@@ -115,6 +115,7 @@ impl From<StoreError> for Failure {
                 failure.hint("wait until it ends, or stop it").overtaken(Overtaken::Locked(environment))
             }
             StoreError::Taken { .. } => failure.hint("the same command again goes on with what is there").overtaken(Overtaken::Stale),
+            StoreError::Unsafe { remedy, .. } => failure.hint(remedy),
             StoreError::Corrupt { .. } => failure.hint("restore the data folder from a backup"),
             StoreError::StaleFence { .. } | StoreError::Missing(_) | StoreError::Failed { .. } => failure,
         }

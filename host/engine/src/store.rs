@@ -55,6 +55,16 @@ pub enum StoreError {
         /// Why.
         reason: String,
     },
+    /// The data folder could have been written by another user.
+    #[error("the data folder is not trusted: {path}: {reason}")]
+    Unsafe {
+        /// The folder or file that is refused.
+        path: String,
+        /// The test that it fails.
+        reason: String,
+        /// How it becomes acceptable.
+        remedy: String,
+    },
     /// The database failed.
     #[error("the store failed while {doing}: {reason}")]
     Failed {

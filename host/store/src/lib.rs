@@ -1,5 +1,6 @@
 //! State in SQLite: one file, WAL mode, durable commits. PostgreSQL will pass the same contract suite.
 
+mod folder;
 mod lease;
 mod log;
 mod retention;

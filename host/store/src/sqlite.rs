@@ -48,12 +48,15 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     /// Opens the store of a data folder; makes it if there is none, migrates it if it is older.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unsafe`] if another user could have written the folder, [`StoreError::Failed`] if the database cannot be opened.
     pub async fn open(folder: &Path) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| StoreError::Failed { doing: "making the data folder", reason: format!("{}: {error}", folder.display()) })?;
+        let database = folder.join("state.db");
+        crate::folder::secure(folder, &database)?;
         let options = SqliteConnectOptions::new()
-            .filename(folder.join("state.db"))
-            .create_if_missing(true)
+            .filename(database)
             .journal_mode(SqliteJournalMode::Wal)
             // A commit that was answered is on disk: intents come before effects.
             .synchronous(SqliteSynchronous::Full)

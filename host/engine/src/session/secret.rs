@@ -5,19 +5,20 @@ use std::{collections::BTreeMap, fmt};
 use async_trait::async_trait;
 use serde_json::Value;
 use windlass_model::{ActionId, state::EnvironmentKey};
+use zeroize::Zeroizing;
 
 use super::{CapabilityError, CapabilityErrorKind};
 use crate::store::NewSecret;
 
-/// A value that is never printed.
+/// A value that is never printed; its memory is overwritten when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// Wraps a value.
     #[must_use]
     pub fn new(value: String) -> Self {
-        Self(value)
+        Self(Zeroizing::new(value))
     }
 
     /// Hands the value out; adapters alone have a reason to.
