@@ -7,9 +7,11 @@ mod commands;
 mod exit;
 mod failpoint;
 mod observer;
+mod page;
 mod picture;
 mod planning;
 mod print;
+mod protect;
 mod workspace;
 
 use std::process::ExitCode;
@@ -30,10 +32,14 @@ fn main() -> ExitCode {
         }
     };
     print::setup(arguments.global.color);
+    if let Err(error) = protect::memory() {
+        print::error(&format!("core dumps of this process cannot be switched off: {error}"), None);
+        return exit::Code::Failed.into();
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            anstream::eprintln!("error: the runtime can't start: {error}");
+            print::error(&format!("the runtime can't start: {error}"), None);
             return exit::Code::Failed.into();
         }
     };

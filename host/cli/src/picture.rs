@@ -7,7 +7,7 @@ use layout::{
     gv::{DotParser, GraphBuilder},
 };
 use serde::Serialize;
-use windlass_model::{NodeKey, plan::Plan};
+use windlass_model::{NodeKey, plan::Plan, visible};
 
 use crate::{exit::Failure, print};
 
@@ -60,7 +60,7 @@ impl Graph {
             1 => "\n1 action".to_owned(),
             count => format!("\n{count} actions"),
         };
-        format!("{}{actions}", node.key)
+        format!("{}{actions}", visible::escaped(&node.key.to_string()))
     }
 
     /// Writes Graphviz's language.
@@ -72,10 +72,20 @@ impl Graph {
                 NodeKey::Workload(_) => "box",
                 NodeKey::Resource(_) => "ellipse",
             };
-            let _ = writeln!(out, "  {} [label={}, shape={shape}];", quote(&node.key.to_string()), quote(&Self::label(node)));
+            let _ = writeln!(
+                out,
+                "  {} [label={}, shape={shape}];",
+                quote(&visible::escaped(&node.key.to_string())),
+                quote(&Self::label(node))
+            );
         }
         for edge in &self.edges {
-            let _ = writeln!(out, "  {} -> {};", quote(&edge.from.to_string()), quote(&edge.to.to_string()));
+            let _ = writeln!(
+                out,
+                "  {} -> {};",
+                quote(&visible::escaped(&edge.from.to_string())),
+                quote(&visible::escaped(&edge.to.to_string()))
+            );
         }
         out.push_str("}\n");
         out
@@ -88,7 +98,7 @@ impl Graph {
         };
         let mut out = String::from("flowchart LR\n");
         for node in &self.nodes {
-            let label = Self::label(node).replace('"', "&quot;").replace('\n', "<br/>");
+            let label = Self::label(node).replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;").replace('\n', "<br/>");
             let _ = match node.key {
                 NodeKey::Workload(_) => writeln!(out, "  {}[\"{label}\"]", id(&node.key)),
                 NodeKey::Resource(_) => writeln!(out, "  {}([\"{label}\"])", id(&node.key)),

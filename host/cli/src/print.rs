@@ -1,12 +1,7 @@
 //! What people read: problems with their lines, plans, tables.
 
-use std::{
-    collections::HashMap,
-    fmt::{self, Write as _},
-    io::Write as _,
-};
+use std::{collections::HashMap, fmt, io::Write as _};
 
-use anstyle::{AnsiColor, Style};
 use comfy_table::{Table, presets};
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report, Severity as Level};
 use serde::Serialize;
@@ -17,19 +12,20 @@ use windlass_model::{
     identity::shown,
     plan::{Change, DestroyReason, Plan, PlannedAction},
     platform::OnRemove,
-    sealed,
+    sealed, visible,
 };
 
 use crate::{
     arguments::{Color, Format},
     exit::Failure,
+    page::{self, Page, Style},
 };
 
-const GREEN: Style = AnsiColor::Green.on_default();
-const YELLOW: Style = AnsiColor::Yellow.on_default();
-const RED: Style = AnsiColor::Red.on_default();
-const DIM: Style = Style::new().dimmed();
-const BOLD: Style = Style::new().bold();
+const GREEN: Style = Style::Green;
+const YELLOW: Style = Style::Yellow;
+const RED: Style = Style::Red;
+const DIM: Style = Style::Dim;
+const BOLD: Style = Style::Bold;
 
 /// How a line of progress begins.
 #[derive(Clone, Copy, Debug)]
@@ -51,8 +47,16 @@ pub(crate) fn setup(color: Color) {
 
 /// Prints an error and its remedy.
 pub(crate) fn error(message: &str, hint: Option<&str>) {
-    let help = hint.map(|hint| format!("  {DIM}help{DIM:#}: {hint}\n")).unwrap_or_default();
-    to_people(&format!("{RED}error{RED:#}: {message}\n{help}"));
+    let mut page = Page::default();
+    page.paragraph(format_args!("{RED}error{RED:#}: {message}"));
+    if let Some(hint) = hint {
+        page.paragraph(help(hint));
+    }
+    page.tell();
+}
+
+fn help(hint: &str) -> String {
+    format!("  {DIM}help{DIM:#}: {hint}")
 }
 
 /// Prints a line of progress.
@@ -68,36 +72,27 @@ pub(crate) fn progress_of(mark: Mark, word: &str, texts: impl Iterator<Item = im
         Mark::Gone => (RED, "-"),
         Mark::Failed => (RED, "!"),
     };
-    to_people(&texts.map(|text| format!("  {style}{sign}{style:#} {word:<9} {text}\n")).collect::<String>());
-}
-
-/// Writes to people in one piece: standard error has no buffer, and a deployment of thousands has as many lines. One to whom nobody
-/// listens any more goes on.
-fn to_people(text: &str) {
-    let mut out = anstream::stderr().lock();
-    let plain;
-    let text = if out.current_choice() == anstream::ColorChoice::Never {
-        plain = anstream::adapter::strip_str(text).to_string();
-        &plain
-    } else {
-        text
-    };
-    let _ = out.write_all(text.as_bytes());
+    let mut page = Page::default();
+    texts.for_each(|text| page.paragraph(format_args!("  {style}{sign}{style:#} {word:<9} {text}")));
+    page.tell();
 }
 
 /// Prints a note to people.
 pub(crate) fn note(text: &str) {
-    to_people(&format!("{text}\n"));
+    let mut page = Page::default();
+    page.paragraph(text);
+    page.tell();
 }
 
 /// Prints problems of documents with their lines.
 pub(crate) fn problems(problems: &Problems) {
-    let colored = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
-    to_people(&rendered_problems(problems, colored));
+    let stderr = std::io::stderr();
+    let rendered = rendered_problems(problems, page::is_colored(&stderr));
+    let _ = stderr.lock().write_all(rendered.as_bytes());
 }
 
-/// Writes problems of documents with their lines.
-pub(crate) fn rendered_problems(problems: &Problems, colored: bool) -> String {
+/// Draws problems of documents with their lines: of what miette gets, nothing acts on a terminal.
+fn rendered_problems(problems: &Problems, colored: bool) -> String {
     let theme = if colored { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let handler = GraphicalReportHandler::new_themed(theme).with_width(100).with_links(false);
     let mut out = String::new();
@@ -106,28 +101,43 @@ pub(crate) fn rendered_problems(problems: &Problems, colored: bool) -> String {
         out.push('\n');
     }
     let errors = problems.0.iter().filter(|problem| problem.severity == Severity::Error).count();
-    let _ = writeln!(out, "{errors} error{}", if errors == 1 { "" } else { "s" });
-    out
+    out.push_str(&format!("{errors} error{}\n", if errors == 1 { "" } else { "s" }));
+    out.split_inclusive('\n').map(page::without_commands).collect()
 }
 
 fn report(problem: &Problem) -> Report {
-    let mut diagnostic = MietteDiagnostic::new(problem.message.clone()).with_severity(match problem.severity {
+    let path = visible::escaped(&problem.source.path);
+    let message = visible::escaped(&problem.message);
+    let mut diagnostic = MietteDiagnostic::new(message.clone().into_owned()).with_severity(match problem.severity {
         Severity::Error => Level::Error,
         Severity::Warning => Level::Warning,
         Severity::Info => Level::Advice,
     });
     if let Some(hint) = &problem.hint {
-        diagnostic = diagnostic.with_help(hint.clone());
+        diagnostic = diagnostic.with_help(visible::escaped(hint).into_owned());
     }
     match problem.span {
         Some(span) if !problem.source.text.is_empty() => {
             let length = span.length.max(1).min(problem.source.text.len().saturating_sub(span.offset));
             let label = LabeledSpan::new_with_span(Some("here".to_owned()), (span.offset.min(problem.source.text.len()), length));
-            Report::new(diagnostic.with_label(label))
-                .with_source_code(NamedSource::new(problem.source.path.clone(), problem.source.text.clone()))
+            Report::new(diagnostic.with_label(label)).with_source_code(NamedSource::new(path, blanked(&problem.source.text)))
         }
-        _ => Report::new(MietteDiagnostic { message: format!("{}: {}", problem.source.path, problem.message), ..diagnostic }),
+        _ => Report::new(MietteDiagnostic { message: format!("{path}: {message}"), ..diagnostic }),
     }
+}
+
+/// Returns a document's text with a question mark for each byte of a hidden character: places in it stay where they are.
+fn blanked(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => out.push(c),
+            '\r' => out.push(' '),
+            c if visible::is_hidden(c) => out.extend(std::iter::repeat_n('?', c.len_utf8())),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 /// Of findings that differ in whom they concern alone, so many are named.
@@ -146,7 +156,7 @@ pub(crate) fn diagnostics(found: &[(Diagnostic, Option<String>)]) {
             None => groups.push(vec![finding]),
         }
     }
-    let mut text = String::new();
+    let mut page = Page::default();
     for group in &groups {
         let Some(((diagnostic, place), others)) = group.split_first() else { continue };
         let (style, word) = match diagnostic.severity {
@@ -155,46 +165,63 @@ pub(crate) fn diagnostics(found: &[(Diagnostic, Option<String>)]) {
             Severity::Info => (DIM, "info"),
         };
         let place = place.as_ref().map(|place| format!("{BOLD}{place}{BOLD:#}: ")).unwrap_or_default();
-        text.push_str(&format!("{style}{word}{style:#}: {place}{diagnostic}\n"));
+        page.paragraph(format_args!("{style}{word}{style:#}: {place}{diagnostic}"));
         if let Some(hint) = &diagnostic.hint {
-            text.push_str(&format!("  {DIM}help{DIM:#}: {hint}\n"));
+            page.paragraph(help(hint));
         }
         for (other, place) in others.iter().take(ALIKE_MAX) {
             let place = place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
-            text.push_str(&format!("  {DIM}also{DIM:#}: {place}{}\n", other.subject));
+            page.line(format_args!("  {DIM}also{DIM:#}: {place}{}", other.subject));
         }
         if others.len() > ALIKE_MAX {
-            text.push_str(&format!("  {DIM}and {} more{DIM:#}\n", others.len() - ALIKE_MAX));
+            page.line(format_args!("  {DIM}and {} more{DIM:#}", others.len() - ALIKE_MAX));
         }
     }
-    to_people(&text);
+    page.tell();
 }
 
 /// Writes a value as JSON or YAML; text is the caller's.
 pub(crate) fn structured<T: Serialize>(format: Format, value: &T) -> Result<(), Failure> {
-    let text = match format {
-        Format::Json | Format::Text => serde_json::to_string_pretty(value).map_err(Failure::failed)? + "\n",
-        Format::Yaml => serde_saphyr::to_string(&serde_json::to_value(value).map_err(Failure::failed)?).map_err(Failure::failed)?,
-    };
-    out(&text)
-}
-
-/// Writes bytes for machines as they are.
-pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
-    written(std::io::stdout().lock().write_all(bytes))
-}
-
-/// Writes to standard output.
-pub(crate) fn out(text: &str) -> Result<(), Failure> {
-    written(anstream::stdout().write_all(text.as_bytes()))
-}
-
-/// A closed pipe is no failure.
-fn written(result: std::io::Result<()>) -> Result<(), Failure> {
-    match result {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
+    match format {
+        Format::Json | Format::Text => json(&(serde_json::to_string_pretty(value).map_err(Failure::failed)? + "\n")),
+        Format::Yaml => {
+            let value = serde_json::to_value(value).map_err(Failure::failed)?;
+            yaml(&serde_saphyr::to_string(&value).map_err(Failure::failed)?, || serde_json::to_string_pretty(&value))
+        }
     }
+}
+
+/// Writes JSON; hidden characters and commands of CI services in its strings are escaped, which leaves it the same JSON.
+pub(crate) fn json(text: &str) -> Result<(), Failure> {
+    let mut text = visible::escaped_json(text);
+    while text.contains("##") {
+        text = text.replace("##", "\\u0023#").into();
+    }
+    machine(&text)
+}
+
+/// Writes YAML; where hidden characters or commands of CI services stand in it, its JSON, which is YAML that can escape them.
+pub(crate) fn yaml(text: &str, as_json: impl FnOnce() -> serde_json::Result<String>) -> Result<(), Failure> {
+    let is_plain = |line: &str| !line.contains(visible::is_hidden) && page::without_commands(line) == line;
+    if text.lines().all(is_plain) {
+        return machine(text);
+    }
+    json(&(as_json().map_err(Failure::failed)? + "\n"))
+}
+
+/// Writes what programs read to standard output; nothing in it is for a terminal alone.
+fn machine(text: &str) -> Result<(), Failure> {
+    page::written(std::io::stdout().lock().write_all(text.as_bytes()))
+}
+
+/// Begins another document of a YAML stream.
+pub(crate) fn separator() -> Result<(), Failure> {
+    machine("---\n")
+}
+
+/// Writes a document in the language of another program, whose labels are escaped where they are made.
+pub(crate) fn drawing(text: &str) -> Result<(), Failure> {
+    machine(text)
 }
 
 /// Writes a table.
@@ -202,23 +229,29 @@ pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failu
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(header.iter().map(|name| name.to_uppercase()));
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.iter().map(|cell| visible::escaped(cell)));
     }
-    let text: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
-    out(&text)
+    let mut page = Page::default();
+    page.lines(table.lines().map(|line| line.trim_end().to_owned()));
+    page.print()
 }
 
 /// Writes a plan for people.
-pub(crate) fn plan(plan: &Plan) -> Result<String, Failure> {
-    let mut out = String::new();
+pub(crate) fn plan(plan: &Plan) -> Result<Page, Failure> {
+    let mut out = Page::default();
     let digest = plan.digest().map_err(Failure::failed)?;
-    let _ =
-        writeln!(out, "{BOLD}Plan {} for {}/{}{BOLD:#} ({})", digest.short(), plan.application, plan.environment, plan.environment_type);
+    out.line(format_args!(
+        "{BOLD}Plan {} for {}/{}{BOLD:#} ({})",
+        digest.short(),
+        plan.application,
+        plan.environment,
+        plan.environment_type
+    ));
     if let Some(before) = plan.follows {
-        let _ = writeln!(out, "{DIM}a later stage: behind plan {}{DIM:#}", before.short());
+        out.line(format_args!("{DIM}a later stage: behind plan {}{DIM:#}", before.short()));
     }
     for known in &plan.values {
-        let _ = writeln!(out, "{DIM}{} {} is {}{DIM:#}", known.action, known.output, shorten(&known.value.to_string()));
+        out.line(format_args!("{DIM}{} {} is {}{DIM:#}", known.action, known.output, shorten(&known.value.to_string())));
     }
     for node in plan.nodes() {
         let changed: Vec<&PlannedAction> = node.actions.iter().filter(|action| action.change.is_change()).collect();
@@ -230,23 +263,29 @@ pub(crate) fn plan(plan: &Plan) -> Result<String, Failure> {
             .as_ref()
             .map(|definition| format!(" by {} ({})", definition.name, definition.layer.label()))
             .unwrap_or_default();
-        let _ = writeln!(out, "\n{BOLD}{}{BOLD:#}{DIM}{by}{DIM:#}", node.key);
+        out.blank();
+        out.line(format_args!("{BOLD}{}{BOLD:#}{DIM}{by}{DIM:#}", node.key));
         for action in changed {
             let (style, sign) = sign(&action.change);
-            let _ =
-                writeln!(out, "  {style}{sign} {:<8}{style:#} {}{}", action.change.word(), shown(&action.identity), why(&action.change));
+            out.line(format_args!(
+                "  {style}{sign} {:<8}{style:#} {}{}",
+                action.change.word(),
+                shown(&action.identity),
+                why(&action.change)
+            ));
             for field in &action.fields {
                 let show = |value: &Option<Value>| {
                     value.as_ref().map_or_else(|| "nothing".to_owned(), |value| shorten(&sealed::displayed(value).to_string()))
                 };
-                let _ = writeln!(out, "      {DIM}{}{DIM:#}: {} → {}", field.pointer, show(&field.from), show(&field.to));
+                out.line(format_args!("      {DIM}{}{DIM:#}: {} → {}", field.pointer, show(&field.from), show(&field.to)));
             }
         }
     }
     later(&mut out, plan);
     let late: Vec<_> = plan.destroys.iter().filter(|destroy| destroy.why != DestroyReason::Replaced).collect();
     if !late.is_empty() {
-        let _ = writeln!(out, "\n{BOLD}Taken away{BOLD:#}");
+        out.blank();
+        out.line(format_args!("{BOLD}Taken away{BOLD:#}"));
         for destroy in late {
             let word = match destroy.act {
                 OnRemove::Delete => "delete",
@@ -260,21 +299,23 @@ pub(crate) fn plan(plan: &Plan) -> Result<String, Failure> {
                 notes.push("needs --allow-destroy");
             }
             let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) };
-            let _ = writeln!(out, "  {RED}- {word:<8}{RED:#} {}{RED}{notes}{RED:#}", shown(&destroy.identity));
+            out.line(format_args!("  {RED}- {word:<8}{RED:#} {}{RED}{notes}{RED:#}", shown(&destroy.identity)));
         }
     }
     let flows: Vec<_> =
         plan.secret_flows.iter().filter(|flow| plan.action(&flow.to).is_some_and(|action| action.change.is_change())).collect();
     if !flows.is_empty() {
-        let _ = writeln!(out, "\n{BOLD}Secrets{BOLD:#}");
+        out.blank();
+        out.line(format_args!("{BOLD}Secrets{BOLD:#}"));
         for flow in flows {
             let to = plan.action(&flow.to).map(|action| shown(&action.identity)).unwrap_or_default();
-            let _ = writeln!(out, "  {} → {to} {DIM}{}{DIM:#}", flow.from, flow.pointer);
+            out.line(format_args!("  {} → {to} {DIM}{}{DIM:#}", flow.from, flow.pointer));
         }
     }
     // Where everything goes, no image comes.
     for (container, image) in plan.images.iter().filter(|_| plan.nodes().next().is_some()) {
-        let _ = writeln!(out, "\n{DIM}image of {container} as last deployed: {image}{DIM:#}");
+        out.blank();
+        out.line(format_args!("{DIM}image of {container} as last deployed: {image}{DIM:#}"));
     }
     let counts: Vec<String> = plan
         .counts()
@@ -283,21 +324,22 @@ pub(crate) fn plan(plan: &Plan) -> Result<String, Failure> {
         .map(|(word, count)| if word == "pending" { format!("{count} pending") } else { format!("{count} to {word}") })
         .collect();
     let same = plan.counts().get("none").copied().unwrap_or(0);
-    let _ = writeln!(
-        out,
-        "\n{}{}",
+    out.blank();
+    out.line(format_args!(
+        "{}{}",
         if counts.is_empty() { "No changes".to_owned() } else { counts.join(", ") },
         if same > 0 { format!(", {same} unchanged.") } else { ".".to_owned() }
-    );
+    ));
     Ok(out)
 }
 
 /// Writes what a later plan decides.
-fn later(out: &mut String, plan: &Plan) {
+fn later(out: &mut Page, plan: &Plan) {
     if plan.staged().next().is_none() {
         return;
     }
-    let _ = writeln!(out, "\n{BOLD}Planned when the above is ready{BOLD:#}");
+    out.blank();
+    out.line(format_args!("{BOLD}Planned when the above is ready{BOLD:#}"));
     for node in plan.later() {
         let needs = plan.staged().find(|staged| staged.key == node.key).map(|staged| staged.needs.as_slice()).unwrap_or_default();
         let after: Vec<String> = needs.iter().map(|need| format!("«{}» at {}", need.of.label(), need.pointer)).collect();
@@ -306,7 +348,7 @@ fn later(out: &mut String, plan: &Plan) {
             (true, 1) => "1 action".to_owned(),
             (true, count) => format!("{count} actions"),
         };
-        let _ = writeln!(out, "  {YELLOW}?{YELLOW:#} {} {DIM}{what}{DIM:#}", node.key);
+        out.line(format_args!("  {YELLOW}?{YELLOW:#} {} {DIM}{what}{DIM:#}", node.key));
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::Value;
 use windlass_model::{
     ActionId, Diagnostic, NodeKey, limits, pointer,
     sealed::{Encoding, Origin, Sealed},
+    visible,
 };
 
 use crate::{
@@ -317,15 +318,8 @@ fn check_sealed(planner: &dyn Planner, spec: &Value) -> Vec<Diagnostic> {
 /// Makes guest text safe to print: one line, no control or direction characters, bounded.
 #[must_use]
 pub fn printable(text: &str) -> String {
-    let mut out: String = text
-        .chars()
-        .take(limits::GUEST_TEXT_CHARS_MAX)
-        .map(|c| match c {
-            c if c.is_control() => '\u{FFFD}',
-            '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{200E}' | '\u{200F}' | '\u{FDD0}' | '\u{FDD1}' => '\u{FFFD}',
-            c => c,
-        })
-        .collect();
+    let mut out: String =
+        text.chars().take(limits::GUEST_TEXT_CHARS_MAX).map(|c| if visible::is_hidden(c) { '\u{FFFD}' } else { c }).collect();
     if text.chars().nth(limits::GUEST_TEXT_CHARS_MAX).is_some() {
         out.push('…');
     }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::{IsTerminal as _, Write as _},
+    io::IsTerminal as _,
     path::Path,
     sync::{Arc, OnceLock},
 };
@@ -29,6 +29,7 @@ use crate::{
     arguments::{Applying, Environment, Format, Global, Planning},
     bundle::Bundle,
     exit::{Code, Failure},
+    page::Page,
     print,
     workspace::{Planned, Workspace, environment_type, given},
 };
@@ -270,8 +271,10 @@ pub(crate) fn ask(yes: bool, question: &str) -> Result<(), Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::usage("nobody is there to confirm").hint("say `--yes`"));
     }
-    anstream::eprint!("\n{question} [y/N] ");
-    std::io::stderr().flush()?;
+    let mut page = Page::default();
+    page.blank();
+    page.line(format_args!("{question} [y/N] "));
+    page.ask();
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(Failure::failed("not confirmed; nothing was changed")) }

@@ -8,13 +8,16 @@ use windlass_source::Network;
 
 use crate::{
     exit::{Code, Failure},
+    page::Page,
     planning::Planning,
     print,
 };
 
 pub(crate) fn validate(paths: &[PathBuf]) -> Result<Code, Failure> {
     let count = windlass_document::validate(paths, &Network)?;
-    print::out(&format!("{count} document{} valid\n", if count == 1 { " is" } else { "s are" }))?;
+    let mut page = Page::default();
+    page.line(format_args!("{count} document{} valid", if count == 1 { " is" } else { "s are" }));
+    page.print()?;
     Ok(Code::Done)
 }
 
@@ -31,8 +34,7 @@ pub(crate) fn schema(kind: &str) -> Result<Code, Failure> {
     let wanted = KINDS.iter().find(|known| known.eq_ignore_ascii_case(kind));
     match wanted.and_then(|kind| schema_of(kind)) {
         Some(schema) => {
-            let text = serde_json::to_string_pretty(schema).map_err(Failure::failed)?;
-            print::out(&(text + "\n"))?;
+            print::structured(crate::arguments::Format::Json, schema)?;
             Ok(Code::Done)
         }
         None => {

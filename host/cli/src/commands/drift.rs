@@ -9,6 +9,7 @@ use windlass_model::{event::DriftedField, identity::shown};
 use crate::{
     arguments::{Environment, Format, Global},
     exit::{Code, Failure},
+    page::Page,
     print,
     workspace::{self, Workspace},
 };
@@ -18,7 +19,7 @@ pub(crate) async fn drift(global: &Global, environment: &Environment, format: Fo
     let key = workspace.find(environment).await?;
     let drift = workspace.engine().drift(&workspace::actor(), &key).await?;
     match format {
-        Format::Text => print::out(&(report(&drift) + "\n"))?,
+        Format::Text => report(&drift).print()?,
         format => print::structured(format, &drift.found.iter().map(entry).chain(drift.unseen.iter().map(unseen)).collect::<Vec<_>>())?,
     }
     let changes = detailed && !drift.found.is_empty();
@@ -56,18 +57,20 @@ fn owner(found: &Found) -> Option<&str> {
 }
 
 /// Writes what is not as it was left.
-pub(crate) fn report(drift: &Drift) -> String {
+pub(crate) fn report(drift: &Drift) -> Page {
+    let mut page = Page::default();
     if drift.found.is_empty() && drift.unseen.is_empty() {
-        return "In the world: everything is as it was left.".to_owned();
+        page.line("In the world: everything is as it was left.");
+        return page;
     }
-    let mut lines = vec!["In the world:".to_owned()];
-    lines.extend(drift.unseen.iter().map(|error| format!("  unseen   {error}")));
+    page.line("In the world:");
+    drift.unseen.iter().for_each(|error| page.paragraph(format_args!("  unseen   {error}")));
     for one in &drift.found {
         let whose = owner(one).map(|owner| format!("  by {owner}")).unwrap_or_default();
-        lines.push(format!("  {:<8} {}{whose}", state(one), shown(&one.identity)));
-        lines.extend(one.fields.iter().map(field));
+        page.line(format_args!("  {:<8} {}{whose}", state(one), shown(&one.identity)));
+        page.lines(one.fields.iter().map(field));
     }
-    lines.join("\n")
+    page
 }
 
 fn field(field: &DriftedField) -> String {

@@ -1,6 +1,6 @@
 //! `driver inspect`.
 
-use std::{fmt::Write as _, path::Path};
+use std::path::Path;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -9,6 +9,7 @@ use windlass_engine::driver::{DriverFault, DriverHost as _, World};
 use crate::{
     arguments::Format,
     exit::{Code, Failure},
+    page::Page,
     planning::Planning,
     print,
 };
@@ -36,22 +37,19 @@ pub(crate) fn inspect(file: &Path, format: Format) -> Result<Code, Failure> {
         )?;
         return Ok(Code::Done);
     }
-    let mut out = String::new();
-    let _ = writeln!(out, "{}", description.summary);
+    let mut out = Page::default();
+    out.line(format_args!("{}", description.summary));
     let world = match info.world {
         World::ResourceDriver => "resource-driver",
         World::WorkloadDriver => "workload-driver: manifests in the workload's namespace",
     };
-    let _ = writeln!(out, "  world       {world}");
-    let _ = writeln!(out, "  privileges  {}", if info.privileges.is_empty() { "none".to_owned() } else { info.privileges.join(", ") });
-    let _ = writeln!(out, "  imports     {}", if info.imports.is_empty() { "none".to_owned() } else { info.imports.join(", ") });
-    let _ = writeln!(out, "  digest      {digest}\n  size        {} bytes", info.bytes);
-    let _ = writeln!(
-        out,
-        "  source      {}\n  revision    {}",
-        info.source.as_deref().unwrap_or("unknown"),
-        info.revision.as_deref().unwrap_or("unknown")
-    );
+    out.line(format_args!("  world       {world}"));
+    out.line(format_args!("  privileges  {}", if info.privileges.is_empty() { "none".to_owned() } else { info.privileges.join(", ") }));
+    out.line(format_args!("  imports     {}", if info.imports.is_empty() { "none".to_owned() } else { info.imports.join(", ") }));
+    out.line(format_args!("  digest      {digest}"));
+    out.line(format_args!("  size        {} bytes", info.bytes));
+    out.line(format_args!("  source      {}", info.source.as_deref().unwrap_or("unknown")));
+    out.line(format_args!("  revision    {}", info.revision.as_deref().unwrap_or("unknown")));
     section(&mut out, "inputs", &inputs, true);
     match info.world {
         World::ResourceDriver => {
@@ -60,26 +58,27 @@ pub(crate) fn inspect(file: &Path, format: Format) -> Result<Code, Failure> {
             section(&mut out, "outputs", &outputs, false);
         }
         World::WorkloadDriver => {
-            out.push_str("  params      the resolved workload: `windlass schema ResolvedWorkload`\n  outputs     its manifests\n");
+            out.line("  params      the resolved workload: `windlass schema ResolvedWorkload`");
+            out.line("  outputs     its manifests");
         }
     }
-    print::out(&out)?;
+    out.print()?;
     Ok(Code::Done)
 }
 
 /// Lists what a document has.
-fn section(out: &mut String, name: &str, schema: &Value, asks: bool) {
+fn section(out: &mut Page, name: &str, schema: &Value, asks: bool) {
     let has_fields = schema.get("properties").and_then(Value::as_object).is_some_and(|fields| !fields.is_empty());
-    let _ = match (has_fields, schema.get("type")) {
-        (true, _) => writeln!(out, "  {name}"),
-        (false, Some(_)) => writeln!(out, "  {name:<10}  none"),
-        (false, None) => writeln!(out, "  {name:<10}  any"),
-    };
+    match (has_fields, schema.get("type")) {
+        (true, _) => out.line(format_args!("  {name}")),
+        (false, Some(_)) => out.line(format_args!("  {name:<10}  none")),
+        (false, None) => out.line(format_args!("  {name:<10}  any")),
+    }
     fields(out, schema, schema, 0, asks);
 }
 
 /// Lists an object's fields, and below each those of the objects in it.
-fn fields(out: &mut String, schema: &Value, root: &Value, depth: usize, asks: bool) {
+fn fields(out: &mut Page, schema: &Value, root: &Value, depth: usize, asks: bool) {
     let indent = 4 + 2 * depth;
     let required: Vec<&str> = list(schema, "required").iter().filter_map(Value::as_str).collect();
     for (field, schema) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
@@ -87,7 +86,7 @@ fn fields(out: &mut String, schema: &Value, root: &Value, depth: usize, asks: bo
         notes.extend((asks && required.contains(&field.as_str())).then(|| "required".to_owned()));
         notes.extend((schema.get("x-windlass-sealed") == Some(&Value::Bool(true))).then(|| "may be sealed".to_owned()));
         let about = schema.get("description").and_then(Value::as_str).unwrap_or_default().lines().next().unwrap_or_default();
-        let _ = writeln!(out, "{:indent$}{field} ({})  {about}", "", notes.join(", "));
+        out.line(format_args!("{:indent$}{field} ({})  {about}", "", notes.join(", ")));
         if let Some(within) = element(schema, root, 0).filter(|_| depth < DEPTH_MAX) {
             fields(out, within, root, depth + 1, asks);
         }

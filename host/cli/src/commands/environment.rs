@@ -13,6 +13,7 @@ use crate::{
     arguments::{Environment, Format, Global},
     commands::apply::ask,
     exit::{Code, Failure},
+    page::Page,
     print,
     workspace::{self, Workspace},
 };
@@ -115,7 +116,10 @@ pub(crate) async fn show(global: &Global, environment: &Environment, format: For
         print::structured(format, &serde_json::json!({ "environment": state.record, "actions": actions }))?;
         return Ok(Code::Done);
     }
-    print::out(&format!("{key} ({})\n\n", state.record.environment_type))?;
+    let mut title = Page::default();
+    title.line(format_args!("{key} ({})", state.record.environment_type));
+    title.blank();
+    title.print()?;
     let rows = state
         .recorded
         .actions

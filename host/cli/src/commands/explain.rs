@@ -1,13 +1,12 @@
 //! `explain`: which document, which rule, which component.
 
-use std::fmt::Write as _;
-
 use windlass_engine::explain::{Explanation, explain as ask};
 use windlass_model::{ActionId, NodeKey, application::Provenance, identity::shown, plan::Plan, sealed};
 
 use crate::{
     arguments::{Environment, Format, Global},
     exit::{Code, Failure},
+    page::Page,
     print,
     workspace::Workspace,
 };
@@ -22,7 +21,7 @@ pub(crate) async fn explain(global: &Global, object: &str, environment: &Environ
         ask(&planned.input, &workspace.planning.planners, &workspace.planning.host, &node, action.as_ref(), pointer.as_deref())
             .map_err(|diagnostics| crate::planning::located(diagnostics, &planned.provenance))?;
     match format {
-        Format::Text => print::out(&text(&workspace, &explanation, &planned.provenance))?,
+        Format::Text => text(&workspace, &explanation, &planned.provenance).print()?,
         Format::Json | Format::Yaml => print::structured(format, &explanation)?,
     }
     Ok(Code::Done)
@@ -64,31 +63,29 @@ fn find(plan: &Plan, text: &str) -> Result<(NodeKey, Option<ActionId>, Option<St
     }
 }
 
-fn text(workspace: &Workspace, explanation: &Explanation, provenance: &Provenance) -> String {
-    let mut out = String::new();
+fn text(workspace: &Workspace, explanation: &Explanation, provenance: &Provenance) -> Page {
+    let mut out = Page::default();
     let place = |document: &str, pointer: &str| provenance.0.get(document).map_or_else(|| document.to_owned(), |file| file.locate(pointer));
-    let _ = writeln!(
-        out,
+    out.line(format_args!(
         "{}{}",
         explanation.action.as_ref().map_or_else(|| explanation.node.to_string(), ToString::to_string),
         explanation.pointer.as_ref().map(|pointer| format!("#{pointer}")).unwrap_or_default()
-    );
+    ));
     if let (Some(value), Some(_)) = (&explanation.value, &explanation.pointer) {
-        let _ = writeln!(out, "  is          {}", sealed::displayed(value));
+        out.line(format_args!("  is          {}", sealed::displayed(value)));
     }
     for leaf in &explanation.causes {
         if explanation.pointer.is_some() {
-            let _ = writeln!(
-                out,
+            out.line(format_args!(
                 "  because of  {} {} = {}",
                 place(&leaf.document, &leaf.pointer),
                 leaf.pointer,
                 sealed::displayed(&leaf.value)
-            );
+            ));
         }
     }
     if explanation.pointer.is_some() && explanation.causes.is_empty() {
-        let _ = writeln!(out, "  because of  the driver itself: no input moves it");
+        out.line("  because of  the driver itself: no input moves it");
     }
     if let Some(definition) = &explanation.definition {
         let kind = match explanation.node {
@@ -98,29 +95,31 @@ fn text(workspace: &Workspace, explanation: &Explanation, provenance: &Provenanc
         let document = format!("{kind}/{}", definition.name);
         let rule =
             definition.rule.as_ref().and_then(|rule| serde_json::to_string(rule).ok()).unwrap_or_else(|| "applies everywhere".to_owned());
-        let _ = writeln!(
-            out,
+        out.line(format_args!(
             "  definition  {} ({}), {}: {rule}",
             definition.name,
             definition.layer.label(),
             place(&document, "/metadata/name")
-        );
+        ));
     } else if matches!(explanation.node, NodeKey::Resource(_)) {
-        let _ = writeln!(out, "  definition  none: the host makes it itself");
+        out.line("  definition  none: the host makes it itself");
     }
     for lost in &explanation.lost {
-        let _ = writeln!(out, "  not         {} ({}): {}", lost.name, lost.layer.label(), lost.why);
+        out.line(format_args!("  not         {} ({}): {}", lost.name, lost.layer.label(), lost.why));
     }
     for driver in &explanation.drivers {
-        let _ =
-            writeln!(out, "  driver      {} {}", driver.driver, crate::planning::component_line(&workspace.planning, &driver.component));
+        out.line(format_args!(
+            "  driver      {} {}",
+            driver.driver,
+            crate::planning::component_line(&workspace.planning, &driver.component)
+        ));
     }
     if explanation.pointer.is_none() {
         for node in &explanation.depends_on {
-            let _ = writeln!(out, "  uses        {node}");
+            out.line(format_args!("  uses        {node}"));
         }
         for (name, value) in &explanation.outputs {
-            let _ = writeln!(out, "  output      {name} = {}", sealed::displayed(value));
+            out.line(format_args!("  output      {name} = {}", sealed::displayed(value)));
         }
     }
     out

@@ -6,6 +6,7 @@ use windlass_model::name::WorkloadName;
 
 use crate::{
     exit::{Code, Failure},
+    page::Page,
     print,
 };
 
@@ -107,7 +108,11 @@ pub(crate) fn init(folder: &Path, workload: Option<&WorkloadName>, with: &[Strin
     write(&folder.join("web.score.yaml"), WEB)?;
     fs::create_dir_all(folder.join("platform"))?;
     write(&folder.join("platform/dns.yaml"), PLATFORM)?;
-    print::note(&format!("\nNow:\n  windlass deploy {} -e dev --create-env development", folder.display()));
+    let mut next = Page::default();
+    next.blank();
+    next.line("Now:");
+    next.line(format_args!("  windlass deploy {} -e dev --create-env development", folder.display()));
+    next.tell();
     Ok(Code::Done)
 }
 

@@ -12,6 +12,7 @@ use windlass_model::{
 use crate::{
     arguments::{Application, Environment, Format, Global, GraphFormat},
     exit::{Code, Failure},
+    page::Page,
     picture::Graph,
     print,
     workspace::{self, Workspace},
@@ -29,24 +30,27 @@ pub(crate) async fn status(global: &Global, environment: &Environment, format: F
         )?;
         return Ok(Code::Done);
     }
-    let mut out = format!("{key} ({})\n", state.record.environment_type);
+    let mut out = Page::default();
+    out.line(format_args!("{key} ({})", state.record.environment_type));
     match &state.last {
-        None => out.push_str("  nothing was deployed yet\n"),
+        None => out.line("  nothing was deployed yet"),
         Some(last) => {
-            out.push_str(&format!("  deployment  {} {} ({})\n", last.number, last.status.word(), last.verb));
-            out.push_str(&format!("  plan        {}\n  model       {}\n", last.plan, last.model));
+            out.line(format_args!("  deployment  {} {} ({})", last.number, last.status.word(), last.verb));
+            out.line(format_args!("  plan        {}", last.plan));
+            out.line(format_args!("  model       {}", last.model));
             if let DeploymentStatus::Failed { reason } | DeploymentStatus::Held { reason } = &last.status {
-                out.push_str(&format!("  reason      {}\n", reason.replace('\n', "\n              ")));
+                out.paragraph(format_args!("  reason      {reason}"));
             }
             if last.status == DeploymentStatus::Running {
                 let events = workspace.store.events(&key, last.number, 0).await?;
                 let at =
                     events.last().map(|event| format!("interrupted, or under way, after: {}", event.event.sentence())).unwrap_or_default();
-                out.push_str(&format!("  {at}\n  `windlass resume -e {}` goes on\n", key.environment));
+                out.line(format_args!("  {at}"));
+                out.line(format_args!("  `windlass resume -e {}` goes on", key.environment));
             }
         }
     }
-    out.push_str(&format!("  objects     {} live", count(Status::Live)));
+    let mut objects = format!("  objects     {} live", count(Status::Live));
     for (status, word) in [
         (Status::Retained, "retained"),
         (Status::Intended, "intended"),
@@ -54,10 +58,11 @@ pub(crate) async fn status(global: &Global, environment: &Environment, format: F
         (Status::Uncertain, "uncertain"),
     ] {
         if count(status) > 0 {
-            out.push_str(&format!(", {} {word}", count(status)));
+            objects.push_str(&format!(", {} {word}", count(status)));
         }
     }
-    print::out(&(out + "\n"))?;
+    out.line(objects);
+    out.print()?;
     Ok(Code::Done)
 }
 
@@ -119,11 +124,15 @@ pub(crate) async fn events(
         for event in &events {
             after = event.sequence;
             match format {
-                Format::Text => print::out(&format!("{:>5}  {}  {}\n", event.sequence, event.at, event.event.sentence()))?,
+                Format::Text => {
+                    let mut line = Page::default();
+                    line.line(format_args!("{:>5}  {}  {}", event.sequence, event.at, event.event.sentence()));
+                    line.print()?;
+                }
                 // One line each, so that they can be read while they come.
-                Format::Json => print::out(&(serde_json::to_string(event).map_err(Failure::failed)? + "\n"))?,
+                Format::Json => print::json(&(serde_json::to_string(event).map_err(Failure::failed)? + "\n"))?,
                 Format::Yaml => {
-                    print::out("---\n")?;
+                    print::separator()?;
                     print::structured(format, event)?;
                 }
             }
@@ -174,9 +183,9 @@ pub(crate) async fn graph(
     };
     let graph = Graph::of(&plan);
     match format {
-        GraphFormat::Svg => print::out(&graph.svg()?)?,
-        GraphFormat::Dot => print::out(&graph.dot())?,
-        GraphFormat::Mermaid => print::out(&graph.mermaid())?,
+        GraphFormat::Svg => print::drawing(&graph.svg()?)?,
+        GraphFormat::Dot => print::drawing(&graph.dot())?,
+        GraphFormat::Mermaid => print::drawing(&graph.mermaid())?,
         GraphFormat::Json => print::structured(Format::Json, &graph)?,
     }
     Ok(Code::Done)

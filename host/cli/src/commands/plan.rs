@@ -180,15 +180,14 @@ pub(crate) fn show(planned: &Planned, format: Format) -> Result<(), Failure> {
     let plan = &planned.plan;
     match format {
         Format::Text => {
-            print::out(&print::plan(plan)?)?;
+            print::plan(plan)?.print()?;
             let place = |warning: &Diagnostic| planned.provenance.0.get(&warning.subject).map(|file| file.locate(&warning.pointer));
             print::diagnostics(&plan.warnings.iter().map(|warning| (warning.clone(), place(warning))).collect::<Vec<_>>());
             Ok(())
         }
         Format::Json => {
-            let mut bytes = plan.to_canonical().map_err(Failure::failed)?;
-            bytes.push(b'\n');
-            print::bytes(&bytes)
+            let text = String::from_utf8(plan.to_canonical().map_err(Failure::failed)?).map_err(Failure::failed)?;
+            print::json(&(text + "\n"))
         }
         Format::Yaml => print::structured(format, plan),
     }
@@ -215,6 +214,6 @@ async fn refresh(workspace: &Workspace, planned: &Planned) -> Result<(), Failure
         return Ok(());
     }
     let drift = workspace.engine().drift(&workspace::actor(), &planned.input.environment).await?;
-    print::note(&super::drift::report(&drift));
+    super::drift::report(&drift).tell();
     drift.unseen.into_iter().next().map_or(Ok(()), |error| Err(error.into()))
 }

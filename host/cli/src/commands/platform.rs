@@ -16,6 +16,7 @@ use windlass_model::{
 use crate::{
     arguments::{Format, Global},
     exit::{Code, Failure},
+    page::Page,
     print,
     workspace::Workspace,
 };
@@ -169,13 +170,15 @@ pub(crate) async fn show(global: &Global, name: &str, format: Format) -> Result<
     }
     for (kind, name, layer, _, document) in found {
         let file = provenance.0.get(&format!("{kind}/{name}")).map(|file| file.path.clone()).unwrap_or_else(|| "the store".to_owned());
-        print::out(&format!("# {} layer, from {file}\n", layer.label()))?;
+        let mut about = Page::default();
+        about.line(format_args!("# {} layer, from {file}", layer.label()));
         if let Some(reference) =
             document.pointer("/spec/driver").and_then(|driver| serde_json::from_value::<DriverReference>(driver.clone()).ok())
             && let Some(digest) = layers.iter().find_map(|(_, platform)| platform.component(&reference))
         {
-            print::out(&format!("# component {}\n", crate::planning::component_line(&workspace.planning, &digest)))?;
+            about.line(format_args!("# component {}", crate::planning::component_line(&workspace.planning, &digest)));
         }
+        about.print()?;
         print::structured(Format::Yaml, document)?;
     }
     Ok(Code::Done)
@@ -214,21 +217,19 @@ pub(crate) async fn diff(
     }
     let changed = !groups.is_empty() || !failed.is_empty();
     if format == Format::Text {
+        let mut page = Page::default();
         for (lines, environments) in &failed {
-            print::out(&format!(
-                "{} could not be planned any more:\n{}\n\n",
-                environments.join(", "),
-                lines.iter().map(|line| format!("  ! {line}")).collect::<Vec<_>>().join("\n")
-            ))?;
+            page.line(format_args!("{} could not be planned any more:", environments.join(", ")));
+            lines.iter().for_each(|line| page.paragraph(format_args!("  ! {line}")));
+            page.blank();
         }
         for (lines, environments) in &groups {
-            print::out(&format!(
-                "{} would change:\n{}\n\n",
-                environments.join(", "),
-                lines.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
-            ))?;
+            page.line(format_args!("{} would change:", environments.join(", ")));
+            lines.iter().for_each(|line| page.line(format_args!("  {line}")));
+            page.blank();
         }
-        print::out(&format!("{unchanged} environment{} unchanged.\n", if unchanged == 1 { "" } else { "s" }))?;
+        page.line(format_args!("{unchanged} environment{} unchanged.", if unchanged == 1 { "" } else { "s" }));
+        page.print()?;
     } else {
         let list = |groups: &BTreeMap<Vec<String>, Vec<String>>| {
             groups.iter().map(|(lines, environments)| json!({ "environments": environments, "changes": lines })).collect::<Vec<_>>()

@@ -66,19 +66,22 @@ pub(crate) fn render(render: &Render, application: &Application) -> Result<Code,
     } else {
         BTreeMap::new()
     };
-    let mut texts = Vec::new();
+    let mut manifests = Vec::new();
     for action in plan.actions().filter(|action| action.capability == "windlass:kubernetes/objects") {
         let spec = action.spec.to_value();
         let namespace = spec.get("kind").and_then(Value::as_str) == Some("Namespace");
         if namespace && !render.generate_namespace && application.platform.is_none() {
             continue;
         }
-        texts.push((action.rank, to_yaml(&shown(&spec, &generated))));
+        manifests.push((action.rank, shown(&spec, &generated)));
     }
-    texts.sort_by_key(|(rank, _)| *rank);
-    let text = texts.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("---\n");
+    manifests.sort_by_key(|(rank, _)| *rank);
+    let text = manifests.iter().map(|(_, manifest)| to_yaml(manifest)).collect::<Vec<_>>().join("---\n");
     if render.output.as_os_str() == "-" {
-        print::out(&text)?;
+        // A stream of JSON documents is a stream of YAML documents.
+        let as_json =
+            || manifests.iter().map(|(_, manifest)| serde_json::to_string_pretty(manifest)).collect::<serde_json::Result<Vec<_>>>();
+        print::yaml(&text, || Ok(as_json()?.join("\n---\n")))?;
     } else {
         std::fs::write(&render.output, text)
             .map_err(|error| Failure::failed(format!("{} can't be written: {error}", render.output.display())))?;
