@@ -6,7 +6,7 @@ use windlass_model::{
     ActionId, Diagnostic,
     identity::shown,
     name::DocumentName,
-    plan::PlannedNode,
+    plan::{PlannedAction, PlannedNode},
     platform::{Connection, ConnectionSettings, Family, LayerName, MatchRule, MatchSubject, of_environment},
     state::{EnvironmentKey, RecordedAction},
 };
@@ -136,6 +136,13 @@ impl<'a> Connections<'a> {
             if input.claims.is_empty() {
                 continue;
             }
+            if let Some(twin) = self.namespace_twin(action, input) {
+                problems.push(
+                    Diagnostic::error("namespace-shared", format!("`{own}` and `{twin}` would share `{}`", shown(&action.identity)))
+                        .on(&action.id)
+                        .hint("name the namespace of one of them by a definition of `k8s-namespace`"),
+                );
+            }
             let scope = scopes.get(&action.connection).map_or("", String::as_str);
             if let Some(owner) =
                 input.claims.get(&claim(action.connection.as_str(), scope, &action.identity)).filter(|owner| **owner != own)
@@ -149,7 +156,30 @@ impl<'a> Connections<'a> {
         }
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
+
+    /// Finds another environment whose default namespace has the same name, such as `a/b-c` for `a-b/c`.
+    ///
+    /// Folders of environments are apart, so their claims differ; the manifests in them may still reach one cluster.
+    fn namespace_twin(&self, action: &PlannedAction, input: &PlanInput) -> Option<EnvironmentKey> {
+        let name = action.identity.strip_prefix(NAMESPACE_IDENTITY)?;
+        let own = &input.environment;
+        if *name != format!("{}-{}", own.application, own.environment) {
+            return None;
+        }
+        let settings = self.all.get(&action.connection)?;
+        let split = |(at, _): (usize, &str)| {
+            let (application, environment) = (name.get(..at)?.parse().ok()?, name.get(at + 1..)?.parse().ok()?);
+            Some(EnvironmentKey { application, environment })
+        };
+        name.match_indices('-').filter_map(split).filter(|other| other != own).find(|other| {
+            let claim = claim(action.connection.as_str(), &claim_scope(settings, other), &action.identity);
+            input.claims.get(&claim).is_some_and(|owner| *owner == other.to_string())
+        })
+    }
 }
+
+/// What the identity of a Namespace begins with.
+const NAMESPACE_IDENTITY: &str = "/Namespace//";
 
 /// Tells inside what identities are unique: a folder, a state or a store of its own for each environment makes equal names different things.
 fn claim_scope(settings: &ConnectionSettings, environment: &EnvironmentKey) -> String {

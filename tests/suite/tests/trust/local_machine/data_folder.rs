@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
-use windlass_suite::binary::Folder;
+use windlass_suite::binary::{Folder, application_document};
 
 const SCORE: &str = "apiVersion: score.dev/v1b1\nmetadata: { name: web }\ncontainers: { main: { image: web:1 } }\n";
 const DEPLOY: &str = "deploy shop -e dev --create-env development --yes";
@@ -92,4 +92,17 @@ fn a_process_that_holds_the_key_leaves_no_core() {
     Folder::wait_beside(&mut child, || core() == 2);
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+#[test]
+fn environments_whose_names_join_to_one_namespace_do_not_share_it() {
+    let folder = Folder::new();
+    folder.write("one/web.score.yaml", SCORE);
+    folder.write("one/application.yaml", &application_document("a-b"));
+    folder.write("two/web.score.yaml", SCORE);
+    folder.write("two/application.yaml", &application_document("a"));
+    folder.ok("deploy one -e c --create-env development --yes");
+    let refused = folder.run("deploy two -e b-c --create-env development --yes");
+    assert!(refused.code == 65 && refused.err.contains("`a/b-c` and `a-b/c` would share `Namespace/a-b-c`"), "{}", refused.err);
+    folder.ok("deploy two -e b-d --create-env development --yes");
 }
