@@ -3,6 +3,7 @@
 mod cloud;
 mod components;
 mod demo;
+mod fuzz;
 mod javascript;
 mod place;
 mod suites;
@@ -20,6 +21,7 @@ cargo xtask demo --cloud       the mission's example: a cluster, PostgreSQL, Rou
 cargo xtask test [FILTER…]     prepares everything and runs all tests
 cargo xtask cluster            starts the servers of the tests and keeps them until Enter is pressed
 cargo xtask bench [NAME…]      measures and prints the table
+cargo xtask fuzz [NAME…] [--seconds N]  fuzzes the parsers of untrusted bytes, each for ten minutes
 cargo xtask components         builds the Wasm components of drivers, examples and hostile guests
 cargo xtask wit --freeze       writes the hashes of new WIT packages (released ones never change)
 ";
@@ -106,6 +108,7 @@ fn run(words: &[&str]) -> Result<()> {
             command.args(names).env("WINDLASS_BIN", place.target.join("release/windlass")).env("WINDLASS_COMPONENTS", place.components());
             place::succeed(&mut command)
         }
+        ["fuzz", words @ ..] => fuzz::run(&place, words),
         ["wit", "--freeze"] => freeze(&place),
         _ => {
             eprint!("{HELP}");
