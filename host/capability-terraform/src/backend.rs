@@ -2,21 +2,27 @@
 
 use std::{
     net::Ipv4Addr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::Value;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, Secret, SecretStore};
-use windlass_model::{ActionId, state::EnvironmentKey};
+use windlass_model::{ActionId, limits, state::EnvironmentKey};
 
 /// Largest state: those of thousands of resources have some MiB.
 const STATE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long a client may take to say what it wants.
+const SILENCE: Duration = Duration::from_secs(10);
 /// The user that the program logs in as.
 pub(crate) const USER: &str = "windlass";
 
@@ -88,6 +94,8 @@ struct Server {
     place: Place,
     authorization: String,
     lock: Mutex<Option<Bytes>>,
+    /// States that were handed over.
+    writes: AtomicUsize,
 }
 
 impl Backend {
@@ -103,17 +111,24 @@ impl Backend {
             place,
             authorization: format!("Basic {}", STANDARD.encode(format!("{USER}:{token}"))),
             lock: Mutex::new(None),
+            writes: AtomicUsize::new(0),
         });
+        let places = Arc::new(Semaphore::new(limits::TERRAFORM_BACKEND_CONNECTIONS_MAX));
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let server = Arc::clone(&server);
+                // Any process of this machine can connect.
+                let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
                 tokio::spawn(async move {
+                    let _place = place;
                     let serve = hyper::service::service_fn(move |request| {
                         let server = Arc::clone(&server);
                         async move { Ok::<_, std::convert::Infallible>(server.answer(request).await) }
                     });
                     // A client that goes away in the middle is the client's affair.
-                    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), serve).await;
+                    let mut http = hyper::server::conn::http1::Builder::new();
+                    http.timer(TokioTimer::new()).header_read_timeout(SILENCE);
+                    let _ = http.serve_connection(TokioIo::new(stream), serve).await;
                 });
             }
         });
@@ -134,10 +149,15 @@ impl Server {
             return answer(StatusCode::UNAUTHORIZED, "not this run");
         }
         let (parts, body) = request.into_parts();
-        let Ok(body) = Limited::new(body, STATE_BYTES_MAX).collect().await else {
+        let is_state = parts.method == Method::POST;
+        let bytes_max = if is_state { STATE_BYTES_MAX } else { limits::TERRAFORM_LOCK_BYTES_MAX };
+        let Ok(body) = Limited::new(body, bytes_max).collect().await else {
             return answer(StatusCode::PAYLOAD_TOO_LARGE, "the state is too large");
         };
         let body = body.to_bytes();
+        if is_state && self.writes.fetch_add(1, Ordering::Relaxed) >= limits::TERRAFORM_STATE_WRITES_MAX {
+            return answer(StatusCode::TOO_MANY_REQUESTS, "this run handed over too many states");
+        }
         match (parts.method.clone(), parts.method.as_str()) {
             (Method::GET, _) => match self.place.read().await {
                 Ok(Some(state)) => answer(StatusCode::OK, state.to_string()),
@@ -291,6 +311,27 @@ mod tests {
         assert_eq!(kept().await, serde_json::from_str::<Value>(&state("a", 4, "second")).unwrap());
         assert_eq!(ask(&backend, &backend.token, "DELETE", "").await.0, 200);
         assert_eq!(ask(&backend, &backend.token, "GET", "").await.0, 404);
+    }
+
+    #[tokio::test]
+    async fn a_run_hands_over_only_so_much() {
+        let backend = backend().await;
+        let ask = async |method: &str, body: &str| ask(&backend, &backend.token, method, body).await.0;
+        assert_eq!(ask("LOCK", &"x".repeat(limits::TERRAFORM_LOCK_BYTES_MAX)).await, 200);
+        assert_eq!(ask("UNLOCK", &"x".repeat(limits::TERRAFORM_LOCK_BYTES_MAX + 1)).await, 413);
+        for _ in 0..limits::TERRAFORM_STATE_WRITES_MAX {
+            assert_eq!(ask("POST", "{}").await, 200);
+        }
+        assert_eq!(ask("POST", "{}").await, 429);
+        // Connections that say nothing hold only their own places, and not for long.
+        let host = backend.address.trim_start_matches("http://").trim_end_matches("/state").to_owned();
+        let mut silent = Vec::new();
+        for _ in 0..limits::TERRAFORM_BACKEND_CONNECTIONS_MAX {
+            silent.push(TcpStream::connect(&host).await.unwrap());
+        }
+        assert!(tokio::time::timeout(Duration::from_millis(300), ask("GET", "")).await.is_err(), "each place is taken");
+        drop(silent);
+        assert_eq!(ask("GET", "").await, 200);
     }
 
     #[tokio::test]

@@ -6,19 +6,27 @@ use async_trait::async_trait;
 use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, Executor, OpenConnection, SecretStore, Session};
 use windlass_model::platform::ConnectionSettings;
 
-use crate::{program::absolute, session::TerraformSession};
+use crate::{confinement::Wrapper, program::absolute, session::TerraformSession};
 
 /// Opens programs.
 pub struct TerraformExecutor {
     data: PathBuf,
     secrets: Arc<dyn SecretStore>,
+    wrapper: Option<Wrapper>,
 }
 
 impl TerraformExecutor {
     /// Takes the data folder, in which modules run, and the store that keeps states.
     #[must_use]
     pub fn new(data: impl Into<PathBuf>, secrets: Arc<dyn SecretStore>) -> Self {
-        Self { data: absolute(&data.into()), secrets }
+        Self { data: absolute(&data.into()), secrets, wrapper: None }
+    }
+
+    /// Lets a command confine runs; without one they may do what this process may.
+    #[must_use]
+    pub fn confined_by(mut self, wrapper: Wrapper) -> Self {
+        self.wrapper = Some(wrapper);
+        self
     }
 }
 
@@ -37,6 +45,7 @@ impl Executor for TerraformExecutor {
             return Err(CapabilityError::new(Kind::Invalid, format!("connection `{}` runs no modules", connection.name)));
         };
         let data = self.data.join("terraform");
-        Ok(Arc::new(TerraformSession::new(data, Arc::clone(&self.secrets), connection.environment.clone(), terraform.clone())))
+        let (secrets, wrapper) = (Arc::clone(&self.secrets), self.wrapper.clone());
+        Ok(Arc::new(TerraformSession::new(data, secrets, connection.environment.clone(), terraform.clone(), wrapper)))
     }
 }

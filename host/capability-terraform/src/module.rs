@@ -2,15 +2,19 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt, fs,
+    fs,
     path::Path,
 };
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{Error as _, MapAccess, SeqAccess, Visitor},
+use serde_json::Value;
+use windlass_model::limits;
+
+use crate::{
+    expressions::{self, Check},
+    files::{self, HCL, JSON},
+    json::Once,
+    source::{self, Source},
 };
-use serde_json::{Map, Value};
 
 /// A module as its files declare it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +25,8 @@ pub(crate) struct Module {
     pub outputs: BTreeMap<String, bool>,
     /// What would run programs of its own choice on this machine.
     pub executes: BTreeSet<String>,
+    /// What reaches outside of the module's own files.
+    pub reaches: BTreeSet<String>,
     /// Modules that come from elsewhere: their addresses.
     pub remote: BTreeSet<String>,
     /// Whether it says itself where its state is kept, or how.
@@ -32,132 +38,134 @@ pub(crate) struct Module {
 /// Blocks that run a program which the module names: kind, and what is called so.
 const RUNS_PROGRAMS: [(&str, &str); 4] =
     [("data", "external"), ("data", "local_command"), ("action", "local_command"), ("ephemeral", "local_command")];
+/// Blocks that read or write files of the machine, or ask any server: kind, and what is called so.
+const REACHES_OUT: [(&str, &str); 10] = [
+    ("data", "terraform_remote_state"),
+    ("data", "http"),
+    ("ephemeral", "http"),
+    ("data", "local_file"),
+    ("data", "local_sensitive_file"),
+    ("ephemeral", "local_file"),
+    ("resource", "local_file"),
+    ("resource", "local_sensitive_file"),
+    ("resource", "template_dir"),
+    ("data", "template_file"),
+];
 /// What a module says about its state; keys of OpenTofu's encryption may come from programs, too.
-const KEEPS_STATE: [&str; 3] = ["backend", "cloud", "encryption"];
-/// Files that either program reads; OpenTofu alone reads the last two, in the place of those before them.
-const HCL: [&str; 2] = [".tf", ".tofu"];
-const JSON: [&str; 2] = [".tf.json", ".tofu.json"];
+const KEEPS_STATE: [&str; 4] = ["backend", "cloud", "encryption", "state_store"];
+/// Settings of providers that name a program, or a file of settings that may name one.
+const PROGRAM_SETTINGS: [&str; 10] = [
+    "exec",
+    "credential_process",
+    "shared_config_file",
+    "shared_config_files",
+    "shared_credentials_file",
+    "shared_credentials_files",
+    "config_path",
+    "config_paths",
+    "kubeconfig",
+    "web_identity_token_file",
+];
+/// Settings of providers that hold those of another one.
+const NESTED_SETTINGS: [&str; 2] = ["kubernetes", "registry"];
 /// Where `init` says which modules it brought, and where they stand.
 const BROUGHT: &str = ".terraform/modules/modules.json";
+/// Where it puts them.
+const BROUGHT_FOLDER: &str = ".terraform/modules";
 
 /// Reads files by path; what is no configuration is left alone.
 pub(crate) fn read(files: &BTreeMap<String, String>) -> Result<Module, (String, String)> {
     let mut module = Module::default();
     let mut found = false;
-    for (path, text) in files {
-        let Some(body) = body(path, text).map_err(|error| (path.clone(), error))? else { continue };
+    let lookup = |path: &str| files.get(path).filter(|_| files::is_written(path)).cloned();
+    for (path, text) in files.iter().filter(|(path, _)| files::is_written(path)) {
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let place = expressions::Place { folder, is_own: true, lookup: &lookup };
+        let Some(body) = body(path, text, &mut Check::new(place), &mut module.reaches).map_err(|error| (path.clone(), error))? else {
+            continue;
+        };
         // Only the top folder is the module; the others are what it calls.
-        let top = !path.contains('/');
-        module.take(&body, top);
-        found |= top;
+        module.take(&body, Some(folder));
+        found |= folder.is_empty();
     }
     if found { Ok(module) } else { Err((String::new(), "there is no `*.tf` or `*.tf.json` among the files".to_owned())) }
 }
 
-/// Returns what the modules that `init` brought from elsewhere would run: what they are is known only then.
-pub(crate) fn brought(work: &Path) -> Result<BTreeSet<String>, String> {
+/// Reads the modules that `init` brought from elsewhere: what they are is known only then.
+pub(crate) fn brought(work: &Path) -> Result<Module, String> {
     let mut module = Module::default();
-    let Ok(text) = fs::read_to_string(work.join(BROUGHT)) else { return Ok(module.executes) };
+    let Ok(text) = fs::read_to_string(work.join(BROUGHT)) else { return Ok(module) };
+    refuse_links(&work.join(BROUGHT_FOLDER), &work.join(BROUGHT_FOLDER))?;
     let listed: Value = serde_json::from_str(&text).map_err(|error| format!("{BROUGHT}: {error}"))?;
     let folders: BTreeSet<&str> =
         each(listed.get("Modules")).filter_map(|known| known.get("Dir")?.as_str()).filter(|folder| !matches!(*folder, "" | ".")).collect();
     for folder in folders {
-        let wrong = |error: &dyn std::fmt::Display| format!("{folder}: {error}");
-        for entry in fs::read_dir(work.join(folder)).map_err(|error| wrong(&error))? {
-            let path = entry.map_err(|error| wrong(&error))?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if HCL.iter().chain(&JSON).any(|end| name.ends_with(end)) {
-                let text = fs::read_to_string(&path).map_err(|error| wrong(&error))?;
-                if let Some(body) = body(&name, &text).map_err(|error| wrong(&error))? {
-                    module.take(&body, false);
-                }
-            }
+        let is_brought = folder.strip_prefix(BROUGHT_FOLDER).is_some_and(|rest| rest.starts_with('/') && !rest.contains(".."));
+        if is_brought {
+            module.take_folder(&work.join(folder)).map_err(|error| format!("{folder}: {error}"))?;
+        } else if files::resolve("", folder).is_none() {
+            return Err(format!("{folder}: it is neither beside the module nor brought by `init`"));
         }
     }
-    Ok(module.executes)
+    Ok(module)
+}
+
+/// Refuses a link that leads out of a folder, or nowhere: whatever reads it would read another file.
+fn refuse_links(top: &Path, folder: &Path) -> Result<(), String> {
+    let wrong = |error: std::io::Error| format!("{}: {error}", folder.display());
+    let real = top.canonicalize().map_err(wrong)?;
+    for entry in fs::read_dir(folder).map_err(wrong)? {
+        let entry = entry.map_err(wrong)?;
+        let kind = entry.file_type().map_err(wrong)?;
+        let leads_out = kind.is_symlink() && !entry.path().canonicalize().is_ok_and(|target| target.starts_with(&real));
+        if leads_out {
+            return Err(format!("`{}` is a link that leads out of the modules", entry.file_name().to_string_lossy()));
+        }
+        if kind.is_dir() {
+            refuse_links(top, &entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads a file of a module that was brought, where it is one of a size that modules have.
+fn read_bounded(path: &Path) -> Result<String, String> {
+    let length = fs::metadata(path).map_err(|error| error.to_string())?.len();
+    if length > limits::SOURCE_FILE_BYTES_MAX as u64 {
+        return Err(format!("a file has {length} bytes; {} are allowed", limits::SOURCE_FILE_BYTES_MAX));
+    }
+    fs::read_to_string(path).map_err(|error| error.to_string())
 }
 
 /// Lists the providers that a lock file names.
 pub(crate) fn providers(lock: &str) -> Result<BTreeSet<String>, String> {
+    expressions::check_depth(lock)?;
     let body: Value = hcl::from_str(lock).map_err(|error| error.to_string())?;
     Ok(labelled(&body, "provider").map(|(address, _)| address.clone()).collect())
 }
 
-/// Reads a file of either syntax as the JSON one: blocks stand under their type and their labels.
-fn body(path: &str, text: &str) -> Result<Option<Value>, String> {
-    if JSON.iter().any(|end| path.ends_with(end)) {
-        serde_json::from_str(text).map(|Once(value)| Some(value)).map_err(|error| error.to_string())
-    } else if HCL.iter().any(|end| path.ends_with(end)) {
-        hcl::from_str(text).map(Some).map_err(|error| error.to_string())
+/// Reads a file of either syntax as the JSON one, where blocks stand under their type and their labels, and checks its expressions.
+fn body(path: &str, text: &str, check: &mut Check<'_>, reaches: &mut BTreeSet<String>) -> Result<Option<Value>, String> {
+    let is_json = JSON.iter().any(|end| path.ends_with(end));
+    if !is_json && !HCL.iter().any(|end| path.ends_with(end)) {
+        return Ok(None);
+    }
+    let value = if is_json {
+        let Once(value) = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        check.json(&value);
+        value
     } else {
-        Ok(None)
-    }
-}
-
-/// JSON in which no key stands twice: the programs take both as blocks, and whoever takes the last one alone would not see the first.
-struct Once(Value);
-
-impl<'de> Deserialize<'de> for Once {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Tree;
-
-        impl<'de> Visitor<'de> for Tree {
-            type Value = Value;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("JSON")
-            }
-
-            fn visit_unit<E>(self) -> Result<Value, E> {
-                Ok(Value::Null)
-            }
-
-            fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-                Ok(value.into())
-            }
-
-            fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-                Ok(value.into())
-            }
-
-            fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-                Ok(value.into())
-            }
-
-            fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-                Ok(value.into())
-            }
-
-            fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-                Ok(value.into())
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-                let mut out = Vec::new();
-                while let Some(Once(item)) = items.next_element()? {
-                    out.push(item);
-                }
-                Ok(Value::Array(out))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
-                let mut out = Map::new();
-                while let Some((key, Once(value))) = fields.next_entry::<String, Once>()? {
-                    if out.contains_key(&key) {
-                        return Err(A::Error::custom(format!("the key `{key}` stands twice")));
-                    }
-                    out.insert(key, value);
-                }
-                Ok(Value::Object(out))
-            }
-        }
-
-        deserializer.deserialize_any(Tree).map(Self)
-    }
+        expressions::check_depth(text)?;
+        let body = hcl::parse(text).map_err(|error| error.to_string())?;
+        check.body(&body);
+        hcl::from_body(body).map_err(|error| error.to_string())?
+    };
+    reaches.append(&mut check.reaches);
+    Ok(Some(value))
 }
 
 /// JSON may say a list of blocks wherever it may say one, lists of lists included, and HCL's repeated blocks are one.
-fn each(value: Option<&Value>) -> impl Iterator<Item = &Value> {
+pub(crate) fn each(value: Option<&Value>) -> impl Iterator<Item = &Value> {
     fn flatten<'v>(value: &'v Value, found: &mut Vec<&'v Value>) {
         match value {
             Value::Array(values) => values.iter().for_each(|value| flatten(value, found)),
@@ -180,17 +188,44 @@ fn labelled<'v>(body: &'v Value, kind: &str) -> impl Iterator<Item = (&'v String
 }
 
 impl Module {
-    /// Takes in what a file says; `top` where it is of the module itself.
-    fn take(&mut self, file: &Value, top: bool) {
-        each(Some(file)).for_each(|body| self.take_body(body, top));
+    /// Takes in the configuration of a folder that was brought.
+    fn take_folder(&mut self, folder: &Path) -> Result<(), String> {
+        let lookup = |path: &str| read_bounded(&folder.join(path)).ok();
+        let place = expressions::Place { folder: "", is_own: false, lookup: &lookup };
+        for entry in fs::read_dir(folder).map_err(|error| error.to_string())? {
+            let path = entry.map_err(|error| error.to_string())?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if HCL.iter().chain(&JSON).any(|end| name.ends_with(end)) {
+                let text = read_bounded(&path)?;
+                if let Some(body) = body(&name, &text, &mut Check::new(place), &mut self.reaches)? {
+                    self.take(&body, None);
+                }
+            }
+        }
+        Ok(())
     }
 
-    fn take_body(&mut self, body: &Value, top: bool) {
-        if top {
+    /// Takes in what a file says; `own` is its folder where it is not brought from elsewhere.
+    fn take(&mut self, file: &Value, own: Option<&str>) {
+        each(Some(file)).for_each(|body| self.take_body(body, own));
+    }
+
+    fn take_body(&mut self, body: &Value, own: Option<&str>) {
+        if own == Some("") {
             self.variables.extend(labelled(body, "variable").map(|(name, body)| (name.clone(), body.get("default").is_none())));
-            let sensitive = |body: &Value| body.get("sensitive").and_then(Value::as_bool).unwrap_or_default();
-            self.outputs.extend(labelled(body, "output").map(|(name, body)| (name.clone(), sensitive(body))));
+            for (name, output) in labelled(body, "output") {
+                // OpenTofu reads `x.tofu` in the place of `x.tf`: what is sensitive in one of them is sensitive.
+                *self.outputs.entry(name.clone()).or_default() |= says_yes(output.get("sensitive"));
+            }
         }
+        self.take_programs(body);
+        self.take_calls(body, own);
+        self.keeps_state |= each(body.get("terraform")).any(|settings| KEEPS_STATE.iter().any(|settled| settings.get(settled).is_some()));
+        self.imports |= body.get("import").is_some();
+    }
+
+    /// Takes in what runs programs, and what reads or asks for things outside of the module.
+    fn take_programs(&mut self, body: &Value) {
         for (kind, named) in labelled(body, "resource") {
             let mut bodies = named.as_object().into_iter().flatten().flat_map(|(_, bodies)| each(Some(bodies)));
             if bodies.any(|body| body.get("provisioner").is_some()) {
@@ -202,32 +237,73 @@ impl Module {
         }
         // A check has data sources of its own.
         for scope in std::iter::once(body).chain(labelled(body, "check").map(|(_, check)| check)) {
-            for (kind, name) in RUNS_PROGRAMS {
-                if labelled(scope, kind).any(|(label, _)| label == name) {
-                    let what = if kind == "data" { "the data source" } else { kind };
-                    self.executes.insert(format!("{what} `{name}`"));
-                }
-            }
+            let called = |kind: &str, name: &str| labelled(scope, kind).any(|(label, _)| label == name);
+            let describe = |kind: &str, name: &str| match kind {
+                "data" => format!("the data source `{name}`"),
+                kind => format!("{kind} `{name}`"),
+            };
+            let of = |table: &[(&str, &str)]| -> Vec<String> {
+                table.iter().filter(|(kind, name)| called(kind, name)).map(|(kind, name)| describe(kind, name)).collect()
+            };
+            self.executes.extend(of(&RUNS_PROGRAMS));
+            self.reaches.extend(of(&REACHES_OUT));
         }
-        let asking = labelled(body, "provider").filter(|(_, provider)| asks_a_program(provider));
-        self.executes.extend(asking.map(|(name, _)| format!("`exec` of the provider `{name}`")));
+        for (name, provider) in labelled(body, "provider") {
+            let setting = program_setting(provider);
+            self.executes.extend(setting.map(|setting| format!("`{setting}` of the provider `{name}`")));
+        }
+    }
+
+    fn take_calls(&mut self, body: &Value, own: Option<&str>) {
         for (_, call) in labelled(body, "module") {
-            match call.get("source").and_then(Value::as_str) {
-                Some(source) if !(source.starts_with("./") || source.starts_with("../")) => {
+            let Some(source) = call.get("source").and_then(Value::as_str) else { continue };
+            match (source::read(source), own) {
+                // What is brought stays in its package: the programs see to that.
+                (Source::Beside, None) => {}
+                (Source::Beside, Some(folder)) => {
+                    if files::resolve(folder, source).is_none() {
+                        self.reaches.insert(format!("the module `{source}`, which is not among the files"));
+                    }
+                }
+                (Source::Pinned { .. } | Source::Open(_), _) => {
                     self.remote.insert(source.to_owned());
                 }
-                _ => {}
             }
         }
-        self.keeps_state |= each(body.get("terraform")).any(|settings| KEEPS_STATE.iter().any(|settled| settings.get(settled).is_some()));
-        self.imports |= body.get("import").is_some();
+    }
+
+    /// Returns the addresses of what can be another module tomorrow, and why.
+    pub(crate) fn open_sources(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        self.remote.iter().filter_map(|address| match source::read(address) {
+            Source::Open(why) => Some((address.as_str(), why)),
+            Source::Beside | Source::Pinned { .. } => None,
+        })
+    }
+
+    /// Returns the repositories on this machine that it calls modules from.
+    pub(crate) fn local_repositories(&self) -> impl Iterator<Item = String> {
+        self.remote.iter().filter_map(|address| match source::read(address) {
+            Source::Pinned { folder } => folder,
+            Source::Beside | Source::Open(_) => None,
+        })
     }
 }
 
-/// Tells whether a provider gets its credentials from a program, as those of clusters can, at the top or in the settings of one.
-fn asks_a_program(provider: &Value) -> bool {
-    let direct = |body: &Value| body.get("exec").is_some();
-    direct(provider) || provider.as_object().into_iter().flatten().any(|(_, inner)| each(Some(inner)).any(direct))
+/// Returns whether an argument says `true`, in any form that the programs take for it, or something that is known only later.
+fn says_yes(value: Option<&Value>) -> bool {
+    !matches!(value, None | Some(Value::Null | Value::Bool(false))) && value.and_then(Value::as_str) != Some("false")
+}
+
+/// Finds a setting by which a provider starts a program or reads a file that names one, at any depth.
+fn program_setting(settings: &Value) -> Option<&str> {
+    match settings {
+        Value::Object(fields) => fields.iter().find_map(|(name, inner)| {
+            let is_hidden = NESTED_SETTINGS.contains(&name.as_str()) && inner.is_string();
+            if PROGRAM_SETTINGS.contains(&name.as_str()) || is_hidden { Some(name.as_str()) } else { program_setting(inner) }
+        }),
+        Value::Array(items) => items.iter().find_map(program_setting),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    }
 }
 
 #[cfg(test)]
@@ -324,7 +400,8 @@ mod tests {
     #[test]
     fn what_was_brought_is_looked_at_and_nothing_beside_it() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(brought(folder.path()), Ok(BTreeSet::new()), "nothing was brought");
+        let executes = || brought(folder.path()).map(|module| module.executes);
+        assert_eq!(brought(folder.path()), Ok(Module::default()), "nothing was brought");
         let write = |path: &str, text: &str| {
             let path = folder.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -336,9 +413,9 @@ mod tests {
         );
         write(".terraform/modules/m/examples/main.tf", "data \"external\" \"x\" {}\n");
         write(".terraform/modules/m/part/main.tf", "output \"a\" {\n  value = 1\n}\n");
-        assert_eq!(brought(folder.path()), Ok(BTreeSet::new()));
+        assert_eq!(executes(), Ok(BTreeSet::new()));
         write(".terraform/modules/m/part/more.tf", "resource \"terraform_data\" \"x\" {\n  provisioner \"local-exec\" {\n  }\n}\n");
-        assert_eq!(brought(folder.path()), Ok(BTreeSet::from(["a provisioner of `terraform_data`".to_owned()])));
+        assert_eq!(executes(), Ok(BTreeSet::from(["a provisioner of `terraform_data`".to_owned()])));
         write(".terraform/modules/m/part/more.tf", "resource {");
         assert!(brought(folder.path()).unwrap_err().starts_with(".terraform/modules/m/part: "));
     }

@@ -12,7 +12,11 @@ use windlass_model::{
     pointer, sealed,
 };
 
-use crate::{module, spec::ModuleSpec};
+use crate::{
+    files,
+    module::{self, Module},
+    spec::ModuleSpec,
+};
 
 /// Plans modules.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,10 +30,8 @@ static DESCRIPTOR: CapabilityDescriptor = CapabilityDescriptor {
     kinds: &[KindDescriptor { resource: "module", methods: &[MethodDescriptor { name: "output", argument: true }] }],
 };
 
-/// Files that are ours to write.
-const RESERVED: [&str; 4] = ["windlass_override.tf.json", "windlass_override.tofu.json", "windlass.auto.tfvars.json", ".windlass-ready"];
-
 pub(crate) const WOULD_EXECUTE: &str = "the module would run programs of its own choice";
+pub(crate) const WOULD_REACH: &str = "the module reaches beyond its own files";
 pub(crate) const ALLOW_EXECUTE: &str = "leave it out, or let the definition's grant say `allow: [execute]`";
 
 impl Planner for ModulesPlanner {
@@ -37,8 +39,8 @@ impl Planner for ModulesPlanner {
         &DESCRIPTOR
     }
 
-    /// Variables that hold secrets are noted: the program is told so, whatever the module says. So is what the grant allows: what a
-    /// module calls from elsewhere is seen only when it is there.
+    /// Notes the variables that hold secrets: the program is told so, whatever the module says, and every output is a secret then.
+    /// Notes what the grant allows, too: what a module calls from elsewhere is seen only when it is there.
     fn normalise(&self, resource: &str, spec: Value, authority: &Authority, _: &SpecContext) -> Value {
         let mut spec = spec::with_kind(resource, spec);
         let mut sensitive = std::collections::BTreeSet::new();
@@ -49,15 +51,23 @@ impl Planner for ModulesPlanner {
                 sensitive.insert(name.replace("~1", "/").replace("~0", "~"));
             }
         });
-        if let Value::Object(fields) = &mut spec {
-            fields.remove("sensitive");
-            fields.remove("execute");
-            if authority.exceptions.contains(&PolicyException::Execute) {
-                fields.insert("execute".to_owned(), json!(true));
+        let Value::Object(fields) = &mut spec else { return spec };
+        for field in ["sensitive", "execute", "declassify"] {
+            fields.remove(field);
+        }
+        for (exception, field) in [(PolicyException::Execute, "execute"), (PolicyException::Declassify, "declassify")] {
+            if authority.exceptions.contains(&exception) {
+                fields.insert(field.to_owned(), json!(true));
             }
-            if !sensitive.is_empty() {
-                fields.insert("sensitive".to_owned(), json!(sensitive));
+        }
+        if !sensitive.is_empty() {
+            if !authority.exceptions.contains(&PolicyException::Declassify) {
+                let outputs = fields.get_mut("outputs").and_then(Value::as_object_mut).into_iter().flatten();
+                for output in outputs.filter_map(|(_, output)| output.as_object_mut()) {
+                    output.insert("sensitive".to_owned(), json!(true));
+                }
             }
+            fields.insert("sensitive".to_owned(), json!(sensitive));
         }
         spec
     }
@@ -67,50 +77,16 @@ impl Planner for ModulesPlanner {
             Ok(spec) => spec,
             Err(problem) => return vec![problem.hint("`windlass schema terraform/module` shows what belongs there")],
         };
-        let mut problems = Vec::new();
-        let mut refuse = |at: String, why: String| problems.push(Diagnostic::error("terraform-module", why).at(at));
-        for path in spec.files.keys() {
-            if !is_plain(path) || RESERVED.contains(&path.as_str()) {
-                refuse(format!("/files/{}", pointer::escape(path)), format!("a file of a module can't be called `{path}`"));
-            }
-        }
+        let mut problems = check_files(&spec);
         let module = match module::read(&spec.files) {
             Ok(module) => module,
             Err((path, why)) => {
-                refuse(format!("/files/{}", pointer::escape(&path)), why);
+                problems.push(refused(format!("/files/{}", pointer::escape(&path)), why));
                 return problems;
             }
         };
-        for name in spec.variables.keys().filter(|name| !module.variables.contains_key(*name)) {
-            refuse(format!("/variables/{}", pointer::escape(name)), format!("the module has no variable `{name}`"));
-        }
-        for (name, _) in module.variables.iter().filter(|(name, required)| **required && !spec.variables.contains_key(*name)) {
-            refuse("/variables".to_owned(), format!("the module's variable `{name}` needs a value"));
-        }
-        for (name, declared) in &spec.outputs {
-            let at = format!("/outputs/{}", pointer::escape(name));
-            match module.outputs.get(name) {
-                None => refuse(at, format!("the module has no output `{name}`")),
-                Some(true) if !declared.sensitive => {
-                    refuse(at, format!("the module's output `{name}` is sensitive: say `sensitive: true`"))
-                }
-                Some(_) => {}
-            }
-        }
-        if module.keeps_state {
-            refuse("/files".to_owned(), "the module says where its state is kept, or how; Windlass keeps it, encrypted".to_owned());
-        }
-        if !module.executes.is_empty() && !authority.exceptions.contains(&PolicyException::Execute) {
-            let what = module.executes.into_iter().collect::<Vec<_>>().join(", ");
-            problems.push(Diagnostic::error("policy-execute", format!("{WOULD_EXECUTE}: {what}")).at("/files").hint(ALLOW_EXECUTE));
-        }
-        for source in module.remote.iter().filter(|source| !is_pinned(source)) {
-            problems.push(
-                Diagnostic::error("terraform-source", format!("the module calls `{source}`, which may be another one tomorrow"))
-                    .at("/files")
-                    .hint("put it beside the module, or pin it: `git::https://…?ref=COMMIT`"),
-            );
-        }
+        problems.extend(check_values(&spec, &module));
+        problems.extend(check_policy(&module, authority));
         problems
     }
 
@@ -154,20 +130,67 @@ impl Planner for ModulesPlanner {
     }
 }
 
-/// A relative path that stays in its folder.
-fn is_plain(path: &str) -> bool {
-    !path.is_empty()
-        && path.len() <= 255
-        && !path.contains('\\')
-        && path.split('/').all(|part| !part.is_empty() && part != "." && part != ".." && part != ".terraform")
+fn refused(at: String, why: String) -> Diagnostic {
+    Diagnostic::error("terraform-module", why).at(at)
 }
 
-/// A source whose content can't change: a commit, or a digest.
-fn is_pinned(source: &str) -> bool {
-    let reference = source.split_once("ref=").map(|(_, rest)| rest.split('&').next().unwrap_or_default());
-    reference.is_some_and(|reference| reference.len() >= 40 && reference.bytes().all(|byte| byte.is_ascii_hexdigit()))
-        || source.contains("@sha256:")
-        || source.contains("checksum=sha256:")
+/// Refuses files that cannot be part of a module.
+fn check_files(spec: &ModuleSpec) -> Vec<Diagnostic> {
+    let at = |path: &str| format!("/files/{}", pointer::escape(path));
+    let unfit = spec.files.keys().filter_map(|path| Some((path, files::refusal(path)?)));
+    let mut problems: Vec<Diagnostic> =
+        unfit.map(|(path, why)| refused(at(path), format!("a file of a module can't be called `{path}`: {why}"))).collect();
+    for (first, second) in files::collisions(spec.files.keys()) {
+        problems.push(refused(at(second), format!("`{first}` and `{second}` are one file on some systems: rename one")));
+    }
+    problems
+}
+
+/// Compares what is given and asked for with what the module declares.
+fn check_values(spec: &ModuleSpec, module: &Module) -> Vec<Diagnostic> {
+    let mut problems = Vec::new();
+    for name in spec.variables.keys().filter(|name| !module.variables.contains_key(*name)) {
+        problems.push(refused(format!("/variables/{}", pointer::escape(name)), format!("the module has no variable `{name}`")));
+    }
+    for (name, _) in module.variables.iter().filter(|(name, required)| **required && !spec.variables.contains_key(*name)) {
+        problems.push(refused("/variables".to_owned(), format!("the module's variable `{name}` needs a value")));
+    }
+    for (name, declared) in &spec.outputs {
+        let at = format!("/outputs/{}", pointer::escape(name));
+        match module.outputs.get(name) {
+            None => problems.push(refused(at, format!("the module has no output `{name}`"))),
+            Some(true) if !declared.sensitive => {
+                problems.push(refused(at, format!("the module's output `{name}` is sensitive: say `sensitive: true`")));
+            }
+            Some(_) => {}
+        }
+    }
+    problems
+}
+
+/// Holds a module to what the grant allows, and to sources that cannot change.
+fn check_policy(module: &Module, authority: &Authority) -> Vec<Diagnostic> {
+    let mut problems = Vec::new();
+    if module.keeps_state {
+        problems
+            .push(refused("/files".to_owned(), "the module says where its state is kept, or how; Windlass keeps it, encrypted".to_owned()));
+    }
+    if !authority.exceptions.contains(&PolicyException::Execute) {
+        for (what, found) in [(WOULD_EXECUTE, &module.executes), (WOULD_REACH, &module.reaches)] {
+            if !found.is_empty() {
+                let found = found.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+                problems.push(Diagnostic::error("policy-execute", format!("{what}: {found}")).at("/files").hint(ALLOW_EXECUTE));
+            }
+        }
+    }
+    for (source, why) in module.open_sources() {
+        problems.push(
+            Diagnostic::error("terraform-source", format!("the module calls `{source}`, which may be another one tomorrow: {why}"))
+                .at("/files")
+                .hint("put it beside the module, or pin it: `git::https://…?ref=COMMIT`, `oci://…?digest=sha256:…`"),
+        );
+    }
+    problems
 }
 
 #[cfg(test)]

@@ -13,12 +13,15 @@ use nix::{
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader},
-    process::{Child, Command},
+    process::Command,
 };
 use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, EffectCx};
+use windlass_model::limits;
 
 use crate::{
     backend::{Backend, USER},
+    cli_config::CliConfig,
+    confinement::{Confinement, Wrapper},
     program::Program,
     setup::Setups,
     work::Work,
@@ -26,6 +29,8 @@ use crate::{
 
 /// How long a program may take to end after it was asked to.
 const GRACE: Duration = Duration::from_secs(30);
+/// How long its streams may stay open after that.
+const GRACE_AFTER_KILL: Duration = Duration::from_secs(5);
 /// How often is looked whether somebody wants to stop.
 const TICK: Duration = Duration::from_millis(200);
 /// What is kept of what a program says.
@@ -98,32 +103,52 @@ pub(crate) struct Runner<'r> {
     pub backend: &'r Backend,
     pub plugins: &'r Path,
     pub setups: &'r Setups,
-    pub cli_config: &'r Path,
+    pub cli_config: &'r CliConfig,
+    pub wrapper: Option<&'r Wrapper>,
+    /// What the kernel lets runs touch; `init` may touch more.
+    pub confinement: Option<&'r Confinements>,
+    /// Whether what the program says may be told: the module took no secret.
+    pub is_open: bool,
+}
+
+/// What the kernel lets the program touch.
+#[derive(Clone, Debug)]
+pub(crate) struct Confinements {
+    /// While it brings modules and providers: it starts `git`, and runs nothing of them.
+    pub set_up: Confinement,
+    /// While it plans and applies.
+    pub run: Confinement,
 }
 
 impl Runner<'_> {
-    fn command(&self, arguments: &[&str]) -> Command {
+    fn command(&self, arguments: &[&str]) -> Result<Command, CapabilityError> {
+        let home = self.work.make_home()?;
+        let confinement = self.confinement.map(|both| if arguments.first() == Some(&"init") { &both.set_up } else { &both.run });
+        let confinement = confinement.map(|one| one.clone().writing([home.clone()]));
         // If this process dies, its child is asked to end: nobody would take its state any more.
-        let mut command = match setpriv() {
-            Some(setpriv) => {
+        let mut command = match (self.wrapper, setpriv()) {
+            (Some(wrapper), _) => wrapper.command(&self.program.path, confinement.as_ref()),
+            (None, Some(setpriv)) => {
                 let mut command = Command::new(setpriv);
                 command.args(["--pdeathsig", "TERM", "--"]).arg(&self.program.path);
                 command
             }
-            None => Command::new(&self.program.path),
+            (None, None) => Command::new(&self.program.path),
         };
         command
             .args(arguments)
             .current_dir(&self.work.folder)
             .env_clear()
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-            .env("HOME", &self.work.folder)
+            .env("HOME", home)
             .env("TMPDIR", temporary(&self.work.folder))
             .env("TF_IN_AUTOMATION", "1")
             .env("TF_INPUT", "0")
             .env("CHECKPOINT_DISABLE", "1")
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("GIT_ALLOW_PROTOCOL", "https:ssh:file")
             .env("TF_PLUGIN_CACHE_DIR", self.plugins)
-            .env("TF_CLI_CONFIG_FILE", self.program.cli_config.as_deref().unwrap_or(self.cli_config))
+            .env("TF_CLI_CONFIG_FILE", &self.cli_config.path)
             .env("TF_HTTP_ADDRESS", &self.backend.address)
             .env("TF_HTTP_LOCK_ADDRESS", &self.backend.address)
             .env("TF_HTTP_UNLOCK_ADDRESS", &self.backend.address)
@@ -136,10 +161,10 @@ impl Runner<'_> {
             // Ctrl-C on a terminal goes to a whole group, and a program that is told twice ends without handing its state over.
             .process_group(0)
             .kill_on_drop(true);
-        command
+        Ok(command)
     }
 
-    /// Runs the program and hears what it says.
+    /// Runs the program and hears what it says, until the time of a deployment or of a look is up.
     pub(crate) async fn run(
         &self,
         cx: Option<&EffectCx<'_>>,
@@ -151,7 +176,7 @@ impl Runner<'_> {
         if let Some(why) = cx.and_then(why_stop) {
             return Err(CapabilityError::new(Kind::Uncertain, format!("`{name}` was not run: {why}")).hint("the next deployment goes on"));
         }
-        let mut child = self.command(arguments).spawn().map_err(fail)?;
+        let mut child = self.command(arguments)?.spawn().map_err(fail)?;
         let pid = child.id();
         if let Some(pid) = pid {
             self.work.enter(pid);
@@ -159,82 +184,108 @@ impl Runner<'_> {
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(CapabilityError::new(Kind::Failed, format!("`{name}` has no output")));
         };
-        let errors = tokio::spawn(async move {
-            let mut text = String::new();
-            let _ = BufReader::new(stderr.take(OUTPUT_BYTES_MAX)).read_to_string(&mut text).await;
-            text
-        });
+        let mut errors = tokio::spawn(drained(stderr));
         let mut ran = Ran::default();
+        let mut stop = Stop::new(cx, pid);
         let mut lines = Lines::new(stdout);
         let mut heard = 0;
-        let mut asked = None;
         let mut ticks = tokio::time::interval(TICK);
         loop {
             let line = tokio::select! {
                 line = lines.next() => line.map_err(fail)?,
                 _ = ticks.tick() => {
-                    stop_if_asked(cx, &mut child, &mut asked);
-                    continue;
-                }
-            };
-            let line = match line {
-                Some(Line::Whole(line)) => line,
-                Some(Line::TooLong) => {
-                    ran.is_cut = true;
-                    continue;
-                }
-                None => break,
-            };
-            heard += line.len() as u64;
-            let is_kept = heard <= OUTPUT_BYTES_MAX;
-            match serde_json::from_str::<Value>(&line) {
-                Ok(value) => {
-                    hear(&value);
-                    if is_kept {
-                        ran.lines.push(value);
+                    if stop.is_over() {
+                        break;
                     }
+                    continue;
                 }
-                Err(_) if is_kept => {
-                    ran.text.push_str(&line);
-                    ran.text.push('\n');
-                }
-                Err(_) => {}
+            };
+            match line {
+                Some(Line::Whole(line)) => ran.take(&line, &mut heard, hear),
+                Some(Line::TooLong) => ran.is_cut = true,
+                None => break,
             }
         }
-        ran.code = child.wait().await.map_err(fail)?.code().unwrap_or(-1);
-        ran.text.push_str(&errors.await.unwrap_or_default());
-        if let Some(Asked { why, .. }) = asked {
-            // What it started of a module's own may not have heard.
-            if let Some(group) = pid.and_then(|pid| i32::try_from(pid).ok()) {
-                let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+        // What the program started can hold its streams open, and outlive it.
+        ran.code = loop {
+            tokio::select! {
+                ended = child.wait() => break ended.map_err(fail)?.code().unwrap_or(-1),
+                _ = ticks.tick() => drop(stop.is_over()),
             }
-            return Err(CapabilityError::new(Kind::Uncertain, format!("`{name}` was stopped on the way: {why}"))
-                .hint("the next deployment goes on from the state that it handed over"));
+        };
+        if let Ok(text) = tokio::time::timeout(GRACE_AFTER_KILL, &mut errors).await {
+            ran.text.push_str(&text.unwrap_or_default());
         }
-        Ok(ran)
+        errors.abort();
+        let Some(why) = stop.why() else { return Ok(ran) };
+        stop.kill();
+        Err(CapabilityError::new(Kind::Uncertain, format!("`{name}` was stopped on the way: {why}"))
+            .hint("the next deployment goes on from the state that it handed over"))
     }
 }
 
-/// A program was asked to end.
-struct Asked {
-    since: Instant,
-    why: &'static str,
+/// Reads a stream to its end, and keeps its beginning.
+async fn drained(stream: impl AsyncRead + Unpin) -> String {
+    let mut reader = BufReader::new(stream);
+    let mut kept = Vec::new();
+    let _ = (&mut reader).take(OUTPUT_BYTES_MAX).read_to_end(&mut kept).await;
+    // A program whose stream is closed would be ended by its next word.
+    let _ = tokio::io::copy(&mut reader, &mut tokio::io::sink()).await;
+    String::from_utf8_lossy(&kept).into_owned()
 }
 
-/// Asks a program to end when somebody wants to stop or the time is up, and ends it when it does not.
-fn stop_if_asked(cx: Option<&EffectCx<'_>>, child: &mut Child, asked: &mut Option<Asked>) {
-    let Some(cx) = cx else { return };
-    if let Some(Asked { since, .. }) = asked {
-        if since.elapsed() > GRACE {
-            let _ = child.start_kill();
+/// Ends a program, and what it started: asked first, then without asking.
+struct Stop<'c, 'e> {
+    cx: Option<&'c EffectCx<'e>>,
+    group: Option<Pid>,
+    /// When a program that only looks has to be done.
+    until: Instant,
+    asked: Option<(Instant, &'static str)>,
+    killed: Option<Instant>,
+}
+
+impl<'c, 'e> Stop<'c, 'e> {
+    fn new(cx: Option<&'c EffectCx<'e>>, pid: Option<u32>) -> Self {
+        let group = pid.and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
+        Self { cx, group, until: Instant::now() + limits::TERRAFORM_LOOK_TIME_MAX, asked: None, killed: None }
+    }
+
+    /// Returns why the program was asked to end, if it was.
+    fn why(&self) -> Option<&'static str> {
+        self.asked.map(|(_, why)| why)
+    }
+
+    /// Takes the next step, and returns whether nothing more is to be expected.
+    fn is_over(&mut self) -> bool {
+        match (self.asked, self.killed) {
+            (_, Some(killed)) => killed.elapsed() > GRACE_AFTER_KILL,
+            (Some((since, _)), None) => {
+                if since.elapsed() > GRACE {
+                    self.kill();
+                }
+                false
+            }
+            (None, None) => {
+                let late = || (Instant::now() > self.until).then_some("it took longer than a look may take");
+                let why = self.cx.map_or_else(late, why_stop);
+                if let Some(why) = why {
+                    if let Some(pid) = self.group {
+                        let _ = kill(pid, Signal::SIGTERM);
+                    }
+                    self.asked = Some((Instant::now(), why));
+                }
+                false
+            }
         }
-        return;
     }
-    let Some(why) = why_stop(cx) else { return };
-    if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
-        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+
+    /// Ends the whole group: what the program started may not have heard.
+    fn kill(&mut self) {
+        if let Some(group) = self.group {
+            let _ = killpg(group, Signal::SIGKILL);
+        }
+        self.killed.get_or_insert_with(Instant::now);
     }
-    *asked = Some(Asked { since: Instant::now(), why });
 }
 
 /// Says why nothing should go on, if somebody wants to stop or the time is up.
@@ -257,21 +308,23 @@ fn setpriv() -> Option<&'static Path> {
 }
 
 impl Ran {
-    /// Writes what went wrong, as the program says it.
-    pub(crate) fn errors(&self) -> String {
-        let text = |value: &Value, pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().trim().to_owned();
-        let told: Vec<String> = self
-            .lines
-            .iter()
-            .filter(|line| line.pointer("/diagnostic/severity").and_then(Value::as_str) == Some("error"))
-            .map(|line| {
-                let (summary, detail) = (text(line, "/diagnostic/summary"), text(line, "/diagnostic/detail"));
-                let at = text(line, "/diagnostic/address");
-                let at = if at.is_empty() { at } else { format!("{at}: ") };
-                if detail.is_empty() { format!("{at}{summary}") } else { format!("{at}{summary}: {detail}") }
-            })
-            .collect();
-        if told.is_empty() { self.text.trim().chars().take(4_000).collect() } else { told.join("\n") }
+    /// Takes in a line that was said; of very many, only the first are kept.
+    fn take(&mut self, line: &str, heard: &mut u64, hear: &mut (dyn FnMut(&Value) + Send)) {
+        *heard += line.len() as u64;
+        let is_kept = *heard <= OUTPUT_BYTES_MAX;
+        match serde_json::from_str::<Value>(line) {
+            Ok(value) => {
+                hear(&value);
+                if is_kept {
+                    self.lines.push(value);
+                }
+            }
+            Err(_) if is_kept => {
+                self.text.push_str(line);
+                self.text.push('\n');
+            }
+            Err(_) => {}
+        }
     }
 }
 

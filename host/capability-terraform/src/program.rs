@@ -3,19 +3,29 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    process::Stdio,
 };
 
-use tokio::process::Command;
+use tokio::{io::AsyncReadExt as _, process::Command};
 use windlass_engine::{
     credential,
     session::{CapabilityError, CapabilityErrorKind as Kind, Secret},
 };
-use windlass_model::platform::TerraformSettings;
+use windlass_model::{limits, platform::TerraformSettings};
 
 use crate::provider::Provider;
 
 /// Programs that are looked for, in this order.
 const PROGRAMS: [&str; 2] = ["tofu", "terraform"];
+
+/// What a program says of its version, at most.
+const VERSION_BYTES_MAX: u64 = 1024 * 1024;
+/// Variables of the program that a connection may set: credentials of registries, and patience with them.
+const OF_PROGRAM: [&str; 3] = ["TF_TOKEN_", "TF_REGISTRY_", "TF_PROVIDER_DOWNLOAD_RETRY"];
+/// Variables that decide what a run reads and starts.
+const OF_HOST: [&str; 8] = ["PATH", "HOME", "TMPDIR", "CHECKPOINT_DISABLE", "TERRAFORM_CONFIG", "BASH_ENV", "ENV", "GIT_ALLOW_PROTOCOL"];
+/// How the names of more of them begin: the loader's, the Go runtime's, folders of settings.
+const OF_HOST_STARTS: [&str; 5] = ["LD_", "TOFU_", "XDG_", "GODEBUG", "GOTRACEBACK"];
 
 /// A program that can be run.
 #[derive(Clone, Debug)]
@@ -26,6 +36,8 @@ pub(crate) struct Program {
     /// What it may see of the environment, beyond what every run gets.
     pub environment: BTreeMap<String, Secret>,
     pub cli_config: Option<PathBuf>,
+    /// Whether the kernel confines its runs, where it can.
+    pub is_confined: bool,
     /// Which providers modules may use; any if nothing is said.
     pub providers: Option<Vec<Provider>>,
 }
@@ -55,6 +67,7 @@ impl Program {
         }
         let mut environment = BTreeMap::new();
         for (variable, reference) in &settings.environment {
+            check_variable(variable)?;
             environment.insert(variable.clone(), credential::read(&format!("the variable `{variable}`"), reference)?);
         }
         // The program itself only warns of a file that is not there, and goes to the internet.
@@ -64,7 +77,8 @@ impl Program {
                 .hint("the connection names it: `terraform: { cliConfig: … }`"));
         }
         let listed = settings.providers.as_ref().map(|listed| listed.iter().map(|text| Provider::read(text)).collect());
-        Ok(Self { version: format!("{name} {number}"), path, environment, cli_config, providers: listed.transpose()? })
+        let is_confined = settings.confined.unwrap_or(true);
+        Ok(Self { version: format!("{name} {number}"), path, environment, is_confined, cli_config, providers: listed.transpose()? })
     }
 }
 
@@ -78,17 +92,80 @@ fn on_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).filter(|folder| folder.is_absolute()).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
+/// Refuses a variable that would change what the program reads, starts or says, or what its loader does.
+fn check_variable(name: &str) -> Result<(), CapabilityError> {
+    let is_of_program = name.starts_with("TF_") && !OF_PROGRAM.iter().any(|start| name.starts_with(start));
+    let is_of_host = OF_HOST.contains(&name) || OF_HOST_STARTS.iter().any(|start| name.starts_with(start));
+    let is_name = !name.is_empty() && !name.contains(['=', '\0']);
+    if is_name && !is_of_program && !is_of_host {
+        return Ok(());
+    }
+    Err(CapabilityError::new(Kind::Invalid, format!("the variable `{name}` is the host's: it decides what a run reads and starts"))
+        .hint("`terraform: { environment: … }` gives providers their credentials; of `TF_…` it takes `TF_TOKEN_…`, `TF_REGISTRY_…` and `TF_PROVIDER_DOWNLOAD_RETRY`"))
+}
+
 async fn version(program: &Path) -> Result<semver::Version, CapabilityError> {
     let wrong = |why: String| CapabilityError::new(Kind::Invalid, format!("`{}` does not say its version: {why}", program.display()));
-    let output = Command::new(program)
+    let mut child = Command::new(program)
         .args(["version", "-json"])
         .env_clear()
         .env("CHECKPOINT_DISABLE", "1")
         .env("TF_CLI_CONFIG_FILE", "/dev/null")
-        .output()
-        .await
+        .env("HOME", "/nonexistent")
+        // Beside a module the program would look for providers of it.
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
         .map_err(|error| wrong(error.to_string()))?;
-    let said: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(|error| wrong(error.to_string()))?;
+    let mut output = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        let read = tokio::time::timeout(limits::TERRAFORM_VERSION_TIME_MAX, stdout.take(VERSION_BYTES_MAX).read_to_end(&mut output)).await;
+        read.map_err(|_| wrong("it took too long".to_owned()))?.map_err(|error| wrong(error.to_string()))?;
+    }
+    let said: serde_json::Value = serde_json::from_slice(&output).map_err(|error| wrong(error.to_string()))?;
     let text = said.get("terraform_version").and_then(serde_json::Value::as_str).unwrap_or_default();
     text.parse().map_err(|error: semver::Error| wrong(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_that_change_a_run_are_the_host_s() {
+        for name in [
+            "TF_CLI_CONFIG_FILE",
+            "TF_CLI_ARGS",
+            "TF_CLI_ARGS_apply",
+            "TF_LOG",
+            "TF_LOG_PATH",
+            "TF_DATA_DIR",
+            "TF_PLUGIN_CACHE_DIR",
+            "TF_REATTACH_PROVIDERS",
+            "TF_HTTP_ADDRESS",
+            "TF_VAR_token",
+            "TF_WORKSPACE",
+            "TF_ENCRYPTION",
+            "HOME",
+            "PATH",
+            "TMPDIR",
+            "LD_PRELOAD",
+            "LD_LIBRARY_PATH",
+            "XDG_CONFIG_HOME",
+            "XDG_DATA_HOME",
+            "GIT_ALLOW_PROTOCOL",
+            "",
+            "A=B",
+        ] {
+            assert!(check_variable(name).is_err(), "{name}");
+        }
+        for name in
+            ["AWS_SECRET_ACCESS_KEY", "TF_TOKEN_registry_example_com", "TF_REGISTRY_CLIENT_TIMEOUT", "GOOGLE_CREDENTIALS", "HTTPS_PROXY"]
+        {
+            assert!(check_variable(name).is_ok(), "{name}");
+        }
+    }
 }

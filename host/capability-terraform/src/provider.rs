@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, fmt, fs, path::Path};
 
 use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind};
 
-use crate::{module, work::LOCK_FILE};
+use crate::{
+    module,
+    work::{LOCK_FILE, TERRAFORM},
+};
 
 /// Where the two programs look for providers whose address names no host.
 const DEFAULT_HOSTS: [&str; 2] = ["registry.opentofu.org", "registry.terraform.io"];
@@ -66,7 +69,8 @@ pub(crate) fn check(work: &Path, listed: Option<&[Provider]>) -> Result<(), Capa
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeSet::new()),
         Err(error) => Err(error.to_string()),
     };
-    let chosen = chosen.map_err(|why| CapabilityError::new(Kind::Failed, format!("{LOCK_FILE} can't be read: {why}")))?;
+    let mut chosen = chosen.map_err(|why| CapabilityError::new(Kind::Failed, format!("{LOCK_FILE} can't be read: {why}")))?;
+    chosen.extend(installed(work));
     let strange: Vec<&str> =
         chosen.iter().map(String::as_str).filter(|address| !listed.iter().any(|provider| provider.is(address))).collect();
     if strange.is_empty() {
@@ -79,6 +83,23 @@ pub(crate) fn check(work: &Path, listed: Option<&[Provider]>) -> Result<(), Capa
         format!("the module needs the provider `{}`, which the connection does not list", strange.join("`, `")),
     )
     .hint(format!("`terraform: {{ providers: … }}` of the connection lists {known}")))
+}
+
+/// Lists the providers that stand in a module's folder, whatever its lock file says.
+fn installed(work: &Path) -> BTreeSet<String> {
+    let names = |folder: &Path| -> Vec<String> {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    };
+    let top = work.join(TERRAFORM).join("providers");
+    let mut found = BTreeSet::new();
+    for host in names(&top) {
+        for namespace in names(&top.join(&host)) {
+            let types = names(&top.join(&host).join(&namespace));
+            found.extend(types.into_iter().map(|name| format!("{host}/{namespace}/{name}")));
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -116,6 +137,9 @@ mod tests {
         assert!(check(folder.path(), Some(&[])).unwrap_err().message.contains("`registry.terraform.io/hashicorp/random`"));
         fs::write(folder.path().join(LOCK_FILE), lock.replace("hashicorp/random", "acme/random")).unwrap();
         assert!(check(folder.path(), Some(&listed)).unwrap_err().message.contains("acme/random"));
+        fs::remove_file(folder.path().join(LOCK_FILE)).unwrap();
+        fs::create_dir_all(folder.path().join(".terraform/providers/registry.terraform.io/acme/shell/1.0.0")).unwrap();
+        assert!(check(folder.path(), Some(&listed)).unwrap_err().message.contains("acme/shell"), "installed, and locked nowhere");
         fs::write(folder.path().join(LOCK_FILE), "provider {").unwrap();
         assert!(check(folder.path(), Some(&listed)).is_err());
     }

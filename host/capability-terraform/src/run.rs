@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, EffectCx, Observed, Secret};
-use windlass_model::ActionId;
+use windlass_model::{ActionId, limits};
 
 use crate::{
     backend::{Place, serial},
     module,
     process::Runner,
+    report,
     setup::init,
     spec::ModuleSpec,
     work::{ERRORED, PLAN},
@@ -54,10 +55,14 @@ pub(crate) async fn apply(
         if destroy {
             arguments.push("-destroy");
         }
-        let mut lost = Vec::new();
-        let planned = runner.run(Some(cx), &arguments, &mut |line| lost.extend(doomed(line))).await?;
+        let mut lost = Lost::default();
+        let planned = runner.run(Some(cx), &arguments, &mut |line| lost.take(line, runner.is_open)).await?;
         if planned.code != CHANGES {
-            return if planned.code == 0 { Ok(false) } else { Err(failed("can't be planned", &planned.errors(), &uncertain)) };
+            return if planned.code == 0 {
+                Ok(false)
+            } else {
+                Err(failed("can't be planned", &report::errors(&planned, runner.is_open), &uncertain))
+            };
         }
         if !(destroy || cx.allow_destroy) {
             admit(&lost, planned.is_cut)?;
@@ -70,7 +75,8 @@ pub(crate) async fn apply(
     let arguments = ["apply", "-input=false", "-json", if begins { "-auto-approve" } else { PLAN }];
     let applied = runner
         .run(Some(cx), &arguments, &mut |line| {
-            let address = line.pointer("/hook/resource/addr").and_then(Value::as_str).unwrap_or_default().to_owned();
+            let address = line.pointer("/hook/resource/addr").and_then(Value::as_str).unwrap_or_default();
+            let address = report::address(address, runner.is_open);
             let reads = line.pointer("/hook/action").and_then(Value::as_str) == Some("read");
             match line.get("type").and_then(Value::as_str) {
                 Some("apply_start") if !reads => {
@@ -79,13 +85,13 @@ pub(crate) async fn apply(
                     }
                     open.insert(address);
                     work.under_way(&open);
-                    note(cx, id, line);
+                    note(cx, id, line, runner.is_open);
                 }
                 Some("apply_complete" | "apply_errored") if !reads => {
                     open.remove(&address);
-                    note(cx, id, line);
+                    note(cx, id, line, runner.is_open);
                 }
-                Some("apply_progress") => note(cx, id, line),
+                Some("apply_progress") => note(cx, id, line, runner.is_open),
                 _ => {}
             }
         })
@@ -96,7 +102,7 @@ pub(crate) async fn apply(
         // What is still open was cut off; what ended, well or badly, is in the state that was handed over.
         runner.work.under_way(&open);
         let what = if is_planned { "can't be applied" } else { "can't be planned" };
-        return Err(failed(what, &applied.errors(), &uncertain));
+        return Err(failed(what, &report::errors(&applied, runner.is_open), &uncertain));
     }
     runner.work.under_way(&BTreeSet::new());
     Ok(true)
@@ -113,10 +119,9 @@ async fn has_nothing_to_lose(place: &Place, spec: &ModuleSpec) -> Result<bool, C
     Ok(module::read(&spec.files).is_ok_and(|module| !module.imports && module.remote.is_empty()))
 }
 
-fn note(cx: &EffectCx<'_>, id: &ActionId, line: &Value) {
-    // Messages name resources and ids, never values of arguments.
-    if let Some(message) = line.get("@message").and_then(Value::as_str) {
-        cx.events.note(id, message);
+fn note(cx: &EffectCx<'_>, id: &ActionId, line: &Value, is_open: bool) {
+    if let Some(message) = report::progress(line, is_open) {
+        cx.events.note(id, &message);
     }
 }
 
@@ -140,18 +145,36 @@ fn planned_change(line: &Value) -> Option<(&str, &str)> {
 }
 
 /// Names what a line of the saved plan says will be destroyed or replaced.
-fn doomed(line: &Value) -> Option<String> {
+fn doomed(line: &Value) -> Option<&str> {
     let (action, address) = planned_change(line)?;
-    matches!(action, "delete" | "replace" | "remove").then(|| format!("`{address}`"))
+    matches!(action, "delete" | "replace" | "remove").then_some(address)
+}
+
+/// What a plan would destroy or replace: the first of it by name.
+#[derive(Debug, Default)]
+struct Lost {
+    named: Vec<String>,
+    count: usize,
+}
+
+impl Lost {
+    /// More are counted.
+    const NAMED_MAX: usize = 20;
+
+    fn take(&mut self, line: &Value, is_open: bool) {
+        let Some(address) = doomed(line) else { return };
+        self.count += 1;
+        if self.named.len() < Self::NAMED_MAX {
+            self.named.push(format!("`{}`", report::address(address, is_open)));
+        }
+    }
 }
 
 /// Refuses what nobody allowed to be destroyed or replaced, and a plan of which a part was not heard.
-fn admit(lost: &[String], is_cut: bool) -> Result<(), CapabilityError> {
-    /// More are counted.
-    const NAMED_MAX: usize = 20;
-    if !lost.is_empty() {
-        let named = lost.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
-        let more = lost.len().saturating_sub(NAMED_MAX);
+fn admit(lost: &Lost, is_cut: bool) -> Result<(), CapabilityError> {
+    if lost.count > 0 {
+        let named = lost.named.join(", ");
+        let more = lost.count.saturating_sub(lost.named.len());
         let more = if more == 0 { String::new() } else { format!(" and {more} more") };
         return Err(CapabilityError::new(Kind::Denied, format!("the module would destroy or replace {named}{more}"))
             .hint("see what it says, and deploy with `--allow-destroy` if that is right"));
@@ -176,6 +199,12 @@ pub(crate) fn observed(state: Option<&Value>, spec: &ModuleSpec, program: &str, 
         let Some(value) = value.filter(|value| !value.is_null()) else {
             return Err(CapabilityError::new(Kind::Failed, format!("the module yields no output `{name}`")));
         };
+        let length = value.to_string().len();
+        if length > limits::TERRAFORM_OUTPUT_BYTES_MAX {
+            let allowed = limits::TERRAFORM_OUTPUT_BYTES_MAX;
+            let message = format!("the module's output `{name}` has {length} bytes; {allowed} are allowed");
+            return Err(CapabilityError::new(Kind::Failed, message).hint("let the module keep it, and yield where it is"));
+        }
         if declared.sensitive {
             let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             observed.secret_outputs.insert(name.clone(), Secret::new(text));
@@ -195,28 +224,28 @@ async fn planned(runner: &Runner<'_>, place: &Place, spec: &ModuleSpec) -> Resul
     runner.work.write_variables(spec)?;
     let planned = runner.run(None, &["plan", "-input=false", "-json", "-detailed-exitcode"], &mut |_| {}).await?;
     if planned.code != 0 && planned.code != CHANGES {
-        return Err(failed("can't be planned", &planned.errors(), &[]));
+        return Err(failed("can't be planned", &report::errors(&planned, runner.is_open), &[]));
     }
     Ok(planned.lines)
 }
 
 /// Asks the program what it would set back.
 pub(crate) async fn drift(runner: &Runner<'_>, place: &Place, spec: &ModuleSpec) -> Result<Vec<String>, CapabilityError> {
-    Ok(drifted(&planned(runner, place, spec).await?))
+    Ok(drifted(&planned(runner, place, spec).await?, runner.is_open))
 }
 
 /// Lists what a plan of unchanged inputs would change. What merely differs from the state (`resource_drift`) without that is
 /// nothing that the module says: values that a provider fills in later, and what others own.
-fn drifted(planned: &[Value]) -> Vec<String> {
-    let found: BTreeSet<&str> = planned.iter().filter_map(planned_change).map(|(_, address)| address).collect();
-    found.into_iter().map(str::to_owned).collect()
+fn drifted(planned: &[Value], is_open: bool) -> Vec<String> {
+    let changes = planned.iter().filter_map(planned_change);
+    let found: BTreeSet<String> = changes.map(|(_, address)| report::address(address, is_open)).collect();
+    found.into_iter().collect()
 }
 
-/// Asks the program what it would do. Its messages name resources, never values of arguments.
+/// Asks the program what it would do.
 pub(crate) async fn preview(runner: &Runner<'_>, place: &Place, spec: &ModuleSpec) -> Result<Vec<String>, CapabilityError> {
     let lines = planned(runner, place, spec).await?;
-    let told = lines.iter().filter(|line| matches!(line.get("type").and_then(Value::as_str), Some("planned_change" | "change_summary")));
-    Ok(told.filter_map(|line| line.get("@message").and_then(Value::as_str)).map(str::to_owned).collect())
+    Ok(lines.iter().filter_map(|line| report::planned(line, runner.is_open)).collect())
 }
 
 #[cfg(test)]
@@ -227,14 +256,29 @@ mod tests {
     fn nothing_is_lost_unheard() {
         let line = |kind: &str, action: &str| json!({ "type": kind, "change": { "resource": { "addr": "aws_s3_bucket.files" }, "action": action } });
         for action in ["delete", "replace", "remove"] {
-            assert_eq!(doomed(&line("planned_change", action)).as_deref(), Some("`aws_s3_bucket.files`"));
+            assert_eq!(doomed(&line("planned_change", action)), Some("aws_s3_bucket.files"));
         }
         assert_eq!(doomed(&line("planned_change", "update")), None);
         assert_eq!(doomed(&line("resource_drift", "delete")), None, "it is gone already");
-        assert!(admit(&[], false).is_ok());
-        assert!(admit(&[], true).unwrap_err().message.contains("can't be looked at"));
-        let many: Vec<String> = (0..23).map(|index| format!("`x[{index}]`")).collect();
-        assert!(admit(&many, true).unwrap_err().message.ends_with("`x[19]` and 3 more"));
+        assert!(admit(&Lost::default(), false).is_ok());
+        assert!(admit(&Lost::default(), true).unwrap_err().message.contains("can't be looked at"));
+        let mut lost = Lost::default();
+        for index in 0..23 {
+            lost.take(
+                &json!({ "type": "planned_change", "change": { "resource": { "addr": format!("x[{index}]") }, "action": "delete" } }),
+                true,
+            );
+        }
+        assert!(admit(&lost, true).unwrap_err().message.ends_with("`x[19]` and 3 more"));
+    }
+
+    #[test]
+    fn an_output_has_a_size() {
+        let spec: ModuleSpec = serde_json::from_value(json!({ "files": {}, "outputs": { "x": {} } })).unwrap();
+        let yielded = |length: usize| json!({ "outputs": { "x": { "value": "x".repeat(length) } } });
+        // Two quotes are around it.
+        assert!(observed(Some(&yielded(limits::TERRAFORM_OUTPUT_BYTES_MAX - 2)), &spec, "tofu 1", true).is_ok());
+        assert!(observed(Some(&yielded(limits::TERRAFORM_OUTPUT_BYTES_MAX - 1)), &spec, "tofu 1", true).is_err());
     }
 
     #[test]
@@ -247,9 +291,9 @@ mod tests {
         };
         // The provider `aws` fills tags in when it reads for the first time.
         let filled_in = line("resource_drift", "aws_iam_user.files", "update");
-        assert!(drifted(std::slice::from_ref(&filled_in)).is_empty());
+        assert!(drifted(std::slice::from_ref(&filled_in), true).is_empty());
         let gone =
             [line("resource_drift", "aws_s3_bucket.files", "delete"), line("planned_change", "aws_s3_bucket.files", "create"), filled_in];
-        assert_eq!(drifted(&gone), ["aws_s3_bucket.files"]);
+        assert_eq!(drifted(&gone, true), ["aws_s3_bucket.files"]);
     }
 }

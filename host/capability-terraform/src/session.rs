@@ -1,7 +1,7 @@
 //! Acts through the program; several modules run side by side.
 
 use std::{
-    io::Write as _,
+    io::{Read as _, Write as _},
     num::NonZeroUsize,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
@@ -32,7 +32,10 @@ use windlass_model::{
 
 use crate::{
     backend::{Backend, PREFIX, Place, serial, state_name},
-    process::Runner,
+    cli_config::{self, CliConfig},
+    confinement::{self, Confinement, Wrapper},
+    module,
+    process::{Confinements, Runner},
     program::Program,
     run,
     setup::Setups,
@@ -52,14 +55,21 @@ pub(crate) struct TerraformSession {
     secrets: Arc<dyn SecretStore>,
     environment: EnvironmentKey,
     settings: TerraformSettings,
+    wrapper: Option<Wrapper>,
     program: OnceCell<Program>,
     /// One for each program that may run.
     permits: Semaphore,
 }
 
 impl TerraformSession {
-    pub(crate) fn new(data: PathBuf, secrets: Arc<dyn SecretStore>, environment: EnvironmentKey, settings: TerraformSettings) -> Self {
-        Self { data, secrets, environment, settings, program: OnceCell::new(), permits: Semaphore::new(PARALLEL) }
+    pub(crate) fn new(
+        data: PathBuf,
+        secrets: Arc<dyn SecretStore>,
+        environment: EnvironmentKey,
+        settings: TerraformSettings,
+        wrapper: Option<Wrapper>,
+    ) -> Self {
+        Self { data, secrets, environment, settings, wrapper, program: OnceCell::new(), permits: Semaphore::new(PARALLEL) }
     }
 
     /// Finds the program, when one is needed for the first time.
@@ -91,13 +101,56 @@ impl TerraformSession {
         let plugins = self.folder("plugins")?;
         let settings = serde_json::to_string(&self.settings).unwrap_or_default();
         let setups = Setups { folder: self.folder("setups")?, settings };
-        let cli_config = self.data.join("empty.tfrc");
-        write_once(&cli_config, "disable_checkpoint = true\n")?;
+        let cli_config = cli_config::write(&self.folder("settings")?, program.cli_config.as_deref())?;
         work.wait_for_leftover().await?;
         work.lay_out(spec)?;
         let place = self.place(action);
         let backend = Backend::start(place.clone()).await?;
-        Ok(Prepared { program, work, place, backend, plugins, setups, cli_config })
+        let wrapper = self.wrapper.as_ref();
+        let confinement =
+            if self.is_confined(program, spec) { Some(self.confinements(program, &work, &plugins, &cli_config, spec)?) } else { None };
+        Ok(Prepared { program, work, place, backend, plugins, setups, cli_config, wrapper, confinement, is_open: spec.is_open() })
+    }
+
+    /// Returns whether the kernel confines the runs of a module. Granting execution is granting what this process may do.
+    fn is_confined(&self, program: &Program, spec: &ModuleSpec) -> bool {
+        self.wrapper.is_some() && program.is_confined && !spec.execute && confinement::is_available()
+    }
+
+    /// Notes that nothing confines a module that should be.
+    fn note_unconfined(&self, cx: &EffectCx<'_>, id: &ActionId, program: &Program, spec: &ModuleSpec) {
+        if program.is_confined && !spec.execute && self.wrapper.is_some() && !confinement::is_available() {
+            cx.events.note(id, "this kernel has no Landlock: the module's providers can read every file that this process can");
+        }
+    }
+
+    fn confinements(
+        &self,
+        program: &Program,
+        work: &Work,
+        plugins: &Path,
+        cli_config: &CliConfig,
+        spec: &ModuleSpec,
+    ) -> Result<Confinements, CapabilityError> {
+        if is_script(&program.path) {
+            let message =
+                format!("`{}` is a script: it starts other programs, and runs of modules are confined to one", program.path.display());
+            return Err(CapabilityError::new(Kind::Invalid, message)
+                .hint("name the program itself, or let the connection say `terraform: { confined: false }`"));
+        }
+        // Files that the connection lends by an absolute path: certificates, credentials of a cloud.
+        let lent = program.environment.values().map(|value| PathBuf::from(value.expose()));
+        let lent = lent.filter(|path| path.is_absolute() && path.exists() && !self.data.starts_with(path));
+        let run = Confinement::of_run()
+            .reading([cli_config.path.clone()])
+            .reading(lent)
+            .starting([program.path.clone()])
+            .starting(cli_config.mirrors.iter().cloned())
+            .writing([work.folder.clone()]);
+        let repositories = module::read(&spec.files).map(|module| module.local_repositories().map(PathBuf::from).collect());
+        let repositories: Vec<PathBuf> = repositories.unwrap_or_default();
+        let set_up = run.clone().with_installed().reading(repositories).writing([plugins.to_path_buf()]);
+        Ok(Confinements { set_up, run: run.starting([plugins.to_path_buf()]) })
     }
 
     fn folder(&self, name: &str) -> Result<PathBuf, CapabilityError> {
@@ -110,6 +163,7 @@ impl TerraformSession {
         let spec: ModuleSpec = spec::read(&action.spec)?;
         let version = self.program().await?.version.clone();
         let prepared = self.prepare(&action.id, &spec).await?;
+        self.note_unconfined(cx, &action.id, prepared.program, &spec);
         let changed = run::apply(&prepared.runner(), cx, &action.id, &prepared.place, &spec, false).await?;
         let state = prepared.place.read().await?;
         Ok(Step::Done(run::observed(state.as_ref(), &spec, &version, changed)?))
@@ -179,7 +233,10 @@ struct Prepared<'p> {
     backend: Backend,
     plugins: PathBuf,
     setups: Setups,
-    cli_config: PathBuf,
+    cli_config: CliConfig,
+    wrapper: Option<&'p Wrapper>,
+    confinement: Option<Confinements>,
+    is_open: bool,
 }
 
 impl Prepared<'_> {
@@ -191,6 +248,9 @@ impl Prepared<'_> {
             plugins: &self.plugins,
             setups: &self.setups,
             cli_config: &self.cli_config,
+            wrapper: self.wrapper,
+            confinement: self.confinement.as_ref(),
+            is_open: self.is_open,
         }
     }
 }
@@ -215,11 +275,10 @@ fn write_private(path: &Path, text: &str) -> Result<(), CapabilityError> {
     write().map_err(|error| failed(&error, path))
 }
 
-fn write_once(path: &Path, text: &str) -> Result<(), CapabilityError> {
-    if path.exists() {
-        return Ok(());
-    }
-    std::fs::write(path, text).map_err(|error| failed(&error, path))
+/// Returns whether a program is a text that another one reads.
+fn is_script(path: &Path) -> bool {
+    let mut start = [0; 2];
+    std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok_and(|()| &start == b"#!")
 }
 
 #[async_trait]

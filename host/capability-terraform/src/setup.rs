@@ -11,9 +11,9 @@ use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, Eff
 
 use crate::{
     module,
-    planner::{ALLOW_EXECUTE, WOULD_EXECUTE},
+    planner::{ALLOW_EXECUTE, WOULD_EXECUTE, WOULD_REACH},
     process::Runner,
-    provider,
+    provider, report,
     spec::ModuleSpec,
     work::{self, failed, remove},
 };
@@ -84,16 +84,16 @@ impl Setups {
 pub(crate) async fn init(runner: &Runner<'_>, cx: Option<&EffectCx<'_>>, spec: &ModuleSpec) -> Result<(), CapabilityError> {
     bring(runner, cx, spec).await?;
     provider::check(&runner.work.folder, runner.program.providers.as_deref())?;
-    if spec.execute {
-        return Ok(());
-    }
     let unread = |why| CapabilityError::new(Kind::Invalid, format!("a module that this one calls can't be read: {why}"));
-    let executes = module::brought(&runner.work.folder).map_err(unread)?;
-    if executes.is_empty() {
-        return Ok(());
+    let called = module::brought(&runner.work.folder).map_err(unread)?;
+    if let Some((source, why)) = called.open_sources().next() {
+        let message = format!("a module that this one calls itself calls `{source}`, which may be another one tomorrow: {why}");
+        return Err(CapabilityError::new(Kind::Denied, message).hint("pin that call, or put the module beside this one"));
     }
-    let what = executes.into_iter().collect::<Vec<_>>().join(", ");
-    Err(CapabilityError::new(Kind::Denied, format!("{WOULD_EXECUTE}, in a module that it calls: {what}")).hint(ALLOW_EXECUTE))
+    let denied = [(WOULD_EXECUTE, &called.executes), (WOULD_REACH, &called.reaches)].into_iter().find(|(_, found)| !found.is_empty());
+    let Some((what, found)) = denied.filter(|_| !spec.execute) else { return Ok(()) };
+    let found = found.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    Err(CapabilityError::new(Kind::Denied, format!("{what}, in a module that it calls: {found}")).hint(ALLOW_EXECUTE))
 }
 
 /// Brings what a module needs: from what was set up before, or by the program's `init`.
@@ -111,9 +111,10 @@ async fn bring(runner: &Runner<'_>, cx: Option<&EffectCx<'_>>, spec: &ModuleSpec
         copy(&setup, &work.folder).map_err(|error| failed(&error, &work.folder))?;
         return work.set_ready(spec, version);
     }
+    // Values are written after this: what the program says now holds none.
     let ran = runner.run(cx, &["init", "-input=false", "-no-color"], &mut |_| {}).await?;
     if ran.code != 0 {
-        return Err(CapabilityError::new(Kind::Invalid, format!("the module can't be set up: {}", ran.errors())));
+        return Err(CapabilityError::new(Kind::Invalid, format!("the module can't be set up: {}", report::errors(&ran, true))));
     }
     runner.setups.keep(&setup, &work.folder);
     drop(lock);

@@ -30,6 +30,17 @@ pub(crate) struct ModuleSpec {
     #[serde(default)]
     #[schemars(skip)]
     pub execute: bool,
+    /// Its outputs and messages may be shown though it took secrets: the definition's grant says so; put in by the host.
+    #[serde(default)]
+    #[schemars(skip)]
+    pub declassify: bool,
+}
+
+impl ModuleSpec {
+    /// Returns whether what the program says may be shown: it can hold any value that the module took.
+    pub(crate) fn is_open(&self) -> bool {
+        self.sensitive.is_empty() || self.declassify
+    }
 }
 
 /// An output of a module.

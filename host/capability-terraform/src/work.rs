@@ -12,10 +12,12 @@ use serde_json::{Value, json};
 use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind};
 use windlass_model::Digest;
 
-use crate::spec::ModuleSpec;
+use crate::{files, spec::ModuleSpec};
 
 /// The file of variables: written before a run, removed after it.
 const VARIABLES: &str = "windlass.auto.tfvars.json";
+/// What the host says over the module.
+const OVERRIDES: &str = "windlass_override.tf.json";
 /// The saved plan: it holds values too.
 pub(crate) const PLAN: &str = "windlass.plan";
 /// What the program leaves where it can't hand its state over.
@@ -53,35 +55,39 @@ impl Work {
         self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// Writes the module's files and takes away what is no longer among them.
+    /// Writes the module's files and takes away everything else, what an earlier run left among them included.
     pub(crate) fn lay_out(&self, spec: &ModuleSpec) -> Result<(), CapabilityError> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).map_err(|error| failed(&error, &self.folder))?;
         self.sweep();
-        let wanted = digest(spec);
-        let listed = self.folder.join(".windlass-files");
-        if fs::read_to_string(&listed).is_ok_and(|known| known == wanted) {
-            return Ok(());
-        }
-        // `.terraform` and what the program wrote stay; everything else is made anew.
+        let is_same = fs::read_to_string(self.folder.join(READY)).is_ok_and(|known| known.starts_with(&digest(spec)));
         for entry in fs::read_dir(&self.folder).map_err(|error| failed(&error, &self.folder))?.flatten() {
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            if name == TERRAFORM || name == ERRORED || name == UNDER_WAY || name == PID {
+            // What `init` made and what a killed run left stay.
+            let is_kept = [TERRAFORM, ERRORED, UNDER_WAY, PID].contains(&&*name) || is_same && [READY, LOCK_FILE].contains(&&*name);
+            if !is_kept {
+                remove(&entry.path()).map_err(|error| failed(&error, &entry.path()))?;
+            }
+        }
+        for (path, text) in spec.files.iter().filter(|(path, _)| files::is_written(path)) {
+            if path == LOCK_FILE && is_same {
                 continue;
             }
-            let path = entry.path();
-            remove(&path).map_err(|error| failed(&error, &path))?;
-        }
-        for (path, text) in &spec.files {
             let path = self.folder.join(path);
             if let Some(parent) = path.parent() {
                 fs::create_dir_all(parent).map_err(|error| failed(&error, parent))?;
             }
             fs::write(&path, text).map_err(|error| failed(&error, &path))?;
         }
-        let ours = self.folder.join("windlass_override.tf.json");
-        fs::write(&ours, overrides(spec).to_string()).map_err(|error| failed(&error, &ours))?;
-        fs::write(&listed, wanted).map_err(|error| failed(&error, &listed))
+        let ours = self.folder.join(OVERRIDES);
+        fs::write(&ours, overrides(spec).to_string()).map_err(|error| failed(&error, &ours))
+    }
+
+    /// Makes the folder that a run takes for the user's: empty, whatever an earlier run left there.
+    pub(crate) fn make_home(&self) -> Result<PathBuf, CapabilityError> {
+        let home = self.folder.with_extension("home");
+        remove(&home).and_then(|()| fs::DirBuilder::new().mode(0o700).create(&home)).map_err(|error| failed(&error, &home))?;
+        Ok(home)
     }
 
     /// Tells whether the folder is set up for this module and program.
@@ -157,7 +163,9 @@ impl Work {
 
     /// Removes the folder.
     pub(crate) fn remove(&self) {
-        let _ = fs::remove_dir_all(&self.folder);
+        for folder in [self.folder.clone(), self.folder.with_extension("home")] {
+            let _ = fs::remove_dir_all(folder);
+        }
     }
 }
 
@@ -205,6 +213,7 @@ mod tests {
             holds_data: None,
             sensitive: vec!["password".to_owned()],
             execute: false,
+            declassify: false,
         }
     }
 
@@ -214,11 +223,23 @@ mod tests {
         let work = Work::new(folder.path().join("module"));
         work.lay_out(&spec(&[("main.tf", ""), ("old.tf", "")])).unwrap();
         fs::create_dir(work.folder.join(".terraform")).unwrap();
+        // Something that a provider left: a link in the place of a folder, and a file of values.
+        let elsewhere = folder.path().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, work.folder.join("part")).unwrap();
+        fs::write(work.folder.join("left.auto.tfvars"), "").unwrap();
         work.write_variables(&spec(&[])).unwrap();
-        let next = spec(&[("main.tf", "# new"), ("part/main.tf", "")]);
+        let next = spec(&[("main.tf", "# new"), ("part/main.tf", ""), (".gitconfig", ""), ("LICENSE", ""), ("x.auto.tfvars", "")]);
         assert!(!work.is_ready(&next, "tofu 1"));
         work.lay_out(&next).unwrap();
         assert!(!work.folder.join("old.tf").exists() && work.folder.join("part/main.tf").exists());
+        assert!(!work.folder.join("left.auto.tfvars").exists() && !elsewhere.join("main.tf").exists());
+        for name in [".gitconfig", "LICENSE", "x.auto.tfvars"] {
+            assert!(!work.folder.join(name).exists(), "{name}");
+        }
+        let home = work.make_home().unwrap();
+        fs::write(home.join(".gitconfig"), "").unwrap();
+        assert_eq!(fs::read_dir(work.make_home().unwrap()).unwrap().count(), 0);
         assert!(work.folder.join(".terraform").exists() && !work.folder.join(VARIABLES).exists());
         work.set_ready(&next, "tofu 1").unwrap();
         assert!(work.is_ready(&next, "tofu 1") && !work.is_ready(&next, "tofu 2"));

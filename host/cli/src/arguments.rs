@@ -402,6 +402,15 @@ pub(crate) enum Command {
     /// Plan from standard input to standard output, in a process that owns nothing
     #[command(hide = true)]
     PlanWorker,
+    /// Let the kernel confine this process, and become a program
+    #[command(hide = true)]
+    Confined {
+        /// What the process may touch, in JSON
+        request: String,
+        /// The program and its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<std::ffi::OsString>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -12,7 +12,7 @@ use windlass_capability_directory::DirectoryExecutor;
 use windlass_capability_kubernetes::{ClusterOptions, KubernetesExecutor};
 use windlass_capability_postgres::PostgresExecutor;
 use windlass_capability_secrets::{EmbeddedSecrets, GeneratedExecutor, Keyring};
-use windlass_capability_terraform::TerraformExecutor;
+use windlass_capability_terraform::{TerraformExecutor, Wrapper};
 use windlass_capability_vault::VaultExecutor;
 use windlass_engine::{
     PlanInput,
@@ -69,6 +69,12 @@ pub(crate) fn given(layers: &Layers) -> Option<&Platform> {
 }
 
 /// Tests can't wait as long as a real instance takes: `WINDLASS_AWS_POLL_MS` shortens the pauses, in debug builds only.
+/// Returns the command of this binary that confines itself before it becomes a program; it is the binary that runs, also where its file
+/// was replaced meanwhile.
+fn wrapper() -> Wrapper {
+    Wrapper::new("/proc/self/exe", ["confined"])
+}
+
 fn aws_options() -> AwsOptions {
     let shortened = std::env::var("WINDLASS_AWS_POLL_MS").ok().filter(|_| cfg!(debug_assertions)).and_then(|text| text.parse().ok());
     let options = AwsOptions::default();
@@ -113,7 +119,7 @@ impl Workspace {
                 Arc::new(Route53Executor::new(accounts.clone(), aws_options())),
                 Arc::new(SecretsManagerExecutor::new(accounts)),
                 Arc::new(VaultExecutor),
-                Arc::new(TerraformExecutor::new(&self.data, Arc::clone(&self.secrets))),
+                Arc::new(TerraformExecutor::new(&self.data, Arc::clone(&self.secrets)).confined_by(wrapper())),
                 Arc::new(GeneratedExecutor::new(Arc::clone(&self.secrets))),
             ],
             authorize: Arc::new(AllowAll),

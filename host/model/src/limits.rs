@@ -66,3 +66,21 @@ pub const CLUSTER_LOG_BYTES_MAX: usize = 64 * 1024;
 pub const READY_TIME_MAX: Duration = Duration::from_secs(10 * 60);
 /// Actions of one system that are chosen at once, and sent in one call where it takes batches: bounds memory, and how long Ctrl-C waits.
 pub const EFFECT_BATCH_MAX: usize = 1_000;
+/// Brackets of a Terraform module inside of each other: published modules stay below 20, and parsers recurse.
+pub const MODULE_NESTING_MAX: usize = 64;
+/// Operators of one expression of a Terraform module: a parser recurses for each, and long conditions have some dozen.
+pub const MODULE_OPERATORS_MAX: usize = 500;
+/// The configuration file of Terraform or OpenTofu: mirrors and credentials are some hundred bytes each.
+pub const TERRAFORM_CONFIG_BYTES_MAX: u64 = 256 * 1024;
+/// Planning of a Terraform module for a look alone; the largest of them read their servers for some minutes.
+pub const TERRAFORM_LOOK_TIME_MAX: Duration = Duration::from_secs(10 * 60);
+/// `terraform version`: it says some hundred bytes at once.
+pub const TERRAFORM_VERSION_TIME_MAX: Duration = Duration::from_secs(30);
+/// One output of a Terraform module: kubeconfigs and certificates are the longest that modules yield.
+pub const TERRAFORM_OUTPUT_BYTES_MAX: usize = 1024 * 1024;
+/// States that one run may hand over: the programs do so every 20 seconds, and a run ends within hours.
+pub const TERRAFORM_STATE_WRITES_MAX: usize = 5_000;
+/// Connections that the state backend of one run serves at once: a program uses one or two.
+pub const TERRAFORM_BACKEND_CONNECTIONS_MAX: usize = 8;
+/// What a program says about itself when it locks a state.
+pub const TERRAFORM_LOCK_BYTES_MAX: usize = 64 * 1024;

@@ -67,7 +67,7 @@ spec:
       bucket: { output: bucket }
       secret_key: { output: secret, sensitive: true }
   resources: { env: { type: environment } }
-  grants: [{ import: windlass:terraform/modules }]
+  grants: [{ import: windlass:terraform/modules, allow: [declassify] }]
 ";
 
 const CONNECTION: &str = "
@@ -76,10 +76,10 @@ kind: Connection
 metadata: { name: terraform }
 spec:
   capability: terraform
-  terraform: { program: PROGRAM, cliConfig: CONFIG, version: \">=1.8\" }
+  terraform: { program: PROGRAM, cliConfig: CONFIG, version: \">=1.8\", confined: false }
 ";
 
-/// Counts how often the program is run, and runs it.
+/// Counts how often the program is run, and runs it: a script, so not confined (`trust/systems/terraform.rs` runs the program itself).
 const PROGRAM: &str = "#!/bin/sh\necho \"$1\" >> \"$(dirname \"$0\")/runs\"\nexec TERRAFORM \"$@\"\n";
 
 /// A value that must be found nowhere in clear.
@@ -139,7 +139,7 @@ fn a_module_is_applied_once_changed_and_removed() {
 #[test]
 fn what_is_broken_off_hands_its_state_over_and_leaves_nothing_running() {
     let folder = scene(MODULE);
-    folder.write("platform/definition.yaml", &DEFINITION.replace("modules }]", "modules, allow: [execute] }]"));
+    folder.write("platform/definition.yaml", &DEFINITION.replace("[declassify]", "[declassify, execute]"));
     let (made, begun) = (folder.path().join("made"), folder.path().join("begun"));
     // A name of its own: nobody else sleeps so long.
     let sleep = format!("sleep 7{}", std::process::id());
@@ -181,7 +181,7 @@ fn what_is_broken_off_hands_its_state_over_and_leaves_nothing_running() {
 #[test]
 fn a_module_that_takes_its_time_keeps_nothing_else_waiting() {
     let folder = scene(MODULE);
-    folder.write("platform/definition.yaml", &DEFINITION.replace("modules }]", "modules, allow: [execute] }]"));
+    folder.write("platform/definition.yaml", &DEFINITION.replace("[declassify]", "[declassify, execute]"));
     let go = folder.path().join("go");
     let waits = format!("until test -e {}; do sleep 0.1; done", go.display());
     let slow = format!("provisioner \"local-exec\" {{ command = var.versioning ? \"{waits}\" : \"true\" }}");
@@ -371,6 +371,9 @@ output "secret" {
 "#;
     let world = tempfile::tempdir().unwrap();
     let folder = scene(&module.replace("FOLDER", &world.path().display().to_string()));
+    // It writes a file of the machine.
+    folder.write("platform/definition.yaml", &DEFINITION.replace("[declassify]", "[declassify, execute]"));
+    folder.ok("platform apply platform");
     folder.ok("deploy shop -e dev --yes");
     let file = world.path().join("bucket");
     assert_eq!(folder.run("drift -e dev --detailed-exitcode").code, 0);
@@ -563,7 +566,7 @@ fn what_a_module_calls_from_elsewhere_is_held_to_the_same_policy() {
         refused.err
     );
     // What another definition's grant let be set up is looked at all the same.
-    let granted = DEFINITION.replace("import: windlass:terraform/modules", "import: windlass:terraform/modules, allow: [execute]");
+    let granted = DEFINITION.replace("[declassify]", "[declassify, execute]");
     for (definition, code) in [(granted.as_str(), 0), (DEFINITION, 1)] {
         folder.write("platform/definition.yaml", definition);
         folder.write("shop/web.score.yaml", &FILES.replace("versioned: true", &format!("versioned: {}", code == 0)));
@@ -647,9 +650,7 @@ fn what_begins_is_one_process() {
     folder.ok("deploy shop -e dev --yes --allow-destroy");
     assert_eq!(runs(&folder), ["plan", "apply"]);
     // What can't be planned is called so, and has changed nothing.
-    let wrong = scene(&format!(
-        "{MODULE}\ndata \"terraform_remote_state\" \"x\" {{\n  backend = \"local\"\n  config  = {{ path = \"none\" }}\n}}\n"
-    ));
+    let wrong = scene(&format!("{MODULE}\nlocals {{ none = [][0] }}\noutput \"none\" {{ value = local.none }}\n"));
     let refused = wrong.run("deploy shop -e dev --yes");
     assert!(refused.code == 1 && refused.err.contains("the module can't be planned: "), "{}", refused.err);
     // What takes over something that exists may replace it: that is looked at from the first time on.

@@ -95,6 +95,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Code, Failure> {
             Ok(Code::Done)
         }
         Command::PlanWorker => worker::run(),
+        Command::Confined { request, command } => Err(Failure::failed(windlass_capability_terraform::become_program(&request, &command))),
     }
 }
 

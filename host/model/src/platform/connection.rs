@@ -356,6 +356,10 @@ pub struct TerraformSettings {
     /// connection gives. Any if nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub providers: Option<Vec<String>>,
+    /// Whether the kernel (Landlock) confines runs to the module's folder, its providers and the program; they are if nothing is said.
+    /// A program that is a script, or providers that start others, need `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confined: Option<bool>,
     /// Variables of the program's environment by name, each with where its value is read: nothing else of ours is seen.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, Reference>,

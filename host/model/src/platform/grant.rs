@@ -72,6 +72,8 @@ pub enum PolicyException {
     Rbac,
     /// Secrets of type service-account-token.
     TokenSecrets,
-    /// Modules of Terraform that run programs: provisioners, the data source `external`.
+    /// Modules of Terraform that run programs or read files of the machine: provisioners, the data source `external`, `file("/…")`.
     Execute,
+    /// Outputs and messages of Terraform modules that took a secret: they are secret otherwise.
+    Declassify,
 }
