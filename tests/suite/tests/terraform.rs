@@ -443,7 +443,7 @@ spec:
       username: \"${resources.db.username}\"
       password: \"${resources.db.password}\"
     outputs: { name: { output: name } }
-  grants: [{ import: windlass:terraform/modules }]
+  grants: [{ import: windlass:terraform/modules, allow: [declassify] }]
 ";
 
 #[test]
