@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use hcl::{
-    Body, Structure, Template,
+    Body, Identifier, Structure, Template,
     expr::{Expression, FuncCall, ObjectKey, Operation, TemplateExpr, TraversalOperator},
     template::{Directive, Element},
 };
@@ -20,6 +20,9 @@ const READ_CONTENT: [&str; 9] =
 const TAKE_PATH: [&str; 4] = ["fileexists", "fileset", "abspath", "pathexpand"];
 /// The namespace of the language's own functions.
 const CORE: &str = "core";
+
+/// The object whose fields are the folders of a module.
+const PATH: &str = "path";
 
 /// Returns the text of a file of the module by its path relative to the module's top folder.
 pub(crate) type Lookup<'l> = &'l dyn Fn(&str) -> Option<String>;
@@ -39,13 +42,15 @@ pub(crate) struct Check<'p> {
     place: Place<'p>,
     /// Templates that were read already: a template may name itself.
     templates: BTreeSet<String>,
+    /// Whether `path` is the program's: in a template it is what the call passes.
+    has_path: bool,
     /// Descriptions of calls that are not confined to the module's files.
     pub reaches: BTreeSet<String>,
 }
 
 impl<'p> Check<'p> {
     pub(crate) fn new(place: Place<'p>) -> Self {
-        Self { place, templates: BTreeSet::new(), reaches: BTreeSet::new() }
+        Self { place, templates: BTreeSet::new(), has_path: true, reaches: BTreeSet::new() }
     }
 
     /// Checks every expression of a file in HCL syntax.
@@ -103,6 +108,7 @@ impl<'p> Check<'p> {
                 }
             },
             Expression::ForExpr(each) => {
+                self.loop_variables(each.key_var.iter().chain([&each.value_var]));
                 self.expression(&each.collection_expr);
                 self.expression(&each.value_expr);
                 each.key_expr.iter().chain(&each.cond_expr).for_each(|inner| self.expression(inner));
@@ -142,11 +148,19 @@ impl<'p> Check<'p> {
                         branch.false_template.iter().for_each(|inner| self.template(inner));
                     }
                     Directive::For(each) => {
+                        self.loop_variables(each.key_var.iter().chain([&each.value_var]));
                         self.expression(&each.collection_expr);
                         self.template(&each.template);
                     }
                 },
             }
+        }
+    }
+
+    /// Refuses a variable that stands in the place of the program's `path`.
+    fn loop_variables<'v>(&mut self, mut variables: impl Iterator<Item = &'v Identifier>) {
+        if variables.any(|variable| variable.as_str() == PATH) {
+            self.reaches.insert(format!("a loop whose variable is called `{PATH}`, as the program's own"));
         }
     }
 
@@ -182,7 +196,9 @@ impl<'p> Check<'p> {
             return;
         };
         if name == "templatefile" && self.templates.insert(path) {
+            let outside = std::mem::replace(&mut self.has_path, false);
             self.template_text(&text);
+            self.has_path = outside;
         }
     }
 
@@ -218,9 +234,12 @@ impl<'p> Check<'p> {
     fn path_value(&self, expression: &Expression) -> Option<&'p str> {
         let Expression::Traversal(traversal) = expression else { return None };
         let Expression::Variable(variable) = &traversal.expr else { return None };
-        match (variable.as_str(), traversal.operators.as_slice()) {
-            ("path", [TraversalOperator::GetAttr(name)]) if name.as_str() == "module" => Some(self.place.folder),
-            ("path", [TraversalOperator::GetAttr(name)]) if name.as_str() == "root" => self.top(),
+        if !self.has_path || variable.as_str() != PATH {
+            return None;
+        }
+        match traversal.operators.as_slice() {
+            [TraversalOperator::GetAttr(name)] if name.as_str() == "module" => Some(self.place.folder),
+            [TraversalOperator::GetAttr(name)] if name.as_str() == "root" => self.top(),
             _ => None,
         }
     }
@@ -270,6 +289,7 @@ mod tests {
         let files = [
             ("x.tftpl", "${file(\"/etc/passwd\")}"),
             ("plain.txt", "${file(\"/etc/passwd\")}"),
+            ("path.tftpl", "${file(\"${path.module}/plain.txt\")}"),
             ("ok.tftpl", "%{ for x in y }${x}%{ endfor }"),
         ];
         let lookup =
@@ -326,6 +346,12 @@ mod tests {
             "abspath(\"..\")",
             "templatefile(\"../x.tftpl\", {})",
             "templatefile(\"x.tftpl\", {})",
+            "templatefile(\"path.tftpl\", { path = { module = \"../..\" } })",
+            "[for path in [{ module = \"../..\" }] : file(\"${path.module}/plain.txt\")]",
+            "{ for path, x in {} : path => x }",
+            "\"%{ for path in [{ module = \"../..\" }] }${file(\"${path.module}/plain.txt\")}%{ endfor }\"",
+            "file(\"\\u002e\\u002e/key\")",
+            "file(\"\\u002e./plain.txt\")",
             "templatestring(local.x, {})",
             "provider::local::direxists(\"..\")",
             "[for x in [1] : { (file(\"../key\")) = x }]",

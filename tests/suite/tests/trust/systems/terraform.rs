@@ -220,6 +220,43 @@ fn a_confined_program_touches_its_own_folders() {
     assert!(!folder.command(&["confined", &orphan, "/bin/true"]).output().unwrap().status.success());
 }
 
+/// A provider is a child of the program, and the kernel confines it alike.
+#[test]
+fn a_confined_provider_reads_no_file_outside() {
+    let servers = SharedServers::find().unwrap();
+    let folder = Folder::new();
+    let at = |path: &str| folder.path().join(path).display().to_string();
+    folder.write("key", CANARY);
+    folder.write("plugins/.keep", "");
+    folder.write(
+        "work/main.tf",
+        "terraform {\n  required_providers {\n    local = { source = \"providers.test/hashicorp/local\" }\n  }\n}\ndata \"local_file\" \"x\" {\n  filename = \"../key\"\n}\noutput \"x\" { value = data.local_file.x.content }\n",
+    );
+    let program = std::fs::canonicalize(servers.terraform()).unwrap();
+    let config = servers.cli_config();
+    let mirror = config.parent().unwrap().join("mirror");
+    let run = |start: &str, lent: &[String]| {
+        let mut read: Vec<String> = ["/lib", "/lib64", "/usr/lib", "/etc"].map(str::to_owned).to_vec();
+        read.push(config.display().to_string());
+        read.extend_from_slice(lent);
+        let confinement = serde_json::json!({
+            "read": read, "start": [&program, &mirror, &folder.path().join("plugins")], "write": [at("work"), at("plugins"), "/dev/null".to_owned()],
+        });
+        let request = serde_json::json!({ "parent": std::process::id(), "confinement": confinement }).to_string();
+        let mut command = folder.command(&["confined", &request, &program.display().to_string(), start, "-no-color"]);
+        command.current_dir(folder.path().join("work")).envs([("TMPDIR", at("work")), ("HOME", at("work"))]);
+        command.envs([("TF_CLI_CONFIG_FILE", config.display().to_string()), ("TF_PLUGIN_CACHE_DIR", at("plugins"))]);
+        let ran = command.env("CHECKPOINT_DISABLE", "1").output().unwrap();
+        (ran.status.success(), format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr)))
+    };
+    let (is_set_up, said) = run("init", &[]);
+    assert!(is_set_up, "{said}");
+    let (_, said) = run("plan", &[]);
+    assert!(said.contains("permission denied") && !said.contains(CANARY), "{said}");
+    let (_, said) = run("plan", &[at("key")]);
+    assert!(said.contains(CANARY), "the rule decides, and nothing else: {said}");
+}
+
 #[test]
 fn the_user_s_own_settings_are_not_asked() {
     let scene = Scene::with("");
