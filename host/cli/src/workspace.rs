@@ -124,6 +124,7 @@ impl Workspace {
             ],
             authorize: Arc::new(AllowAll),
             observer: Arc::new(Terminal::default()),
+            access: self.planning.access.clone(),
         }
     }
 
