@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     fn checked(resource: &str, value: Value) -> Vec<String> {
-        let authority = Authority { kinds: Kinds::Listed(Vec::new()), exceptions: Vec::new() };
+        let authority = Authority { kinds: Kinds::Listed(Vec::new()), exceptions: Vec::new(), paths: Vec::new() };
         let context = SpecContext { application: "shop".into(), environment: "dev".into(), namespace: None, connection_kind: "postgres" };
         let spec = DatabasesPlanner.normalise(resource, value, &authority, &context);
         DatabasesPlanner
@@ -186,7 +186,7 @@ mod tests {
             true,
             Encoding::Json,
         );
-        let authority = Authority { kinds: Kinds::Listed(Vec::new()), exceptions: Vec::new() };
+        let authority = Authority { kinds: Kinds::Listed(Vec::new()), exceptions: Vec::new(), paths: Vec::new() };
         let context = SpecContext { application: "shop".into(), environment: "dev".into(), namespace: None, connection_kind: "postgres" };
         let once = DatabasesPlanner.normalise("login", json!({ "password": secret.to_json() }), &authority, &context);
         let twice = DatabasesPlanner.normalise("login", once.clone(), &authority, &context);

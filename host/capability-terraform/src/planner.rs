@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     fn checked(value: Value) -> Vec<String> {
-        let authority = Authority { kinds: Kinds::Listed(Vec::new()), exceptions: Vec::new() };
+        let authority = Authority { kinds: Kinds::Listed(Vec::new()), exceptions: Vec::new(), paths: Vec::new() };
         let context = SpecContext { application: "shop".into(), environment: "dev".into(), namespace: None, connection_kind: "terraform" };
         let spec = ModulesPlanner.normalise("module", value, &authority, &context);
         ModulesPlanner

@@ -107,6 +107,8 @@ pub struct Authority {
     pub kinds: Kinds,
     /// Which rules of the policy are lifted.
     pub exceptions: Vec<PolicyException>,
+    /// Which paths of a store of secrets, beyond those of the environment.
+    pub paths: Vec<String>,
 }
 
 /// Which Kubernetes kinds may be staged.

@@ -183,7 +183,7 @@ mod tests {
     use super::{super::planner::RdsPlanner, *};
 
     fn checked(resource: &str, value: Value) -> Vec<String> {
-        let authority = Authority { kinds: Kinds::Listed(Vec::new()), exceptions: Vec::new() };
+        let authority = Authority { kinds: Kinds::Listed(Vec::new()), exceptions: Vec::new(), paths: Vec::new() };
         let context = SpecContext { application: "shop".into(), environment: "dev".into(), namespace: None, connection_kind: "aws" };
         let spec = RdsPlanner.normalise(resource, value, &authority, &context);
         let problems = RdsPlanner.check(&spec, &authority, &context);

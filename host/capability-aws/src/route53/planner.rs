@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     fn checked(value: Value) -> Vec<String> {
-        let authority = Authority { kinds: Kinds::Listed(Vec::new()), exceptions: Vec::new() };
+        let authority = Authority { kinds: Kinds::Listed(Vec::new()), exceptions: Vec::new(), paths: Vec::new() };
         let context = SpecContext { application: "shop".into(), environment: "dev".into(), namespace: None, connection_kind: "aws" };
         let spec = Route53Planner.normalise("record-set", value, &authority, &context);
         Route53Planner

@@ -13,7 +13,7 @@ use windlass_model::{
 };
 use windlass_resolve::{Effective, Graph};
 
-use super::{Connections, OBJECTS, PlanInput, desired, flows, memo::Memo};
+use super::{Connections, OBJECTS, PlanInput, desired, expand::Expansion, flows, memo::Memo};
 use crate::{
     driver::{DriverContext, DriverHost, World},
     planner::{Authority, Kinds, Planners, SpecContext},
@@ -34,6 +34,8 @@ pub(crate) struct Cx<'a> {
     pub secret_versions: Arc<BTreeMap<String, u64>>,
     /// Digest of the environment type and the connections.
     pub policy: Digest,
+    /// How much placeholders brought in so far.
+    pub expansion: Expansion,
     /// The answers of the last deployment.
     pub memo: Memo<'a>,
 }
@@ -104,11 +106,12 @@ impl<'a> Cx<'a> {
             }
             let kinds = grants.iter().flat_map(|grant| grant.kinds.clone()).collect();
             let exceptions = grants.iter().flat_map(|grant| grant.allow.clone()).collect();
+            let paths = grants.iter().flat_map(|grant| grant.paths.clone()).collect();
             let named = grants.iter().find_map(|grant| grant.connection.as_ref());
             let (_, settings) = self.connections.of(descriptor.family, named).map_err(|problem| vec![problem.on(node)])?;
             authorities.insert(
                 descriptor.interface.to_owned(),
-                Authority { kinds: if renders { Kinds::Workload(kinds) } else { Kinds::Listed(kinds) }, exceptions },
+                Authority { kinds: if renders { Kinds::Workload(kinds) } else { Kinds::Listed(kinds) }, exceptions, paths },
             );
             contexts.insert(descriptor.interface.to_owned(), self.spec_context(namespace, settings.kind()));
         }
@@ -195,6 +198,7 @@ impl Cx<'_> {
                 let mut grant = grant.clone();
                 grant.kinds.retain(|kind| allowed.kinds.contains(kind));
                 grant.allow.retain(|exception| allowed.allow.contains(exception));
+                grant.paths.retain(|path| allowed.paths.contains(path));
                 Some(grant)
             })
             .collect()
