@@ -2,13 +2,14 @@
 
 use serde_json::Value;
 use windlass_engine::planner::{
-    Authority, CapabilityDescriptor, KindDescriptor, Kinds, MethodDescriptor, OutputDeclaration, Planner, SpecContext,
+    Authority, CapabilityDescriptor, KindDescriptor, MethodDescriptor, OutputDeclaration, Planner, SpecContext,
 };
 use windlass_manifest as manifest;
 use windlass_model::{
     ActionId, Diagnostic,
     plan::Change,
     platform::{DeclaredKind, Family, KindGrant},
+    reference::Reference,
 };
 
 /// Plans Kubernetes objects.
@@ -18,19 +19,19 @@ pub struct ObjectsPlanner;
 static DESCRIPTOR: CapabilityDescriptor = CapabilityDescriptor {
     interface: "windlass:kubernetes/objects",
     version: "0.1.0",
-    revision: 2,
+    revision: 3,
     family: Family::Kubernetes,
     kinds: &[KindDescriptor { resource: "object", methods: &[MethodDescriptor { name: "field", argument: true }] }],
 };
 
-fn kinds(authority: &Authority) -> &[KindGrant] {
-    match &authority.kinds {
-        Kinds::Listed(kinds) | Kinds::Workload(kinds) => kinds,
-    }
+fn declared(authority: &Authority) -> Vec<&DeclaredKind> {
+    authority.kinds.iter().filter_map(|grant| if let KindGrant::Declared(kind) = grant { Some(kind) } else { None }).collect()
 }
 
-fn declared(authority: &Authority) -> Vec<&DeclaredKind> {
-    kinds(authority).iter().filter_map(|grant| if let KindGrant::Declared(kind) = grant { Some(kind) } else { None }).collect()
+fn check(spec: &Value, before: Option<&Value>, authority: &Authority, context: &SpecContext) -> Vec<Diagnostic> {
+    let Authority { kinds, exceptions, metadata, .. } = authority;
+    let input = manifest::PolicyInput { kinds, exceptions, metadata };
+    manifest::check(spec, &input, &manifest::PolicyContext { namespace: context.namespace.as_deref(), before })
 }
 
 impl Planner for ObjectsPlanner {
@@ -43,12 +44,19 @@ impl Planner for ObjectsPlanner {
     }
 
     fn check(&self, spec: &Value, authority: &Authority, context: &SpecContext) -> Vec<Diagnostic> {
-        let input = manifest::PolicyInput {
-            kinds: kinds(authority),
-            namespaced_kinds: matches!(authority.kinds, Kinds::Workload(_)),
-            exceptions: &authority.exceptions,
-        };
-        manifest::check(spec, &input, &manifest::PolicyContext { namespace: context.namespace.as_deref() })
+        check(spec, None, authority, context)
+    }
+
+    fn check_change(&self, spec: &Value, before: &Value, authority: &Authority, context: &SpecContext) -> Vec<Diagnostic> {
+        check(spec, Some(before), authority, context)
+    }
+
+    fn references(&self, spec: &Value) -> Vec<Reference> {
+        manifest::references(spec)
+    }
+
+    fn yields(&self, spec: &Value) -> Vec<String> {
+        manifest::yields(spec)
     }
 
     fn identity(&self, spec: &Value, _: &ActionId, _: &SpecContext) -> String {

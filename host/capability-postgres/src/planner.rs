@@ -149,12 +149,11 @@ fn wrong_reference(name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use windlass_engine::planner::Kinds;
 
     use super::*;
 
     fn checked(resource: &str, value: Value) -> Vec<String> {
-        let authority = Authority { kinds: Kinds::Listed(Vec::new()), exceptions: Vec::new(), paths: Vec::new() };
+        let authority = Authority::default();
         let context = SpecContext { application: "shop".into(), environment: "dev".into(), namespace: None, connection_kind: "postgres" };
         let spec = DatabasesPlanner.normalise(resource, value, &authority, &context);
         DatabasesPlanner
@@ -186,7 +185,7 @@ mod tests {
             true,
             Encoding::Json,
         );
-        let authority = Authority { kinds: Kinds::Listed(Vec::new()), exceptions: Vec::new(), paths: Vec::new() };
+        let authority = Authority::default();
         let context = SpecContext { application: "shop".into(), environment: "dev".into(), namespace: None, connection_kind: "postgres" };
         let once = DatabasesPlanner.normalise("login", json!({ "password": secret.to_json() }), &authority, &context);
         let twice = DatabasesPlanner.normalise("login", once.clone(), &authority, &context);

@@ -195,12 +195,11 @@ fn check_policy(module: &Module, authority: &Authority) -> Vec<Diagnostic> {
 
 #[cfg(test)]
 mod tests {
-    use windlass_engine::planner::Kinds;
 
     use super::*;
 
     fn checked(value: Value) -> Vec<String> {
-        let authority = Authority { kinds: Kinds::Listed(Vec::new()), exceptions: Vec::new(), paths: Vec::new() };
+        let authority = Authority::default();
         let context = SpecContext { application: "shop".into(), environment: "dev".into(), namespace: None, connection_kind: "terraform" };
         let spec = ModulesPlanner.normalise("module", value, &authority, &context);
         ModulesPlanner

@@ -170,7 +170,7 @@ fn causes(
             }
             let call = plan::resource::prepare(cx, key, outcomes)?;
             let moved = |changed: &plan::resource::ResourceCall<'_>| {
-                plan::resource::call(cx, changed).is_ok_and(|outcome| field(&outcome.node, action, at).as_ref() != Some(value))
+                plan::resource::call(cx, changed, None).is_ok_and(|outcome| field(&outcome.node, action, at).as_ref() != Some(value))
             };
             for (pointer, leaf, other) in changes(&call.inputs) {
                 if let Some(inputs) = replaced(&call.inputs, &pointer, other)
@@ -200,7 +200,7 @@ fn causes(
             let call = plan::workload::prepare(cx, name, outcomes)?;
             for (pointer, leaf, other) in changes(&call.workload) {
                 if let Some(workload) = replaced(&call.workload, &pointer, other)
-                    && plan::workload::call(cx, &plan::workload::WorkloadCall { workload, ..call.clone() })
+                    && plan::rendering::call(cx, &plan::workload::WorkloadCall { workload, ..call.clone() }, None)
                         .is_ok_and(|outcome| field(&outcome.node, action, at).as_ref() != Some(value))
                 {
                     found.push(Leaf { document: node.to_string(), pointer, value: leaf });
@@ -211,7 +211,8 @@ fn causes(
                     let mut changed = call.clone();
                     if let (Some(inputs), Some(stage)) = (replaced(&stage.inputs, &pointer, other), changed.stages.get_mut(index)) {
                         stage.inputs = inputs;
-                        if plan::workload::call(cx, &changed).is_ok_and(|outcome| field(&outcome.node, action, at).as_ref() != Some(value))
+                        if plan::rendering::call(cx, &changed, None)
+                            .is_ok_and(|outcome| field(&outcome.node, action, at).as_ref() != Some(value))
                         {
                             let profile = call
                                 .definition

@@ -8,7 +8,6 @@ pub mod authorize;
 pub mod credential;
 pub mod driver;
 pub mod explain;
-pub mod host_access;
 pub mod plan;
 pub mod planner;
 pub mod recorder;

@@ -6,7 +6,8 @@ use serde_json::Value;
 use windlass_model::{
     ActionId, Diagnostic,
     plan::Change,
-    platform::{Family, KindGrant, PolicyException},
+    platform::{Family, Grant, KindGrant, PolicyException},
+    reference::Reference,
 };
 
 /// The pure half of one interface: no client, no clock.
@@ -17,6 +18,18 @@ pub trait Planner: Send + Sync {
     fn normalise(&self, resource: &str, spec: Value, authority: &Authority, context: &SpecContext) -> Value;
     /// Checks a normalised spec: shape, policy, grant.
     fn check(&self, spec: &Value, authority: &Authority, context: &SpecContext) -> Vec<Diagnostic>;
+    /// Checks a normalised spec that a stage made of the one that an earlier stage rendered, with a grant of its own.
+    fn check_change(&self, spec: &Value, _before: &Value, authority: &Authority, context: &SpecContext) -> Vec<Diagnostic> {
+        self.check(spec, authority, context)
+    }
+    /// Lists what a normalised spec refers to by name without containing it.
+    fn references(&self, _spec: &Value) -> Vec<Reference> {
+        Vec::new()
+    }
+    /// Lists the identities of further things that the system makes for a normalised spec, which others may refer to.
+    fn yields(&self, _spec: &Value) -> Vec<String> {
+        Vec::new()
+    }
     /// Returns what the system calls it; unique in its connection.
     fn identity(&self, spec: &Value, action: &ActionId, context: &SpecContext) -> String;
     /// Calls an action: as its driver does, or by the thing itself where another thing comes beside the one before it, not in its place.
@@ -100,24 +113,35 @@ pub struct OutputDeclaration {
     pub generated: bool,
 }
 
-/// What a driver may do through an interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a driver may do through an interface: the union of the grants that name it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Authority {
-    /// Which kinds.
-    pub kinds: Kinds,
+    /// Which Kubernetes kinds.
+    pub kinds: Vec<KindGrant>,
     /// Which rules of the policy are lifted.
     pub exceptions: Vec<PolicyException>,
-    /// Which paths of a store of secrets, beyond those of the environment.
-    pub paths: Vec<String>,
+    /// Which labels and annotations, beyond those that only describe.
+    pub metadata: Vec<String>,
+    /// Which objects may be referred to, beyond those of the node and its dependencies.
+    pub uses: Vec<String>,
+    /// Which host names, beyond those of the node's `dns` dependencies.
+    pub hosts: Vec<String>,
 }
 
-/// Which Kubernetes kinds may be staged.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kinds {
-    /// These.
-    Listed(Vec<KindGrant>),
-    /// What workloads always may: built-in namespaced kinds; and these.
-    Workload(Vec<KindGrant>),
+impl Authority {
+    /// Joins the grants of an interface.
+    #[must_use]
+    pub fn of(grants: &[Grant], interface: &str) -> Self {
+        let mut authority = Self::default();
+        for grant in grants.iter().filter(|grant| grant.import == interface) {
+            authority.kinds.extend_from_slice(&grant.kinds);
+            authority.exceptions.extend_from_slice(&grant.allow);
+            authority.metadata.extend_from_slice(&grant.metadata);
+            authority.uses.extend_from_slice(&grant.uses);
+            authority.hosts.extend_from_slice(&grant.hosts);
+        }
+        authority
+    }
 }
 
 /// What a spec is seen against.

@@ -146,11 +146,11 @@ impl Recorder {
             serde_json::from_str(spec).map_err(|error| Diagnostic::error("invalid-json", format!("the spec is no JSON: {error}")))?;
         windlass_model::canonical::check(&value).map_err(|error| Diagnostic::error("invalid-json", error.to_string()))?;
         let closed = self.tokens.close(value).map_err(|errors| token_problem(&errors))?;
-        Ok(self.admit(interface, resource, closed))
+        Ok(self.admit(interface, resource, closed, None))
     }
 
-    /// Normalises and checks a spec in plan JSON.
-    pub fn admit(&self, interface: &str, resource: &str, spec: Value) -> (Value, Vec<Diagnostic>) {
+    /// Normalises and checks a spec in plan JSON; `before` is what an earlier stage made of the same thing.
+    pub fn admit(&self, interface: &str, resource: &str, spec: Value, before: Option<&Value>) -> (Value, Vec<Diagnostic>) {
         let (Some(planner), Some(authority), Some(context)) =
             (self.planners.get(interface), self.authorities.get(interface), self.contexts.get(interface))
         else {
@@ -158,7 +158,10 @@ impl Recorder {
         };
         let spec = planner.normalise(resource, spec, authority, context);
         let mut problems = check_sealed(planner.as_ref(), &spec);
-        problems.extend(planner.check(&spec, authority, context));
+        problems.extend(match before {
+            Some(before) => planner.check_change(&spec, before, authority, context),
+            None => planner.check(&spec, authority, context),
+        });
         (spec, problems)
     }
 

@@ -1,7 +1,7 @@
 //! What a pod may not do to its node and to other tenants: the rules of Pod Security `baseline`.
 
 use serde_json::Value;
-use windlass_model::{Diagnostic, pointer};
+use windlass_model::Diagnostic;
 
 use crate::shape::{CONTAINERS, PODS};
 
@@ -111,14 +111,11 @@ fn check_confinement(security: &Value, base: &str, refuse: &mut dyn FnMut(String
     }
 }
 
-/// Tells whether something that these rules go by stands at a place, or anything above it does.
-pub(crate) fn decides(manifest: &Value, at: &str) -> bool {
-    PODS.iter().any(|pod| {
-        let is_above = pod.strip_prefix(at).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        // Of what only looks like the place of a pod nothing is known.
-        let is_pod = pointer::find(manifest, pod).is_some_and(|pod| pod.get("containers").is_some());
-        is_above || is_pod && at.strip_prefix(pod).is_some_and(decides_below)
-    })
+/// Returns whether something that these rules go by stands at a place, or anything above it does.
+pub(crate) fn decides(pods: &[String], at: &str) -> bool {
+    let is_above = |pod: &str| pod.strip_prefix(at).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    // Of what only looks like the place of a pod nothing is known.
+    PODS.iter().any(|pod| is_above(pod)) || pods.iter().any(|pod| is_above(pod) || at.strip_prefix(pod.as_str()).is_some_and(decides_below))
 }
 
 fn decides_below(at: &str) -> bool {

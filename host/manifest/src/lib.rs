@@ -5,9 +5,9 @@ mod baseline;
 mod immutable;
 mod kinds;
 mod pod;
-
 mod policy;
 mod readiness;
+mod references;
 mod shape;
 
 pub use immutable::why_replaced;
@@ -15,6 +15,7 @@ pub use kinds::{Kind, find};
 pub use pod::{PodTrouble, pod_trouble};
 pub use policy::{PolicyContext, PolicyInput, check};
 pub use readiness::{Readiness, readiness};
+pub use references::{references, yields};
 
 use serde_json::{Map, Value};
 use windlass_model::{

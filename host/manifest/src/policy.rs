@@ -1,5 +1,8 @@
 //! The manifest policy: what a grant does not allow is refused while planning, whoever wrote the driver.
 
+mod fields;
+mod metadata;
+
 use serde_json::Value;
 use windlass_model::{
     Diagnostic,
@@ -9,11 +12,15 @@ use windlass_model::{
 
 use crate::{baseline, find, scope_of, shape};
 
+pub(crate) use fields::each;
+
 /// What a manifest is checked against.
 #[derive(Clone, Copy, Debug)]
 pub struct PolicyContext<'a> {
     /// The environment's namespace; absent for what makes it.
     pub namespace: Option<&'a str>,
+    /// The object as an earlier stage of the same pipeline rendered it.
+    pub before: Option<&'a Value>,
 }
 
 /// What a grant allows.
@@ -21,20 +28,12 @@ pub struct PolicyContext<'a> {
 pub struct PolicyInput<'a> {
     /// The listed kinds.
     pub kinds: &'a [KindGrant],
-    /// Built-in namespaced kinds are allowed without being listed: workloads.
-    pub namespaced_kinds: bool,
     /// Which rules are lifted.
     pub exceptions: &'a [PolicyException],
+    /// Keys of labels and annotations beyond the ordinary ones.
+    pub metadata: &'a [String],
 }
 
-/// Labels and annotations that only the host writes.
-const OUR_PREFIX: &str = "windlass.dev/";
-/// The ones of them that drivers do write: what selectors carry, and what explains.
-const OURS_ALLOWED: [&str; 5] =
-    ["windlass.dev/application", "windlass.dev/environment", "windlass.dev/workload", "windlass.dev/resource", "windlass.dev/fingerprint"];
-/// Marks of other owners.
-const FOREIGN_PREFIXES: [&str; 4] =
-    ["argocd.argoproj.io/tracking-id", "kustomize.toolkit.fluxcd.io/name", "helm.toolkit.fluxcd.io/name", "meta.helm.sh/release-"];
 const SECRET_TOKEN: &str = "kubernetes.io/service-account-token";
 
 /// Checks one manifest; every breach is a finding.
@@ -59,8 +58,7 @@ pub fn check(manifest: &Value, input: &PolicyInput<'_>, context: &PolicyContext<
         KindGrant::Declared(known) => known.api_version == api_version && known.kind == kind,
     });
     let lifted = |exception: PolicyException| input.exceptions.contains(&exception);
-    let always = input.namespaced_kinds && scope == Scope::Namespaced && find(api_version, kind).is_some();
-    if !listed && !always {
+    if !listed {
         problems.push(
             Diagnostic::error("kind-not-granted", format!("`{api_version}/{kind}` is not granted"))
                 .at("/kind")
@@ -98,7 +96,9 @@ pub fn check(manifest: &Value, input: &PolicyInput<'_>, context: &PolicyContext<
             check_namespace(text("/metadata/namespace"), context, lifted(PolicyException::ForeignNamespaces), &mut problems)
         }
     }
-    check_metadata(manifest, &mut problems);
+    let known_kind = if find(api_version, kind).is_some() { kind } else { "" };
+    let pods = shape::pods(manifest, known_kind.is_empty());
+    metadata::check(manifest, &pods, input, context, &mut problems);
     if name.starts_with("system:") || name.starts_with("kube-") {
         problems
             .push(Diagnostic::error("policy-system-name", format!("the name `{name}` belongs to the cluster itself")).at("/metadata/name"));
@@ -118,20 +118,22 @@ pub fn check(manifest: &Value, input: &PolicyInput<'_>, context: &PolicyContext<
         problems.push(Diagnostic::error("policy-token-secret", "a Secret may not name a service account").at("/metadata/annotations"));
     }
     if !lifted(PolicyException::PrivilegedPods) {
-        for at in shape::PODS {
-            if let Some(pod) = pointer::find(manifest, at).filter(|pod| pod.get("containers").is_some()) {
+        for at in &pods {
+            if let Some(pod) = pointer::find(manifest, at) {
                 baseline::check(pod, at, &mut problems);
             }
         }
     }
-    check_known(manifest, lifted(PolicyException::PrivilegedPods), &mut problems);
+    fields::check(manifest, known_kind, &pods, &lifted, &mut problems);
+    check_known(manifest, known_kind, &pods, &lifted, &mut problems);
     problems
 }
 
 /// Whatever the policy goes by stands in the plan: a value that turns up later would never be looked at.
-fn check_known(manifest: &Value, any_pod: bool, problems: &mut Vec<Diagnostic>) {
+fn check_known(manifest: &Value, kind: &str, pods: &[String], lifted: &dyn Fn(PolicyException) -> bool, problems: &mut Vec<Diagnostic>) {
     sealed::visit(manifest, &mut |at, sealed| {
-        if shape::is_naming(at) || !any_pod && baseline::decides(manifest, at) {
+        let is_of_baseline = !lifted(PolicyException::PrivilegedPods) && baseline::decides(pods, at);
+        if shape::is_naming(at) || is_of_baseline || fields::decides(kind, pods, lifted, at) {
             problems.push(
                 Diagnostic::error(
                     "policy-unknown",
@@ -168,190 +170,5 @@ fn check_namespace(namespace: Option<&str>, context: &PolicyContext<'_>, foreign
     }
 }
 
-fn check_metadata(manifest: &Value, problems: &mut Vec<Diagnostic>) {
-    let metadata = manifest.get("metadata");
-    for field in
-        ["finalizers", "ownerReferences", "managedFields", "generateName", "uid", "resourceVersion", "creationTimestamp", "selfLink"]
-    {
-        if metadata.is_some_and(|metadata| metadata.get(field).is_some()) {
-            problems.push(Diagnostic::error("policy-metadata", format!("`{field}` may not be set")).at(format!("/metadata/{field}")));
-        }
-    }
-    for (base, metadata) in shape::metadata(manifest) {
-        // What is made of a template is not held back, nor tied to others.
-        for field in ["finalizers", "ownerReferences"].into_iter().filter(|_| base != "/metadata") {
-            if metadata.get(field).is_some_and(|value| !value.is_null()) {
-                problems.push(Diagnostic::error("policy-metadata", format!("`{field}` may not be set")).at(format!("{base}/{field}")));
-            }
-        }
-        for field in ["labels", "annotations"] {
-            let Some(entries) = metadata.get(field).and_then(Value::as_object) else { continue };
-            for key in entries.keys() {
-                let place = || format!("{base}/{field}/{}", pointer::escape(key));
-                if key.starts_with(OUR_PREFIX) && !OURS_ALLOWED.contains(&key.as_str()) {
-                    problems.push(Diagnostic::error("policy-our-label", format!("`{key}` is written by the host alone")).at(place()));
-                }
-                if FOREIGN_PREFIXES.iter().any(|prefix| key.starts_with(prefix)) {
-                    problems.push(
-                        Diagnostic::error("policy-foreign-mark", format!("`{key}` would hand the object to another tool")).at(place()),
-                    );
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-    use windlass_model::sealed::{Encoding, Origin, Part, Sealed, SealedPart};
-
-    use super::*;
-
-    const CONTEXT: PolicyContext<'_> = PolicyContext { namespace: Some("shop-dev") };
-
-    fn workload(manifest: Value) -> Vec<String> {
-        check(&manifest, &PolicyInput { kinds: &[], namespaced_kinds: true, exceptions: &[] }, &CONTEXT)
-            .iter()
-            .map(|problem| format!("{} {}", problem.code, problem.pointer))
-            .collect()
-    }
-
-    fn pod(spec: Value) -> Value {
-        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "shop-dev"}, "spec": {"template": {"spec": spec}}})
-    }
-
-    #[test]
-    fn refuses_what_would_reach_beyond_the_namespace() {
-        let object = |api: &str, kind: &str, more: Value| {
-            let mut value = json!({"apiVersion": api, "kind": kind, "metadata": {"name": "x", "namespace": "shop-dev"}});
-            value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            value
-        };
-        let cases = [
-            object("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", json!({"metadata": {"name": "x"}})),
-            object("rbac.authorization.k8s.io/v1", "RoleBinding", json!({})),
-            object("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", json!({"metadata": {"name": "x"}})),
-            object("v1", "Namespace", json!({"metadata": {"name": "other"}})),
-            object("v1", "Secret", json!({"type": "kubernetes.io/service-account-token"})),
-            object("v1", "ConfigMap", json!({"metadata": {"name": "x", "namespace": "kube-system"}})),
-            object("v1", "ConfigMap", json!({"metadata": {"name": "x", "namespace": "other"}})),
-            object("v1", "ConfigMap", json!({"metadata": {"name": "x", "namespace": "shop-dev", "labels": {"windlass.dev/owner": "me"}}})),
-            object(
-                "v1",
-                "ConfigMap",
-                json!({"metadata": {"name": "x", "namespace": "shop-dev", "finalizers": ["a/b"], "ownerReferences": []}}),
-            ),
-            object(
-                "v1",
-                "ConfigMap",
-                json!({"metadata": {"name": "x", "namespace": "shop-dev", "annotations": {"argocd.argoproj.io/tracking-id": "x"}}}),
-            ),
-            object("example.com/v1", "Widget", json!({})),
-            pod(
-                json!({"hostNetwork": true, "containers": [{"securityContext": {"privileged": true, "capabilities": {"add": ["SYS_ADMIN", "NET_BIND_SERVICE"]}}, "ports": [{"hostPort": 80}]}], "volumes": [{"hostPath": {"path": "/"}}]}),
-            ),
-            pod(json!({
-                "securityContext": {
-                    "seccompProfile": {"type": "Unconfined"}, "appArmorProfile": {"type": "Unconfined"}, "seLinuxOptions": {"user": "root", "type": "spc_t"},
-                    "sysctls": [{"name": "kernel.shm_rmid_forced", "value": "1"}, {"name": "kernel.msgmax", "value": "1"}], "windowsOptions": {"hostProcess": true},
-                },
-                "containers": [{
-                    "securityContext": {"procMount": "Unmasked", "seccompProfile": {"type": "Unconfined"}},
-                    "livenessProbe": {"httpGet": {"host": "169.254.169.254", "port": 80}}, "lifecycle": {"preStop": {"tcpSocket": {"host": "10.0.0.1", "port": 80}}},
-                }],
-            })),
-            object(
-                "apps/v1",
-                "StatefulSet",
-                json!({"spec": {
-                    "template": {"metadata": {"finalizers": ["a/b"]}, "spec": {"containers": []}},
-                    "volumeClaimTemplates": [{"metadata": {"name": "data", "labels": {"windlass.dev/owner": "me"}, "ownerReferences": []}}],
-                }}),
-            ),
-            object("batch/v1", "CronJob", json!({"spec": {"jobTemplate": {"metadata": {"annotations": {"windlass.dev/mark": "x"}}}}})),
-            json!({"apiVersion": "v1", "kind": "ConfigMap"}),
-            object("v1", "ConfigMap", json!({"metadata": {"name": "Not Valid", "namespace": "shop-dev", "labels": {"a": "sha256:x"}}})),
-        ];
-        insta::assert_json_snapshot!(cases.map(workload));
-    }
-
-    #[test]
-    fn pods_of_declared_kinds_are_pods() {
-        let declared = json!([{ "apiVersion": "v1", "kind": "PodTemplate", "plural": "podtemplates", "scope": "Namespaced" }]);
-        let kinds: Vec<KindGrant> = serde_json::from_value(declared).unwrap();
-        let template = json!({
-            "apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "x", "namespace": "shop-dev"},
-            "template": {"metadata": {"labels": {"windlass.dev/owner": "me"}}, "spec": {"hostPID": true, "containers": []}},
-        });
-        let found = check(&template, &PolicyInput { kinds: &kinds, namespaced_kinds: false, exceptions: &[] }, &CONTEXT);
-        let found: Vec<String> = found.iter().map(|problem| format!("{} {}", problem.code, problem.pointer)).collect();
-        assert_eq!(
-            found,
-            ["policy-our-label /template/metadata/labels/windlass.dev~1owner", "policy-privileged-pod /template/spec/hostPID"]
-        );
-    }
-
-    #[test]
-    fn accepts_near_misses() {
-        assert!(workload(pod(json!({"hostNetwork": false, "containers": [{"securityContext": {"privileged": false, "capabilities": {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]}}, "ports": [{"containerPort": 80}]}], "volumes": [{"emptyDir": {}}]}))).is_empty());
-        assert!(workload(json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": {"name": "x", "namespace": "shop-dev", "labels": {"windlass.dev/workload": "web"}}})).is_empty());
-    }
-
-    /// A value that is known only when something else is made, as plans write it.
-    fn later() -> Value {
-        let origin = Origin::Output { node: "a.default#b".parse().unwrap(), name: "paused".into() };
-        Sealed::new([Part::Sealed(Box::new(SealedPart { origin, secret: false, encoding: Encoding::Json }))]).to_json()
-    }
-
-    #[test]
-    fn what_the_policy_goes_by_is_known_while_planning() {
-        let mut spec = json!({"containers": [{"image": later(), "env": [{"name": "A", "value": later()}], "ports": [{"containerPort": later()}]}], "nodeSelector": {"a": later()}});
-        assert!(workload(pod(spec.clone())).is_empty(), "{:?}", workload(pod(spec)));
-        for (at, value) in [
-            ("/hostNetwork", later()),
-            ("/volumes", later()),
-            ("/volumes", json!([later()])),
-            ("/volumes", json!([{"hostPath": {"path": later()}}])),
-            ("/securityContext", later()),
-            ("/containers", later()),
-            ("/containers/0", later()),
-            ("/containers/0/securityContext", later()),
-            ("/containers/0/securityContext", json!({"privileged": later()})),
-            ("/containers/0/securityContext", json!({"capabilities": {"add": [later()]}})),
-            ("/containers/0/ports", later()),
-            ("/containers/0/ports", json!([{"hostPort": later()}])),
-            ("/containers/0/livenessProbe", json!({"httpGet": {"host": later()}})),
-            ("/initContainers", later()),
-        ] {
-            spec = json!({"containers": [{"image": "web:1"}]});
-            match at.rsplit_once("/containers/0").map(|(_, rest)| rest.trim_start_matches('/')) {
-                Some("") => spec["containers"][0] = value,
-                Some(field) => spec["containers"][0][field] = value,
-                None => spec[&at[1..]] = value,
-            }
-            let found = workload(pod(spec.clone()));
-            assert!(found.iter().any(|problem| problem.starts_with("policy-")), "{at} passes: {spec}");
-            let allowed = PolicyInput { kinds: &[], namespaced_kinds: true, exceptions: &[PolicyException::PrivilegedPods] };
-            assert!(check(&pod(spec), &allowed, &CONTEXT).is_empty(), "{at} is refused where a grant lifts it");
-        }
-        let deployment = |more: Value| {
-            let mut value = json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "x", "namespace": "shop-dev"}});
-            value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            workload(value)
-        };
-        for whole in [
-            json!({"spec": later()}),
-            json!({"spec": {"jobTemplate": later()}}),
-            json!({"spec": {"jobTemplate": {"spec": {"template": later()}}}}),
-            json!({"spec": {"jobTemplate": {"spec": {"template": {"spec": later()}}}}}),
-            json!({"metadata": {"name": "x", "namespace": "shop-dev", "annotations": later()}}),
-            json!({"spec": {"jobTemplate": {"spec": {"template": {"metadata": later()}}}}}),
-            json!({"spec": {"volumeClaimTemplates": later()}}),
-            json!({"spec": {"volumeClaimTemplates": [later()]}}),
-            json!({"spec": {"volumeClaimTemplates": [{"metadata": {"labels": later()}}]}}),
-        ] {
-            assert!(deployment(whole.clone()).iter().any(|problem| problem.starts_with("policy-unknown")), "{whole}");
-        }
-    }
-}
+mod tests;

@@ -17,6 +17,32 @@ const METADATA: [&str; 5] = [
 const CLAIMS: &str = "/spec/volumeClaimTemplates";
 /// Where the pods of all kinds are.
 pub(crate) const PODS: [&str; 4] = ["/spec", "/spec/template/spec", "/spec/jobTemplate/spec/template/spec", "/template/spec"];
+/// Returns where pods are in a manifest; `is_foreign` looks everywhere, because the shape of the kind is not known.
+pub(crate) fn pods(manifest: &Value, is_foreign: bool) -> Vec<String> {
+    let is_pod = |value: &Value| value.get("containers").is_some();
+    let mut found: Vec<String> =
+        PODS.iter().filter(|at| pointer::find(manifest, at).is_some_and(is_pod)).map(|&at| at.to_owned()).collect();
+    if is_foreign && let Some(fields) = manifest.as_object() {
+        for (key, value) in fields {
+            pods_below(value, &format!("/{}", pointer::escape(key)), &mut found);
+        }
+    }
+    found
+}
+
+fn pods_below(value: &Value, at: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            if fields.get("containers").is_some_and(Value::is_array) && !found.iter().any(|known| known == at) {
+                found.push(at.to_owned());
+            }
+            fields.iter().for_each(|(key, value)| pods_below(value, &format!("{at}/{}", pointer::escape(key)), found));
+        }
+        Value::Array(items) => items.iter().enumerate().for_each(|(index, item)| pods_below(item, &format!("{at}/{index}"), found)),
+        _ => {}
+    }
+}
+
 /// The lists of containers of a pod.
 pub(crate) const CONTAINERS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
 
@@ -89,9 +115,12 @@ fn is_role_name(text: &str) -> bool {
     !matches!(text, "" | "." | "..") && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))
 }
 
-/// Finds everything that says what something is called, with its place.
-pub(crate) fn metadata(manifest: &Value) -> Vec<(Cow<'static, str>, &Value)> {
-    let own = METADATA.into_iter().filter_map(|base| Some((Cow::Borrowed(base), pointer::find(manifest, base)?)));
+/// Finds everything that says what something is called, with its place; also beside pods that stand elsewhere.
+pub(crate) fn metadata<'m>(manifest: &'m Value, pods: &[String]) -> Vec<(Cow<'static, str>, &'m Value)> {
+    let beside = pods.iter().filter_map(|pod| pod.strip_suffix("/spec")).map(|base| format!("{base}/metadata"));
+    let others = beside.filter(|base| !METADATA.contains(&base.as_str())).map(Cow::Owned);
+    let bases = METADATA.into_iter().map(Cow::Borrowed).chain(others);
+    let own = bases.filter_map(|base| pointer::find(manifest, &base).map(|metadata| (base, metadata)));
     let claims = pointer::find(manifest, CLAIMS).and_then(Value::as_array).into_iter().flatten().enumerate();
     own.chain(claims.filter_map(|(index, claim)| Some((Cow::Owned(format!("{CLAIMS}/{index}/metadata")), claim.get("metadata")?))))
         .collect()
@@ -105,7 +134,7 @@ pub(crate) fn is_naming(at: &str) -> bool {
 }
 
 fn check_labels(manifest: &Value, problems: &mut Vec<Diagnostic>) {
-    for (base, metadata) in metadata(manifest) {
+    for (base, metadata) in metadata(manifest, &[]) {
         for field in ["labels", "annotations"] {
             for (key, value) in metadata.get(field).and_then(Value::as_object).into_iter().flatten() {
                 let place = || format!("{base}/{field}/{}", pointer::escape(key));

@@ -18,11 +18,11 @@ pub mod placeholder;
 pub mod plan;
 pub mod platform;
 pub mod pointer;
+pub mod reference;
 pub mod score;
 pub mod sealed;
 pub mod spec;
 pub mod state;
-pub mod store_reference;
 pub mod visible;
 
 pub use action::ActionId;

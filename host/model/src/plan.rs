@@ -137,6 +137,9 @@ pub struct PlannedNode {
     /// What it yields, sealed where not known or secret.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub outputs: Map<String, Value>,
+    /// References of its actions to Secrets of other nodes: each hands a secret on by its name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub references: Vec<SecretFlow>,
     /// Digest of everything that its drivers were asked; absent for types that the host makes itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Digest>,
@@ -206,6 +209,9 @@ pub struct PlannedAction {
     pub rank: u16,
     /// What must be, sealed where not known or secret.
     pub spec: Spec,
+    /// Identities of the Secrets that a controller makes for the object.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub yields: Vec<String>,
 }
 
 /// What is done to an action's object.

@@ -3,6 +3,7 @@
 mod connection;
 mod grant;
 mod layer;
+mod permission;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,7 @@ use crate::{
 pub use connection::*;
 pub use grant::*;
 pub use layer::*;
+pub use permission::*;
 
 /// The API version of platform documents and of the Application document.
 pub const API_VERSION: &str = "windlass.dev/v1alpha1";

@@ -1,5 +1,5 @@
 //! A stage at the end of a pipeline: labels and an annotation on every workload, as a platform team would
-//! append it with `EnvironmentType.workloadStages`. No profile can remove it.
+//! append it with `EnvironmentType.workloadStages`. No profile can remove it. Its grant lists the kinds that it labels.
 
 use std::collections::BTreeMap;
 

@@ -178,12 +178,12 @@ fn overlap((backup, long): Window, (from, length): Window) -> bool {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use windlass_engine::planner::{Authority, Kinds, Planner as _, SpecContext};
+    use windlass_engine::planner::{Authority, Planner as _, SpecContext};
 
     use super::{super::planner::RdsPlanner, *};
 
     fn checked(resource: &str, value: Value) -> Vec<String> {
-        let authority = Authority { kinds: Kinds::Listed(Vec::new()), exceptions: Vec::new(), paths: Vec::new() };
+        let authority = Authority::default();
         let context = SpecContext { application: "shop".into(), environment: "dev".into(), namespace: None, connection_kind: "aws" };
         let spec = RdsPlanner.normalise(resource, value, &authority, &context);
         let problems = RdsPlanner.check(&spec, &authority, &context);

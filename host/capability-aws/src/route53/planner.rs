@@ -160,12 +160,11 @@ fn wrong_value(r#type: &str, text: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use windlass_engine::planner::Kinds;
 
     use super::*;
 
     fn checked(value: Value) -> Vec<String> {
-        let authority = Authority { kinds: Kinds::Listed(Vec::new()), exceptions: Vec::new(), paths: Vec::new() };
+        let authority = Authority::default();
         let context = SpecContext { application: "shop".into(), environment: "dev".into(), namespace: None, connection_kind: "aws" };
         let spec = Route53Planner.normalise("record-set", value, &authority, &context);
         Route53Planner

@@ -42,7 +42,6 @@ use windlass_model::{
 
 use crate::{
     authorize::{Authorize, Refused, Target},
-    host_access::HostAccess,
     session::{Cancel, CapabilityError, CapabilityErrorKind, Executor, OpenConnection, SecretStore, Session},
     store::{EnvironmentState, NewDeployment, Store, StoreError},
 };
@@ -62,8 +61,6 @@ pub struct Engine {
     pub authorize: Arc<dyn Authorize>,
     /// Tells people, and tests where to kill.
     pub observer: Arc<dyn Observer>,
-    /// What of this machine connections may name.
-    pub access: HostAccess,
 }
 
 /// Sees what goes on.
@@ -348,12 +345,7 @@ impl Engine {
         settings: &ConnectionSettings,
         environment: &EnvironmentKey,
     ) -> Result<Arc<dyn Session>, ApplyError> {
-        let open = OpenConnection {
-            name: connection.clone(),
-            settings: settings.clone(),
-            environment: environment.clone(),
-            access: self.access.clone(),
-        };
+        let open = OpenConnection { name: connection.clone(), settings: settings.clone(), environment: environment.clone() };
         self.executor(interface, &open)?.open(&open).await.map_err(|error| ApplyError::of(connection, error))
     }
 

@@ -243,6 +243,7 @@ mod tests {
             fields: Vec::new(),
             on_remove: OnRemove::Delete,
             holds_data: false,
+            yields: Vec::new(),
         }
     }
 

@@ -9,15 +9,15 @@ use windlass_model::{
     ActionId, Diagnostic, Digest, NodeKey, Spec,
     name::DocumentName,
     plan::PlannedAction,
-    platform::{DriverReference, Grant, LayerName, OnRemove},
+    platform::{ConnectionSettings, DriverReference, Family, Grant, LayerName, OnRemove},
 };
 use windlass_resolve::{Effective, Graph};
 
-use super::{Connections, OBJECTS, PlanInput, desired, expand::Expansion, flows, memo::Memo};
+use super::{Connections, OBJECTS, PlanInput, desired, flows, memo::Memo, references::Claim};
 use crate::{
     driver::{DriverContext, DriverHost, World},
-    planner::{Authority, Kinds, Planners, SpecContext},
-    recorder::RecorderInput,
+    planner::{Authority, Planners, SpecContext},
+    recorder::{RecorderInput, StagedAction},
     tokens::TokenTable,
 };
 
@@ -34,8 +34,6 @@ pub(crate) struct Cx<'a> {
     pub secret_versions: Arc<BTreeMap<String, u64>>,
     /// Digest of the environment type and the connections.
     pub policy: Digest,
-    /// How much placeholders brought in so far.
-    pub expansion: Expansion,
     /// The answers of the last deployment.
     pub memo: Memo<'a>,
 }
@@ -104,15 +102,9 @@ impl<'a> Cx<'a> {
             if grants.is_empty() && !renders {
                 continue;
             }
-            let kinds = grants.iter().flat_map(|grant| grant.kinds.clone()).collect();
-            let exceptions = grants.iter().flat_map(|grant| grant.allow.clone()).collect();
-            let paths = grants.iter().flat_map(|grant| grant.paths.clone()).collect();
             let named = grants.iter().find_map(|grant| grant.connection.as_ref());
             let (_, settings) = self.connections.of(descriptor.family, named).map_err(|problem| vec![problem.on(node)])?;
-            authorities.insert(
-                descriptor.interface.to_owned(),
-                Authority { kinds: if renders { Kinds::Workload(kinds) } else { Kinds::Listed(kinds) }, exceptions, paths },
-            );
+            authorities.insert(descriptor.interface.to_owned(), Authority::of(&used.grants, descriptor.interface));
             contexts.insert(descriptor.interface.to_owned(), self.spec_context(namespace, settings.kind()));
         }
         let secret_versions = Arc::clone(&self.secret_versions);
@@ -137,21 +129,31 @@ impl<'a> Cx<'a> {
         }
     }
 
-    /// Puts staged actions under a node.
-    pub(crate) fn planned_actions(
+    /// Returns the connection that a driver's actions of an interface go through.
+    pub(crate) fn connection(
         &self,
         node: &NodeKey,
-        staged: Vec<crate::recorder::StagedAction>,
+        interface: &str,
+        family: Family,
         grants: &[Grant],
+    ) -> Result<(&'a DocumentName, &ConnectionSettings), Vec<Diagnostic>> {
+        let named = grants.iter().filter(|grant| grant.import == interface).find_map(|grant| grant.connection.as_ref());
+        self.connections.of(family, named).map_err(|problem| vec![problem.on(node)])
+    }
+
+    /// Puts staged actions under a node, each with the grants of the driver that staged it.
+    pub(crate) fn planned_actions<'g>(
+        &self,
+        node: &NodeKey,
+        staged: impl IntoIterator<Item = (StagedAction, &'g [Grant])>,
         on_remove: Option<OnRemove>,
         namespace: Option<&str>,
     ) -> Result<Vec<PlannedAction>, Vec<Diagnostic>> {
-        let mut actions = Vec::with_capacity(staged.len());
-        for action in staged {
+        let staged = staged.into_iter();
+        let mut actions = Vec::with_capacity(staged.size_hint().0);
+        for (action, grants) in staged {
             let Some(planner) = self.planners.get(&action.interface) else { continue };
-            let named = grants.iter().filter(|grant| grant.import == action.interface).find_map(|grant| grant.connection.as_ref());
-            let (connection, settings) =
-                self.connections.of(planner.descriptor().family, named).map_err(|problem| vec![problem.on(node)])?;
+            let (connection, settings) = self.connection(node, &action.interface, planner.descriptor().family, grants)?;
             let id = ActionId::new(node, &action.local);
             let mut depends_on: BTreeSet<ActionId> = action
                 .after
@@ -173,6 +175,7 @@ impl<'a> Cx<'a> {
                 connection: connection.clone(),
                 depends_on: depends_on.into_iter().collect(),
                 rank: planner.rank(&action.spec),
+                yields: planner.yields(&action.spec),
                 holds_data: planner.holds_data(&action.spec),
                 on_remove: OnRemove::Delete,
                 change: windlass_model::plan::Change::None,
@@ -198,10 +201,28 @@ impl Cx<'_> {
                 let mut grant = grant.clone();
                 grant.kinds.retain(|kind| allowed.kinds.contains(kind));
                 grant.allow.retain(|exception| allowed.allow.contains(exception));
-                grant.paths.retain(|path| allowed.paths.contains(path));
+                grant.metadata.retain(|key| allowed.metadata.contains(key));
+                grant.uses.retain(|object| allowed.uses.contains(object));
+                grant.hosts.retain(|host| allowed.hosts.contains(host));
                 Some(grant)
             })
             .collect()
+    }
+}
+
+impl Cx<'_> {
+    /// Lists what staged actions refer to by name.
+    pub(crate) fn claims(&self, node: &NodeKey, staged: &[StagedAction], grants: &[Grant]) -> Vec<Claim> {
+        let mut claims = Vec::new();
+        let mut authorities: BTreeMap<&str, Arc<Authority>> = BTreeMap::new();
+        for action in staged {
+            let Some(planner) = self.planners.get(&action.interface) else { continue };
+            for reference in planner.references(&action.spec) {
+                let authority = authorities.entry(&action.interface).or_insert_with(|| Arc::new(Authority::of(grants, &action.interface)));
+                claims.push(Claim { action: ActionId::new(node, &action.local), reference, authority: Arc::clone(authority) });
+            }
+        }
+        claims
     }
 }
 

@@ -24,14 +24,21 @@ pub(crate) fn origins(spec: &Value) -> BTreeSet<ActionId> {
 /// Lists where each secret goes.
 pub(crate) fn secret_flows<'p>(nodes: impl Iterator<Item = &'p PlannedNode>) -> Vec<SecretFlow> {
     let mut flows = Vec::new();
-    for action in nodes.flat_map(|node| &node.actions).filter(|action| action.spec.may_be_sealed()) {
+    for node in nodes {
+        flows.extend(node.references.iter().cloned());
+        node_flows(node, &mut flows);
+    }
+    flows.sort_by(|a, b| (&a.from, &a.to, &a.pointer).cmp(&(&b.from, &b.to, &b.pointer)));
+    flows.dedup();
+    flows
+}
+
+fn node_flows(node: &PlannedNode, flows: &mut Vec<SecretFlow>) {
+    for action in node.actions.iter().filter(|action| action.spec.may_be_sealed()) {
         sealed::visit(&action.spec.to_value(), &mut |pointer, sealed| {
             for part in sealed.sealed().filter(|part| part.secret) {
                 flows.push(SecretFlow { from: part.origin.label(), to: action.id.clone(), pointer: pointer.to_owned() });
             }
         });
     }
-    flows.sort_by(|a, b| (&a.from, &a.to, &a.pointer).cmp(&(&b.from, &b.to, &b.pointer)));
-    flows.dedup();
-    flows
 }

@@ -37,6 +37,7 @@ pub(crate) fn plan_host(
         actions: Vec::new(),
         constraints: Vec::new(),
         outputs,
+        references: Vec::new(),
         request: None,
     };
     Ok(NodeOutcome::new(node, Vec::new(), 0))

@@ -9,6 +9,8 @@ mod flows;
 mod host;
 mod memo;
 mod reference;
+mod references;
+pub(crate) mod rendering;
 pub(crate) mod resource;
 mod stage;
 mod unencoded;
@@ -37,7 +39,6 @@ use crate::{driver::DriverHost, planner::Planners};
 pub(crate) use compare::Moves;
 pub(crate) use cx::Cx;
 use cx::DriverUse;
-use expand::Expansion;
 use memo::Memo;
 
 pub use connections::{Connections, DIRECTORY_DEFAULT, claim_of};
@@ -226,15 +227,14 @@ pub(crate) fn prepare<R>(
     let connections = Connections::choose(input)?;
     let documents = platform_documents(&graph, &input.layers);
     let components = desired::components(&graph, &input.layers)?;
-    let named = desired::granted(&documents, "connection");
-    let policy = Digest::of(&(graph.environment_type, connections.policy(&named))).map_err(bug)?;
+    let policy = Digest::of(&(graph.environment_type, connections.settings())).map_err(bug)?;
     let desired = desired::digest(
         input,
         &documents,
         &components,
         &effective,
         &policy,
-        &planners.revisions(desired::granted(&documents, "import").into_iter()),
+        &planners.revisions(desired::granted(&documents).into_iter()),
     )?;
     then(Prepared {
         effective: &effective,
@@ -257,7 +257,6 @@ pub(crate) fn prepared_cx<'a>(input: &'a PlanInput, prepared: &Prepared<'a>, pla
         host,
         connections,
         policy,
-        expansion: Expansion::default(),
         memo: Memo::default(),
         data_loss_allowed: compare::data_loss_allowed(graph),
         secret_versions: Arc::new(
@@ -356,7 +355,7 @@ fn plan_node(cx: &Cx<'_>, key: &NodeKey, outcomes: &BTreeMap<NodeKey, NodeOutcom
             let request = cx.resource_request(&call)?;
             let answer = match cx.memo.answer(key, request, &call.depends_on) {
                 Some(known) => known,
-                None => resource::call(cx, &call)?.asked(request),
+                None => resource::call(cx, &call, Some(outcomes))?.asked(request),
             };
             Ok(NodeOutcome { values, ..answer })
         }
@@ -369,7 +368,7 @@ fn plan_node(cx: &Cx<'_>, key: &NodeKey, outcomes: &BTreeMap<NodeKey, NodeOutcom
             let request = cx.workload_request(&call)?;
             let answer = match cx.memo.answer(key, request, &call.depends_on) {
                 Some(known) => known,
-                None => workload::call(cx, &call)?.asked(request),
+                None => rendering::call(cx, &call, Some(outcomes))?.asked(request),
             };
             Ok(NodeOutcome { values, ..answer })
         }

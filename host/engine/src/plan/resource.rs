@@ -6,9 +6,9 @@ use serde_json::{Map, Value, json};
 use windlass_model::{
     Diagnostic, NodeKey, ResourceKey, did_you_mean,
     plan::PlannedNode,
-    platform::{LayerName, MatchRule, OnRemove, ResourceDefinition},
+    platform::{LayerName, MatchRule, ResourceDefinition},
     pointer::Pointer,
-    sealed::{self, SealedPart},
+    sealed::SealedPart,
 };
 use windlass_resolve::{GraphNode, Maker, NodeKind, Scope, expand};
 
@@ -16,6 +16,7 @@ use super::{
     Cx, DriverUse, NodeOutcome, desired,
     expand::Lookup,
     planned_driver, reference,
+    references::{self, Sources},
     stage::{Fields, Settled},
     unencoded, winning,
 };
@@ -54,6 +55,7 @@ impl ResourceCall<'_> {
             actions: Vec::new(),
             constraints: Vec::new(),
             outputs: Map::new(),
+            references: Vec::new(),
             request: None,
         }
     }
@@ -75,16 +77,11 @@ pub(crate) fn prepare<'a>(
     let namespace = cx.namespace(&node_key, outcomes)?;
     let mut problems = Vec::new();
     let mut params = params_value(cx, &node_key, params.as_ref(), namespace.value.clone(), outcomes, &mut problems);
-    let lookup = Lookup::new(cx, outcomes, Scope::Definition(key.clone()), namespace.value);
+    let lookup = Lookup { cx, outcomes, scope: Scope::Definition(key.clone()), namespace: namespace.value };
     let document = format!("ResourceDefinition/{}", definition.name());
     let mut inputs = expand_value(&lookup, &Value::Object(definition.spec.inputs.clone()), &document, "/spec/inputs", &mut problems);
-    let sealing = definition.spec.inputs.iter().try_for_each(|(name, template)| {
-        inputs.get_mut(sealed::escape_key(name)).map_or(Ok(()), |input| {
-            reference::seal(template, input, cx.connections, &Pointer::Root.field("spec").field("inputs").field(name))
-        })
-    });
-    if let Err(problem) = sealing {
-        problems.push(problem.on(&document));
+    if let Err(problem) = reference::seal(&mut inputs, cx.connections) {
+        problems.push(problem.on(&document).at("/spec/inputs"));
     }
     let grants = cx.grants(definition.name(), &definition.spec.grants);
     match cx.driver(&document, *layer, &definition.spec.driver, &grants, World::ResourceDriver) {
@@ -127,7 +124,7 @@ pub(crate) fn params_value(
     problems: &mut Vec<Diagnostic>,
 ) -> Value {
     let Some((params, scope)) = params else { return json!({}) };
-    let lookup = Lookup::new(cx, outcomes, scope.clone(), namespace);
+    let lookup = Lookup { cx, outcomes, scope: scope.clone(), namespace };
     let (subject, base) = params_place(cx, node, scope);
     let value = expand_value(&lookup, &Value::Object((*params).clone()), &subject, &base, problems);
     if let NodeKey::Resource(key) = node
@@ -225,8 +222,13 @@ pub(crate) fn diagnostic(error: expand::ExpandError, subject: &str, at: String) 
     }
 }
 
-/// Calls the driver and reads its answer.
-pub(crate) fn call(cx: &Cx<'_>, call: &ResourceCall<'_>) -> Result<NodeOutcome, Vec<Diagnostic>> {
+/// Calls the driver and reads its answer. Without `outcomes`, names are not held to what the node may use: `explain` asks
+/// what would be if a value were another, and such a value comes from nowhere.
+pub(crate) fn call(
+    cx: &Cx<'_>,
+    call: &ResourceCall<'_>,
+    outcomes: Option<&BTreeMap<NodeKey, NodeOutcome>>,
+) -> Result<NodeOutcome, Vec<Diagnostic>> {
     let node = NodeKey::Resource(call.key.clone());
     let document = format!("ResourceDefinition/{}", call.definition.name());
     let description = cx.host.describe(&call.used.component).map_err(|fault| vec![Diagnostic::from(fault).on(&node)])?;
@@ -261,12 +263,15 @@ pub(crate) fn call(cx: &Cx<'_>, call: &ResourceCall<'_>) -> Result<NodeOutcome, 
     warnings.extend(answer.warnings.into_iter().map(|warning| place(warning.on(&node))));
     warnings.extend(unencoded::warnings(&call.inputs, "/spec/inputs").into_iter().map(|warning| warning.on(&document)));
     warnings.extend(unencoded::warnings(&call.params, "/params").into_iter().map(|warning| place(warning.on(&node))));
-    let actions = cx.planned_actions(&node, recorder.actions, &call.used.grants, on_remove(call.definition), call.namespace.as_deref())?;
-    Ok(NodeOutcome::new(PlannedNode { actions, constraints, outputs, ..call.unasked() }, warnings, 1))
-}
-
-fn on_remove(definition: &ResourceDefinition) -> Option<OnRemove> {
-    definition.spec.on_remove
+    let grants = call.used.grants.as_slice();
+    let claims = cx.claims(&node, &recorder.actions, grants);
+    let staged = recorder.actions.into_iter().map(|action| (action, grants));
+    let actions = cx.planned_actions(&node, staged, call.definition.spec.on_remove, call.namespace.as_deref())?;
+    let references = match outcomes {
+        Some(outcomes) => references::check(&actions, &claims, Sources { depends_on: &call.depends_on, outcomes })?,
+        None => Vec::new(),
+    };
+    Ok(NodeOutcome::new(PlannedNode { actions, constraints, outputs, references, ..call.unasked() }, warnings, 1))
 }
 
 /// Names what a deferred token waits for.

@@ -1,4 +1,4 @@
-//! One workload node: its placeholders resolved, its pipeline called stage by stage, its manifests as actions.
+//! One workload node: its placeholders resolved, its drivers found.
 
 use std::collections::BTreeMap;
 
@@ -6,26 +6,22 @@ use serde_json::{Map, Value};
 use windlass_model::{
     Diagnostic, NodeKey,
     name::{DocumentName, WorkloadName},
-    plan::{Constraint, PlannedNode, WinningDocument},
+    plan::{PlannedNode, WinningDocument},
     platform::{LayerName, Stage},
     pointer::escape,
     score::Workload,
 };
-use windlass_resolve::{GraphNode, NodeKind, Scope, expand, unusable_images};
+use windlass_resolve::{GraphNode, NodeKind, Scope, expand};
 
 use super::{
-    Cx, DriverUse, NodeOutcome, OBJECTS,
+    Cx, DriverUse, NodeOutcome,
     expand::Lookup,
     planned_driver,
-    resource::{Place, answered, diagnostic, expand_value, placed, staged_sentence, token_label},
+    resource::{diagnostic, expand_value},
     stage::{Fields, Settled},
-    unencoded, winning,
+    winning,
 };
-use crate::{
-    driver::{Body, DriverRequest, World},
-    recorder::{Recorder, StagedAction, token_problem},
-    tokens::TokenTable,
-};
+use crate::driver::World;
 
 /// A pipeline that is ready.
 #[derive(Clone, Debug)]
@@ -52,6 +48,7 @@ impl WorkloadCall<'_> {
             actions: Vec::new(),
             constraints: Vec::new(),
             outputs: Map::new(),
+            references: Vec::new(),
             request: None,
         }
     }
@@ -77,7 +74,7 @@ pub(crate) fn prepare<'a>(
     };
     let namespace = cx.namespace(&key, outcomes)?;
     let mut problems = Vec::new();
-    let lookup = Lookup::new(cx, outcomes, Scope::Workload(name.clone()), namespace.value);
+    let lookup = Lookup { cx, outcomes, scope: Scope::Workload(name.clone()), namespace: namespace.value };
     let mut resolved = resolve_workload(&lookup, workload, aliases, &key, &mut problems);
     let mut calls = Vec::new();
     let owner = profile.as_ref().map_or_else(|| key.to_string(), |(_, profile, _)| format!("WorkloadProfile/{}", profile.name()));
@@ -133,7 +130,8 @@ fn stage_inputs(lookup: &Lookup<'_, '_>, stage: &Stage, owner: &str, problems: &
         NodeKey::Resource(key) => key.clone(),
         NodeKey::Workload(_) => return Value::Object(stage.inputs.clone()),
     };
-    let definition = Lookup::new(lookup.cx, lookup.outcomes, Scope::Definition(namespace_key), lookup.namespace.clone());
+    let definition =
+        Lookup { cx: lookup.cx, outcomes: lookup.outcomes, scope: Scope::Definition(namespace_key), namespace: lookup.namespace.clone() };
     expand_value(&definition, &Value::Object(stage.inputs.clone()), owner, &format!("/spec/stages/{}/inputs", stage.name), problems)
 }
 
@@ -208,118 +206,4 @@ fn volume_source(lookup: &Lookup<'_, '_>, source: &Value, subject: &str, at: &st
         }
         None => expand_value(lookup, source, subject, at, problems),
     }
-}
-
-/// Calls the pipeline.
-pub(crate) fn call(cx: &Cx<'_>, call: &WorkloadCall<'_>) -> Result<NodeOutcome, Vec<Diagnostic>> {
-    let node = NodeKey::Workload(call.name.clone());
-    let mut manifests: Vec<Value> = Vec::new();
-    let mut staged: Vec<StagedAction> = Vec::new();
-    let score = cx.effective.workloads.get(&call.name);
-    let mut warnings: Vec<Diagnostic> =
-        score.into_iter().flat_map(|score| unusable_images(score)).map(|warning| warning.on(&node)).collect();
-    warnings.extend(unencoded::warnings(&call.workload, "").into_iter().map(|warning| warning.on(&node)));
-    let mut last: Option<Recorder> = None;
-    let mut constraints = Vec::new();
-    for stage in &call.stages {
-        let rendered = call_stage(cx, call, stage, &manifests, &node)?;
-        manifests = rendered.manifests;
-        staged.extend(rendered.recorder.actions.iter().cloned());
-        constraints.extend(rendered.constraints);
-        warnings.extend(rendered.warnings);
-        last = Some(rendered.recorder);
-    }
-    if let Some(recorder) = &last {
-        staged.extend(rendered_actions(recorder, manifests, &node)?);
-    }
-    let grants: Vec<_> = call.stages.iter().flat_map(|stage| stage.used.grants.clone()).collect();
-    let actions = cx.planned_actions(&node, staged, &grants, None, call.namespace.as_deref())?;
-    Ok(NodeOutcome::new(PlannedNode { actions, constraints, ..call.unasked() }, warnings, call.stages.len() as u64))
-}
-
-/// What a stage made of the manifests before it.
-struct Rendered {
-    manifests: Vec<Value>,
-    recorder: Recorder,
-    constraints: Vec<Constraint>,
-    warnings: Vec<Diagnostic>,
-}
-
-fn call_stage(
-    cx: &Cx<'_>,
-    call: &WorkloadCall<'_>,
-    stage: &StageCall<'_>,
-    before: &[Value],
-    node: &NodeKey,
-) -> Result<Rendered, Vec<Diagnostic>> {
-    let component = &stage.used.component;
-    let named = |problem: Diagnostic| problem.on(node);
-    let description = cx.host.describe(component).map_err(|fault| vec![named(fault.into())])?;
-    let schemas = cx.planners.schemas.driver(component, &description).map_err(|error| {
-        vec![named(Diagnostic::error("driver-schema", format!("driver `{}`: {error}", stage.used.reference.component_key())))]
-    })?;
-    let mut tokens = TokenTable::default();
-    let inputs = tokens.open(&stage.inputs);
-    let workload = tokens.open(&call.workload);
-    let manifests: Vec<Value> = before.iter().map(|manifest| tokens.open(manifest)).collect();
-    let label = token_label(&tokens);
-    let mut problems: Vec<Diagnostic> = schemas.inputs.check(&inputs, &format!("/stages/{}/inputs", stage.stage.name), &label);
-    problems.extend(schemas.params.check(&workload, "", &label));
-    if !problems.is_empty() {
-        return Err(problems.into_iter().map(|problem| staged_sentence(problem.on(node), node)).collect());
-    }
-    let mut constraints = schemas.inputs.constraints(&inputs, &format!("/stages/{}/inputs", stage.stage.name), &tokens);
-    constraints.extend(schemas.params.constraints(&workload, "/workload", &tokens));
-    let request = DriverRequest::Render {
-        context: cx.driver_context(call.namespace.as_deref()),
-        name: call.name.to_string(),
-        workload: workload.to_string(),
-        inputs: inputs.to_string(),
-        manifests: manifests.iter().map(ToString::to_string).collect(),
-    };
-    let recorder = Recorder::new(cx.recorder_input(node, &stage.used, call.namespace.as_deref(), tokens)?);
-    let (result, recorder) = cx.host.call(component, &request, recorder);
-    let places = [Place { part: "/workload", subject: node.to_string(), base: String::new() }];
-    let place = |problem: Diagnostic| placed(problem, node, &places);
-    let answer = answered(result, &recorder, node).map_err(|problems| problems.into_iter().map(place).collect::<Vec<_>>())?;
-    let warnings = answer.warnings.iter().cloned().map(|warning| place(named(warning))).collect();
-    let Body::Manifests(texts) = answer.body else {
-        return Err(vec![named(Diagnostic::error("driver-answer", "the driver gave outputs instead of manifests"))]);
-    };
-    let mut rendered = Vec::with_capacity(texts.len());
-    let mut problems = Vec::new();
-    for (index, text) in texts.iter().enumerate() {
-        let parsed: Result<Value, Diagnostic> =
-            serde_json::from_str(text).map_err(|error| Diagnostic::error("driver-answer", format!("manifest {index} is no JSON: {error}")));
-        let closed = parsed.and_then(|value: Value| {
-            windlass_model::canonical::check(&value)
-                .map_err(|error| Diagnostic::error("driver-answer", format!("manifest {index}: {error}")))?;
-            recorder.tokens.close(value).map_err(|errors| token_problem(&errors))
-        });
-        match closed {
-            Ok(value) => rendered.push(value),
-            Err(problem) => problems.push(
-                Diagnostic { message: format!("driver `{}`: {}", stage.used.reference.component_key(), problem.message), ..problem }
-                    .on(node),
-            ),
-        }
-    }
-    if problems.is_empty() { Ok(Rendered { manifests: rendered, recorder, constraints, warnings }) } else { Err(problems) }
-}
-
-/// Turns rendered manifests into actions: checked like everything that is staged.
-fn rendered_actions(recorder: &Recorder, manifests: Vec<Value>, node: &NodeKey) -> Result<Vec<StagedAction>, Vec<Diagnostic>> {
-    let mut actions: Vec<StagedAction> = Vec::with_capacity(manifests.len());
-    let mut problems = Vec::new();
-    for manifest in manifests {
-        let field = |at: &str| windlass_model::pointer::find(&manifest, at).and_then(Value::as_str).unwrap_or("unknown").to_owned();
-        let local = format!("object/{}.{}", field("/kind").to_lowercase(), field("/metadata/name"));
-        let (spec, found) = recorder.admit(OBJECTS, "object", manifest);
-        problems.extend(found.into_iter().map(|problem| problem.on(format!("{node}:{local}"))));
-        if actions.iter().any(|action| action.local == local) {
-            problems.push(Diagnostic::error("duplicate-action", format!("`{local}` is rendered twice")).on(node));
-        }
-        actions.push(StagedAction { interface: OBJECTS.to_owned(), local, spec, after: Vec::new() });
-    }
-    if problems.is_empty() { Ok(actions) } else { Err(problems) }
 }

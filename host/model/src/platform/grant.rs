@@ -17,10 +17,16 @@ pub struct Grant {
     /// Lifts single rules of the manifest policy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<PolicyException>,
-    /// Paths of a store of secrets that may be read and written beyond `MOUNT/APPLICATION/ENVIRONMENT/…`: `secret/shared/smtp`. A `*` at
-    /// the end stands for the rest; `${application}` and `${environment}` stand for the names.
+    /// Labels and annotations that may be written beyond those that only describe: whole keys, or domains with a `/` at the end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub paths: Vec<String>,
+    pub metadata: Vec<String>,
+    /// Objects that may be referred to though neither the node nor a dependency of it makes them: `Secret/NAME`,
+    /// `ServiceAccount/NAME`, `PersistentVolumeClaim/NAME`, `Gateway/NAMESPACE/NAME`. A `*` at the end stands for the rest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uses: Vec<String>,
+    /// Host names that may be claimed beyond those of the node's `dns` dependencies: `shop.example.com`, `*.example.com`, `*`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
     /// Uses this connection instead of the matching one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<DocumentName>,
@@ -76,6 +82,16 @@ pub enum PolicyException {
     Rbac,
     /// Secrets of type service-account-token.
     TokenSecrets,
+    /// Addresses outside the cluster: Services of type LoadBalancer, NodePort and ExternalName, external IPs, Endpoints.
+    ExternalAddresses,
+    /// Volumes beyond those of the pod's own objects: CSI, NFS, iSCSI and the like; claims that choose their volume or its content.
+    Volumes,
+    /// Nodes, priorities and runtimes of the pod's choice, and tolerations of every taint.
+    Scheduling,
+    /// Service account tokens for other audiences than the API server.
+    TokenAudiences,
+    /// Fields of built-in kinds that no list of the policy names.
+    OtherFields,
     /// Modules of Terraform that run programs or read files of the machine: provisioners, the data source `external`, `file("/…")`.
     Execute,
     /// Outputs and messages of Terraform modules that took a secret: they are secret otherwise.
