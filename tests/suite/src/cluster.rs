@@ -19,11 +19,25 @@ fn application_name(name: &str) -> String {
     format!("t{}-{name}", std::process::id())
 }
 
-/// The connection to a cluster with these settings.
+/// A profile that passes on the annotations by which the cluster of the tests plays its scenes.
+const SCENES: &str = "apiVersion: windlass.dev/v1alpha1
+kind: WorkloadProfile
+metadata: { name: default }
+spec:
+  stages:
+    - name: render
+      driver: { builtin: workload-default }
+      grants:
+        - import: windlass:kubernetes/objects
+          kinds: [apps/v1/Deployment, apps/v1/StatefulSet, batch/v1/Job, batch/v1/CronJob, v1/Service, v1/ConfigMap, v1/Secret]
+          metadata: [windlass.test/]
+";
+
+/// The connection to a cluster with these settings, and a profile for its scenes.
 #[must_use]
 pub fn cluster_connection(settings: &str) -> String {
     format!(
-        "apiVersion: windlass.dev/v1alpha1\nkind: Connection\nmetadata: {{ name: cluster }}\nspec:\n  capability: kubernetes\n  kubernetes: {{ {settings} }}\n"
+        "apiVersion: windlass.dev/v1alpha1\nkind: Connection\nmetadata: {{ name: cluster }}\nspec:\n  capability: kubernetes\n  kubernetes: {{ {settings} }}\n---\n{SCENES}"
     )
 }
 

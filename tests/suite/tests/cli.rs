@@ -532,7 +532,7 @@ fn appended_stages_reach_every_workload() {
     std::fs::copy(component, folder.path().join("platform/labels.wasm")).unwrap();
     folder.write(
         "platform/platform.yaml",
-        "apiVersion: windlass.dev/v1alpha1\nkind: EnvironmentType\nmetadata: { name: labelled }\nspec:\n  dataLoss: allow\n  workloadStages:\n    - name: labels\n      driver: { file: labels.wasm }\n      inputs: { labels: { team: \"${context.application}\" } }\n---\napiVersion: windlass.dev/v1alpha1\nkind: WorkloadProfile\nmetadata: { name: own }\nspec:\n  match: [{ workload: api }]\n  extends: base\n---\napiVersion: windlass.dev/v1alpha1\nkind: WorkloadProfile\nmetadata: { name: base }\nspec:\n  stages: [{ name: render, driver: { builtin: workload-default }, inputs: { replicas: 3 } }]\n",
+        "apiVersion: windlass.dev/v1alpha1\nkind: EnvironmentType\nmetadata: { name: labelled }\nspec:\n  dataLoss: allow\n  workloadStages:\n    - name: labels\n      driver: { file: labels.wasm }\n      inputs: { labels: { team: \"${context.application}\" } }\n      grants: [{ import: windlass:kubernetes/objects, kinds: [apps/v1/Deployment] }]\n---\napiVersion: windlass.dev/v1alpha1\nkind: WorkloadProfile\nmetadata: { name: own }\nspec:\n  match: [{ workload: api }]\n  extends: base\n---\napiVersion: windlass.dev/v1alpha1\nkind: WorkloadProfile\nmetadata: { name: base }\nspec:\n  stages: [{ name: render, driver: { builtin: workload-default }, inputs: { replicas: 3 }, grants: [{ import: windlass:kubernetes/objects, kinds: [apps/v1/Deployment] }] }]\n",
     );
     for name in ["web", "api"] {
         folder.write(

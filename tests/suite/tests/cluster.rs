@@ -154,7 +154,7 @@ impl windlass_engine::session::TokenSource for Known {
     async fn cluster(
         &self,
         _: &windlass_model::platform::EksSettings,
-        _: &windlass_engine::session::OpenConnection,
+        _: &windlass_model::state::EnvironmentKey,
     ) -> Result<windlass_engine::session::CloudCluster, windlass_engine::session::CapabilityError> {
         Ok(self.cluster.clone())
     }
@@ -162,7 +162,7 @@ impl windlass_engine::session::TokenSource for Known {
     async fn token(
         &self,
         _: &windlass_model::platform::EksSettings,
-        _: &windlass_engine::session::OpenConnection,
+        _: &windlass_model::state::EnvironmentKey,
     ) -> Result<windlass_engine::session::Secret, windlass_engine::session::CapabilityError> {
         self.signed.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         Ok(windlass_engine::session::Secret::new(self.token.clone()))
@@ -581,7 +581,7 @@ fn a_deferred_address_reaches_the_container() {
     // The built-in definitions know names before objects exist; a load balancer's address is known only afterwards.
     let scene = Scene::new("address");
     let platform = scene.folder.read("platform/connection.yaml")
-        + "---\napiVersion: windlass.dev/v1alpha1\nkind: ResourceDefinition\nmetadata: { name: balancer }\nspec:\n  type: endpoint\n  driver: { builtin: template }\n  grants: [{ import: windlass:kubernetes/objects, kinds: [v1/Service] }, { import: windlass:secrets/generated }]\n  inputs:\n    manifests:\n      balancer:\n        apiVersion: v1\n        kind: Service\n        metadata: { name: balancer }\n        spec: { type: LoadBalancer, selector: { a: b }, ports: [{ name: http, port: 80 }] }\n    outputs: { ip: \"{{ field('balancer', '/status/loadBalancer/ingress/0/ip') }}\" }\n---\napiVersion: windlass.dev/v1alpha1\nkind: ResourceType\nmetadata: { name: endpoint }\nspec: { outputs: { type: object, properties: { ip: { type: string } } } }\n";
+        + "---\napiVersion: windlass.dev/v1alpha1\nkind: ResourceDefinition\nmetadata: { name: balancer }\nspec:\n  type: endpoint\n  driver: { builtin: template }\n  grants: [{ import: windlass:kubernetes/objects, kinds: [v1/Service], allow: [externalAddresses] }, { import: windlass:secrets/generated }]\n  inputs:\n    manifests:\n      balancer:\n        apiVersion: v1\n        kind: Service\n        metadata: { name: balancer }\n        spec: { type: LoadBalancer, selector: { a: b }, ports: [{ name: http, port: 80 }] }\n    outputs: { ip: \"{{ field('balancer', '/status/loadBalancer/ingress/0/ip') }}\" }\n---\napiVersion: windlass.dev/v1alpha1\nkind: ResourceType\nmetadata: { name: endpoint }\nspec: { outputs: { type: object, properties: { ip: { type: string } } } }\n";
     scene.folder.write("platform/connection.yaml", &platform);
     scene.folder.ok("platform apply platform");
     scene.folder.write(
@@ -706,7 +706,7 @@ fn kubeconfigs_that_name_programs_are_refused() {
 fn every_workload_gets_what_its_environment_type_appends() {
     let scene = Scene::new("stages");
     let platform = scene.folder.read("platform/connection.yaml")
-        + "---\napiVersion: windlass.dev/v1alpha1\nkind: EnvironmentType\nmetadata: { name: development }\nspec:\n  dataLoss: allow\n  workloadStages:\n    - { name: apm, driver: { builtin: observability }, inputs: { datadog: { admission: true }, opentelemetry: { inject: java } } }\n    - { name: vault, driver: { builtin: vault-sidecar }, inputs: { role: \"{application}-{workload}\", secrets: { db: \"kv/{environment}/db\" } } }\n";
+        + "---\napiVersion: windlass.dev/v1alpha1\nkind: EnvironmentType\nmetadata: { name: development }\nspec:\n  dataLoss: allow\n  workloadStages:\n    - { name: apm, driver: { builtin: observability }, inputs: { datadog: { admission: true }, opentelemetry: { inject: java } }, grants: [{ import: windlass:kubernetes/objects, kinds: [apps/v1/Deployment, apps/v1/StatefulSet], metadata: [admission.datadoghq.com/, instrumentation.opentelemetry.io/] }] }\n    - { name: vault, driver: { builtin: vault-sidecar }, inputs: { role: \"{application}-{workload}\", secrets: { db: \"kv/{environment}/db\" } }, grants: [{ import: windlass:kubernetes/objects, kinds: [apps/v1/Deployment, apps/v1/StatefulSet], metadata: [vault.hashicorp.com/] }] }\n";
     scene.folder.write("platform/connection.yaml", &platform);
     scene.folder.ok("platform apply platform");
     scene.folder.write("app/web.score.yaml", &alone());

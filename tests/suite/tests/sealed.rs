@@ -149,7 +149,7 @@ fn placeholders_act_only_where_score_says() {
         "app/score.json",
         &json!({
             "apiVersion": "score.dev/v1b1",
-            "metadata": { "name": "web", "annotations": { "example.com/note": text } },
+            "metadata": { "name": "web", "annotations": { "note": text } },
             "containers": { "main": {
                 "image": "web:1",
                 "command": ["sh", text],

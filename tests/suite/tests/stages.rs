@@ -271,7 +271,7 @@ metadata: { name: balancer }
 spec:
   type: endpoint
   driver: { builtin: template }
-  grants: [{ import: windlass:kubernetes/objects, kinds: [v1/Service] }, { import: windlass:secrets/generated }]
+  grants: [{ import: windlass:kubernetes/objects, kinds: [v1/Service], allow: [externalAddresses] }, { import: windlass:secrets/generated }]
   inputs:
     manifests:
       balancer:

@@ -14,7 +14,6 @@ use ring::{
 use serde_json::{Value, json};
 use windlass_capability_vault::VaultExecutor;
 use windlass_cluster::{Shared, SharedServers};
-use windlass_engine::host_access::HostAccess;
 use windlass_engine::session::{Executor as _, OpenConnection};
 use windlass_model::{
     platform::{ConnectionSettings, Reference, VaultAuth, VaultSettings},
@@ -47,7 +46,7 @@ metadata: { name: secret-vault }
 spec:
   type: secret
   driver: { builtin: secret-vault }
-  grants: [{ import: windlass:secrets/external, paths: [secret/*] }]
+  grants: [{ import: windlass:secrets/external }]
 ";
 
 /// Talks to the server's API as anybody would.
@@ -202,12 +201,7 @@ fn connection(auth: VaultAuth, mounts: &[&str]) -> OpenConnection {
     let mounts = mounts.iter().map(ToString::to_string).collect();
     let vault = VaultSettings { address: SharedServers::find().unwrap().vault().0, namespace: None, mounts, ca_cert: None, auth };
     let environment = EnvironmentKey { application: "shop".parse().unwrap(), environment: "dev".parse().unwrap() };
-    OpenConnection {
-        name: "vault".parse().unwrap(),
-        settings: ConnectionSettings::Vault { vault },
-        environment,
-        access: HostAccess::open(),
-    }
+    OpenConnection { name: "vault".parse().unwrap(), settings: ConnectionSettings::Vault { vault }, environment }
 }
 
 #[test]
