@@ -14,6 +14,7 @@ use aws_credential_types::provider::{ProvideCredentials, error::CredentialsError
 use aws_smithy_http_client::{Builder, tls};
 use windlass_engine::{
     credential,
+    host_access::HostAccess,
     session::{CapabilityError, CapabilityErrorKind as Kind, OpenConnection},
 };
 use windlass_model::{
@@ -58,22 +59,33 @@ impl Accounts {
         let ConnectionSettings::Aws { aws } = &connection.settings else {
             return Err(CapabilityError::new(Kind::Invalid, format!("connection `{}` is no AWS account", connection.name)));
         };
-        self.config(aws, &connection.environment).await
+        self.config(aws, connection).await
     }
 
     /// Returns the configuration of settings.
-    pub(crate) async fn config(&self, aws: &AwsSettings, environment: &EnvironmentKey) -> Result<SdkConfig, CapabilityError> {
+    pub(crate) async fn config(&self, aws: &AwsSettings, connection: &OpenConnection) -> Result<SdkConfig, CapabilityError> {
+        let OpenConnection { environment, access, .. } = connection;
+        lent(aws, access)?;
         let key = format!("{} {environment}", serde_json::to_string(aws).unwrap_or_default());
         if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(known.clone());
         }
-        let config = load(aws, environment).await?;
+        let config = load(aws, environment, access).await?;
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(key, config.clone());
         Ok(config)
     }
 }
 
-async fn load(aws: &AwsSettings, environment: &EnvironmentKey) -> Result<SdkConfig, CapabilityError> {
+/// Checks that the host lends the credentials that settings name.
+fn lent(aws: &AwsSettings, access: &HostAccess) -> Result<(), CapabilityError> {
+    match &aws.profile {
+        // A profile names programs (`credential_process`) and files of tokens in turn.
+        Some(profile) => access.anything(&format!("AWS profile {profile}")),
+        None => access.identity("default credentials of AWS"),
+    }
+}
+
+async fn load(aws: &AwsSettings, environment: &EnvironmentKey, access: &HostAccess) -> Result<SdkConfig, CapabilityError> {
     let http = Builder::new().tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring)).build_https();
     let region = Region::new(aws.region.clone());
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
@@ -98,7 +110,7 @@ async fn load(aws: &AwsSettings, environment: &EnvironmentKey) -> Result<SdkConf
         // Policies of the role can tell applications and environments apart.
         .tags([("windlass:application", environment.application.as_str()), ("windlass:environment", environment.environment.as_str())]);
     if let Some(external_id) = &role.external_id {
-        provider = provider.external_id(credential::read("the role's external id", external_id)?.expose());
+        provider = provider.external_id(credential::read("the role's external id", external_id, access)?.expose());
     }
     let provider = provider.build().await;
     Ok(config.into_builder().credentials_provider(aws_credential_types::provider::SharedCredentialsProvider::new(provider)).build())

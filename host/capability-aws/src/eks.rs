@@ -9,11 +9,8 @@ use aws_sigv4::{
     sign::v4,
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, CloudCluster, Secret, TokenSource};
-use windlass_model::{
-    platform::{AwsSettings, EksSettings},
-    state::EnvironmentKey,
-};
+use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, CloudCluster, OpenConnection, Secret, TokenSource};
+use windlass_model::platform::{AwsSettings, EksSettings};
 
 use crate::{account::Accounts, error};
 
@@ -46,8 +43,8 @@ fn settings(eks: &EksSettings) -> AwsSettings {
 
 #[async_trait]
 impl TokenSource for EksTokens {
-    async fn cluster(&self, eks: &EksSettings, environment: &EnvironmentKey) -> Result<CloudCluster, CapabilityError> {
-        let config = self.accounts.config(&settings(eks), environment).await?;
+    async fn cluster(&self, eks: &EksSettings, connection: &OpenConnection) -> Result<CloudCluster, CapabilityError> {
+        let config = self.accounts.config(&settings(eks), connection).await?;
         let what = format!("describing the EKS cluster `{}`", eks.cluster);
         let found = aws_sdk_eks::Client::new(&config).describe_cluster().name(&eks.cluster).send().await;
         let found = found.map_err(|error| error::of(&what, &error))?;
@@ -60,9 +57,9 @@ impl TokenSource for EksTokens {
         }
     }
 
-    async fn token(&self, eks: &EksSettings, environment: &EnvironmentKey) -> Result<Secret, CapabilityError> {
+    async fn token(&self, eks: &EksSettings, connection: &OpenConnection) -> Result<Secret, CapabilityError> {
         let denied = |why: String| CapabilityError::new(Kind::Denied, format!("no token for the EKS cluster `{}`: {why}", eks.cluster));
-        let config = self.accounts.config(&settings(eks), environment).await?;
+        let config = self.accounts.config(&settings(eks), connection).await?;
         let provider = config.credentials_provider().ok_or_else(|| denied("no AWS credentials were found".to_owned()))?;
         let credentials = provider.provide_credentials().await.map_err(|error| denied(error.to_string()))?;
         sign_token(eks, credentials, SystemTime::now()).map(Secret::new).map_err(denied)

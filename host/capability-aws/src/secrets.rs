@@ -57,7 +57,7 @@ impl Executor for SecretsManagerExecutor {
         let ConnectionSettings::SecretsManager { secrets_manager } = &connection.settings else {
             return Err(CapabilityError::new(Kind::Invalid, format!("connection `{}` is no AWS Secrets Manager", connection.name)));
         };
-        let config = self.accounts.config(secrets_manager, &connection.environment).await?;
+        let config = self.accounts.config(secrets_manager, connection).await?;
         Ok(Arc::new(Entries::new(SecretsManager(Client::new(&config)))))
     }
 }

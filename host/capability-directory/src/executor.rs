@@ -1,7 +1,7 @@
 //! Acts on a folder of manifests.
 
 use std::{
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -40,6 +40,13 @@ impl DirectoryExecutor {
     pub fn new(data: &Path) -> Self {
         Self { data: data.to_path_buf() }
     }
+
+    /// Returns the folder of a connection. A path that leaves the data folder is a file of the machine that a document names.
+    fn folder(&self, path: &str, connection: &OpenConnection) -> Result<PathBuf, CapabilityError> {
+        let folder = self.data.join(path);
+        let stays = Path::new(path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        if stays { Ok(folder) } else { connection.access.file(&folder) }
+    }
 }
 
 #[async_trait]
@@ -58,7 +65,7 @@ impl Executor for DirectoryExecutor {
         };
         let environment = &connection.environment;
         let path = of_environment(directory.path.as_deref().unwrap_or(DIRECTORY_DEFAULT), environment);
-        let folder = Folder::new(self.data.join(path));
+        let folder = Folder::new(self.folder(&path, connection)?);
         let secrets = directory.secrets.unwrap_or(if folder.in_git_tree() { SecretFiles::Omit } else { SecretFiles::Plain });
         let inventory_path = format!(".windlass/{}.{}.json", environment.application, environment.environment);
         folder.sweep();

@@ -2,15 +2,19 @@
 
 use std::{
     collections::HashMap,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use async_trait::async_trait;
 use kube::{
     client::ClientBuilder,
-    config::{KubeConfigOptions, Kubeconfig},
+    config::{ExecConfig, KubeConfigOptions, Kubeconfig},
 };
-use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, Executor, OpenConnection, Session, TokenSource};
+use windlass_engine::{
+    host_access::HostAccess,
+    session::{CapabilityError, CapabilityErrorKind as Kind, Executor, OpenConnection, Session, TokenSource},
+};
 use windlass_model::{
     platform::{ConnectionSettings, KubernetesSettings, Reference},
     state::EnvironmentKey,
@@ -67,9 +71,9 @@ impl Executor for KubernetesExecutor {
             Some(known) => known,
             None => {
                 let clients = match (&settings.eks, &self.tokens) {
-                    (Some(eks), Some(tokens)) => eks::clients(&settings, eks, &connection.environment, Arc::clone(tokens)).await?,
+                    (Some(eks), Some(tokens)) => eks::clients(&settings, eks, connection, Arc::clone(tokens)).await?,
                     (Some(_), None) => return Err(invalid("this build can't reach clusters of EKS".to_owned())),
-                    (None, _) => clients(&settings, self.options).await?,
+                    (None, _) => clients(&settings, self.options, &connection.access).await?,
                 };
                 let opened = (Arc::new(Api::new(clients)), Arc::new(Discovery::default()));
                 self.clusters.lock().unwrap_or_else(PoisonError::into_inner).insert(key, opened.clone());
@@ -92,22 +96,27 @@ fn of_environment(settings: &KubernetesSettings, environment: &EnvironmentKey) -
 }
 
 /// Makes clients: by a kubeconfig, or by what Kubernetes gives to its own pods.
-async fn clients(settings: &KubernetesSettings, options: ClusterOptions) -> Result<Clients, CapabilityError> {
+async fn clients(settings: &KubernetesSettings, options: ClusterOptions, access: &HostAccess) -> Result<Clients, CapabilityError> {
     let mut config = match &settings.kubeconfig {
         Some(reference) => {
-            let kubeconfig = read(reference)?;
+            let mut kubeconfig = read(reference, access)?;
             let context = KubeConfigOptions { context: settings.context.clone(), ..KubeConfigOptions::default() };
-            if !options.local_credentials {
+            if options.local_credentials {
+                lend_local(&mut kubeconfig, settings.context.as_deref(), access)?;
+            } else {
                 refuse_local(&kubeconfig, settings.context.as_deref())?;
             }
             kube::Config::from_custom_kubeconfig(kubeconfig, &context)
                 .await
                 .map_err(|error| invalid(format!("the kubeconfig can't be used: {error}")))?
         }
-        None => kube::Config::incluster().map_err(|error| {
-            invalid(format!("no kubeconfig is given, and this process does not run inside a cluster: {error}"))
-                .hint("give the connection `kubernetes: { kubeconfig: { file: PATH } }`")
-        })?,
+        None => {
+            access.identity("the service account of this pod")?;
+            kube::Config::incluster().map_err(|error| {
+                invalid(format!("no kubeconfig is given, and this process does not run inside a cluster: {error}"))
+                    .hint("give the connection `kubernetes: { kubeconfig: { file: PATH } }`")
+            })?
+        }
     };
     act_as(&mut config, settings);
     Clients::new(&config, ClientBuilder::build).map_err(|error| invalid(format!("the cluster's settings can't be used: {error}")))
@@ -128,12 +137,15 @@ pub(crate) fn invalid(message: String) -> CapabilityError {
 }
 
 /// Reads a kubeconfig: a file, or a variable that holds a path or the text itself.
-fn read(reference: &Reference) -> Result<Kubeconfig, CapabilityError> {
-    let of_path =
-        |path: &str| Kubeconfig::read_from(path).map_err(|error| invalid(format!("the kubeconfig `{path}` can't be read: {error}")));
+fn read(reference: &Reference, access: &HostAccess) -> Result<Kubeconfig, CapabilityError> {
+    let of_path = |path: &str| {
+        let file = access.file(Path::new(path))?;
+        Kubeconfig::read_from(file).map_err(|error| invalid(format!("the kubeconfig `{path}` can't be read: {error}")))
+    };
     match reference {
         Reference::File(path) => of_path(path),
         Reference::Env(name) => {
+            access.variable(name)?;
             let value = std::env::var(name).map_err(|_| {
                 invalid(format!("the variable `{name}` that names the kubeconfig is not set")).hint(format!("export {name}=PATH"))
             })?;
@@ -146,12 +158,55 @@ fn read(reference: &Reference) -> Result<Kubeconfig, CapabilityError> {
     }
 }
 
+/// Returns the user and the cluster of the context that is used.
+fn chosen(kubeconfig: &Kubeconfig, context: Option<&str>) -> (String, String) {
+    let context = context.or(kubeconfig.current_context.as_deref()).unwrap_or_default();
+    let chosen = kubeconfig.contexts.iter().find(|named| named.name == context).and_then(|named| named.context.clone());
+    chosen.map(|chosen| (chosen.user.unwrap_or_default(), chosen.cluster)).unwrap_or_default()
+}
+
+/// Holds the programs and files that a kubeconfig names to the access of the host, and names programs by their paths.
+fn lend_local(kubeconfig: &mut Kubeconfig, context: Option<&str>, access: &HostAccess) -> Result<(), CapabilityError> {
+    let (user, cluster) = chosen(kubeconfig, context);
+    let lend = |path: &mut Option<String>| -> Result<(), CapabilityError> {
+        let Some(path) = path else { return Ok(()) };
+        *path = access.file(Path::new(path))?.display().to_string();
+        Ok(())
+    };
+    if let Some(auth) = kubeconfig.auth_infos.iter_mut().find(|named| named.name == user).and_then(|named| named.auth_info.as_mut()) {
+        for path in [&mut auth.token_file, &mut auth.client_certificate, &mut auth.client_key] {
+            lend(path)?;
+        }
+        if let Some(provider) = &auth.auth_provider {
+            access.anything(&format!("auth-provider {}", provider.name))?;
+        }
+        if let Some(exec) = &mut auth.exec {
+            lend_exec(exec, access)?;
+        }
+    }
+    if let Some(cluster) = kubeconfig.clusters.iter_mut().find(|named| named.name == cluster).and_then(|named| named.cluster.as_mut()) {
+        lend(&mut cluster.certificate_authority)?;
+    }
+    Ok(())
+}
+
+/// Holds a credential plugin to the access of the host: its program, and the variables that it is given.
+fn lend_exec(exec: &mut ExecConfig, access: &HostAccess) -> Result<(), CapabilityError> {
+    if let Some(command) = &mut exec.command
+        && let Some(path) = access.program(command)?
+    {
+        *command = path.display().to_string();
+    }
+    // A variable such as `LD_PRELOAD` makes another program of the one that is lent.
+    for name in exec.env.iter().flatten().filter_map(|variable| variable.get("name")) {
+        access.variable(name)?;
+    }
+    Ok(())
+}
+
 /// A kubeconfig may come from somebody else: what it names on this machine is neither run nor read.
 fn refuse_local(kubeconfig: &Kubeconfig, context: Option<&str>) -> Result<(), CapabilityError> {
-    let context = context.or(kubeconfig.current_context.as_deref()).unwrap_or_default();
-    let chosen = kubeconfig.contexts.iter().find(|named| named.name == context).and_then(|named| named.context.as_ref());
-    let user = chosen.and_then(|chosen| chosen.user.as_deref()).unwrap_or_default();
-    let cluster = chosen.map(|chosen| chosen.cluster.as_str()).unwrap_or_default();
+    let (user, cluster) = chosen(kubeconfig, context);
     let mut found = Vec::new();
     if let Some(auth) = kubeconfig.auth_infos.iter().find(|named| named.name == user).and_then(|named| named.auth_info.as_ref()) {
         found.extend(auth.exec.is_some().then_some("exec"));
@@ -174,11 +229,14 @@ fn refuse_local(kubeconfig: &Kubeconfig, context: Option<&str>) -> Result<(), Ca
 mod tests {
     use super::*;
 
-    fn checked(user: &str, cluster: &str) -> String {
-        let text = format!(
+    fn kubeconfig(user: &str, cluster: &str) -> String {
+        format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{{ name: c, context: {{ cluster: k, user: u }} }}]\nclusters: [{{ name: k, cluster: {{ server: https://x, {cluster} }} }}]\nusers: [{{ name: u, user: {{ {user} }} }}]\n"
-        );
-        let kubeconfig = Kubeconfig::from_yaml(&text).unwrap();
+        )
+    }
+
+    fn checked(user: &str, cluster: &str) -> String {
+        let kubeconfig = Kubeconfig::from_yaml(&kubeconfig(user, cluster)).unwrap();
         refuse_local(&kubeconfig, None).map_or_else(|error| error.message, |()| "fine".to_owned())
     }
 
@@ -197,6 +255,48 @@ mod tests {
         the kubeconfig names programs or files of this machine: tokenFile
         the kubeconfig names programs or files of this machine: client-certificate, client-key, certificate-authority
         ");
+    }
+
+    #[test]
+    fn a_kubeconfig_names_only_programs_and_files_that_the_host_lends() {
+        let told = |user: &str, cluster: &str, access: &HostAccess| {
+            let mut kubeconfig = Kubeconfig::from_yaml(&kubeconfig(user, cluster)).unwrap();
+            lend_local(&mut kubeconfig, None, access).map_or_else(|error| error.message, |()| "fine".to_owned())
+        };
+        let names = [
+            ("exec: { apiVersion: client.authentication.k8s.io/v1, command: sh }", "tls-server-name: x"),
+            ("auth-provider: { name: gcp, config: {} }", "tls-server-name: x"),
+            ("tokenFile: /etc/hostname", "tls-server-name: x"),
+            ("client-certificate: /etc/hostname", "tls-server-name: x"),
+            ("client-key: /etc/hostname", "tls-server-name: x"),
+            ("token: x", "certificate-authority: /etc/hostname"),
+        ];
+        for (user, cluster) in names {
+            assert_eq!(told(user, cluster, &HostAccess::open()), "fine", "{user} {cluster}");
+            let refused = told(user, cluster, &HostAccess::closed());
+            assert!(refused.starts_with("this host does not lend the "), "{user} {cluster}: {refused}");
+        }
+        let shell = HostAccess::open().program("sh").unwrap().unwrap();
+        let lent = HostAccess::closed().with_program(shell);
+        let exec = |env: &str| format!("exec: {{ apiVersion: client.authentication.k8s.io/v1, command: sh{env} }}");
+        assert_eq!(told(&exec(""), "tls-server-name: x", &lent), "fine");
+        let loaded = told(&exec(", env: [{ name: LD_PRELOAD, value: /x.so }]"), "tls-server-name: x", &lent);
+        assert_eq!(loaded, "this host does not lend the variable `LD_PRELOAD` to documents");
+    }
+
+    #[tokio::test]
+    async fn closed_access_refuses_every_way_to_a_cluster() {
+        let closed = HostAccess::closed();
+        for kubeconfig in [None, Some(Reference::File("/etc/hostname".into())), Some(Reference::Env("PATH".into()))] {
+            let settings = KubernetesSettings { kubeconfig, ..KubernetesSettings::default() };
+            let refused = clients(&settings, ClusterOptions { local_credentials: true }, &closed).await.err().unwrap();
+            assert!(refused.message.starts_with("this host does not lend the "), "{refused}");
+        }
+        // A variable that is lent holds the path of a file that is not.
+        let settings =
+            KubernetesSettings { kubeconfig: Some(Reference::Env("CARGO_MANIFEST_DIR".into())), ..KubernetesSettings::default() };
+        let refused = clients(&settings, ClusterOptions::default(), &closed.with_variables("CARGO_")).await.err().unwrap();
+        assert!(refused.message.starts_with("this host does not lend the file"), "{refused}");
     }
 
     #[test]

@@ -12,11 +12,8 @@ use kube::{
 };
 use tokio::sync::Mutex;
 use tower::{BoxError, buffer::BufferLayer, filter::AsyncFilterLayer};
-use windlass_engine::session::{CapabilityError, TokenSource};
-use windlass_model::{
-    platform::{EksSettings, KubernetesSettings},
-    state::EnvironmentKey,
-};
+use windlass_engine::session::{CapabilityError, OpenConnection, TokenSource};
+use windlass_model::platform::{EksSettings, KubernetesSettings};
 
 use crate::{
     connect::{act_as, invalid},
@@ -32,7 +29,7 @@ const QUEUE: usize = 256;
 struct Signer {
     tokens: Arc<dyn TokenSource>,
     eks: EksSettings,
-    environment: EnvironmentKey,
+    connection: OpenConnection,
     last: Mutex<Option<(Instant, HeaderValue)>>,
 }
 
@@ -42,7 +39,7 @@ impl Signer {
         let header = match last.as_ref() {
             Some((at, header)) if at.elapsed() < SIGNED_EVERY => header.clone(),
             _ => {
-                let token = self.tokens.token(&self.eks, &self.environment).await?;
+                let token = self.tokens.token(&self.eks, &self.connection).await?;
                 let mut header = HeaderValue::from_str(&format!("Bearer {}", token.expose()))?;
                 header.set_sensitive(true);
                 *last = Some((Instant::now(), header.clone()));
@@ -58,11 +55,11 @@ impl Signer {
 pub(crate) async fn clients(
     settings: &KubernetesSettings,
     eks: &EksSettings,
-    environment: &EnvironmentKey,
+    connection: &OpenConnection,
     tokens: Arc<dyn TokenSource>,
 ) -> Result<Clients, CapabilityError> {
     let wrong = |error: &dyn std::fmt::Display| invalid(format!("the EKS cluster `{}` can't be reached: {error}", eks.cluster));
-    let cluster = tokens.cluster(eks, environment).await?;
+    let cluster = tokens.cluster(eks, connection).await?;
     let kubeconfig = serde_json::json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "eks",
         "contexts": [{ "name": "eks", "context": { "cluster": "eks", "user": "eks" } }],
@@ -73,9 +70,9 @@ pub(crate) async fn clients(
     let mut config =
         kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(|error| wrong(&error))?;
     act_as(&mut config, settings);
-    let signer = Arc::new(Signer { tokens, eks: eks.clone(), environment: environment.clone(), last: Mutex::new(None) });
+    let signer = Arc::new(Signer { tokens, eks: eks.clone(), connection: connection.clone(), last: Mutex::new(None) });
     // A token that can't be signed is found here, before anything is done.
-    signer.tokens.token(eks, environment).await?;
+    signer.tokens.token(eks, connection).await?;
     let sign = move |request: Request<Body>| {
         let signer = Arc::clone(&signer);
         async move { signer.sign(request).await }

@@ -10,6 +10,7 @@ use sqlx::{
 };
 use windlass_engine::{
     credential,
+    host_access::HostAccess,
     session::{CapabilityError, CapabilityErrorKind as Kind, Executor, OpenConnection, Session},
 };
 use windlass_model::platform::{ConnectionSettings, PostgresSettings, SslMode};
@@ -41,7 +42,7 @@ impl Executor for PostgresExecutor {
         let ConnectionSettings::Postgres { postgres } = &connection.settings else {
             return Err(CapabilityError::new(Kind::Invalid, format!("connection `{}` is no PostgreSQL server", connection.name)));
         };
-        let server = Server::new(postgres)?;
+        let server = Server::new(postgres, &connection.access)?;
         // A wrong address or password is found here, before anything is done.
         drop(server.manage().await?);
         Ok(Arc::new(PostgresSession::new(server)))
@@ -61,7 +62,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    fn new(settings: &PostgresSettings) -> Result<Self, CapabilityError> {
+    fn new(settings: &PostgresSettings, access: &HostAccess) -> Result<Self, CapabilityError> {
         let port = settings.port.unwrap_or(PORT);
         let mut options = PgConnectOptions::new_without_pgpass()
             .host(&settings.host)
@@ -79,10 +80,11 @@ impl Server {
             })
             .disable_statement_logging();
         if let Some(password) = &settings.password {
-            options = options.password(credential::read("the password", password)?.expose());
+            options = options.password(credential::read("the password", password, access)?.expose());
         }
         if let Some(authority) = &settings.ssl_root_cert {
-            options = options.ssl_root_cert_from_pem(credential::read("the server's authority", authority)?.expose().as_bytes().to_vec());
+            let authority = credential::read("the server's authority", authority, access)?;
+            options = options.ssl_root_cert_from_pem(authority.expose().as_bytes().to_vec());
         }
         Ok(Self { options, host: settings.host.clone(), port, user: settings.user.clone() })
     }

@@ -46,6 +46,6 @@ impl Executor for TerraformExecutor {
         };
         let data = self.data.join("terraform");
         let (secrets, wrapper) = (Arc::clone(&self.secrets), self.wrapper.clone());
-        Ok(Arc::new(TerraformSession::new(data, secrets, connection.environment.clone(), terraform.clone(), wrapper)))
+        Ok(Arc::new(TerraformSession::new(data, secrets, connection, terraform.clone(), wrapper)))
     }
 }

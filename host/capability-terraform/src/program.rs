@@ -9,6 +9,7 @@ use std::{
 use tokio::{io::AsyncReadExt as _, process::Command};
 use windlass_engine::{
     credential,
+    host_access::HostAccess,
     session::{CapabilityError, CapabilityErrorKind as Kind, Secret},
 };
 use windlass_model::{limits, platform::TerraformSettings};
@@ -44,11 +45,10 @@ pub(crate) struct Program {
 
 impl Program {
     /// Finds it and asks for its version.
-    pub(crate) async fn find(settings: &TerraformSettings) -> Result<Self, CapabilityError> {
+    pub(crate) async fn find(settings: &TerraformSettings, access: &HostAccess) -> Result<Self, CapabilityError> {
         let path = match &settings.program {
-            Some(program) if program.contains('/') => Some(PathBuf::from(program)).filter(|path| path.is_file()),
-            Some(program) => on_path(program),
-            None => PROGRAMS.into_iter().find_map(on_path),
+            Some(program) => access.program(program)?,
+            None => default_program(access)?,
         };
         let path = path.ok_or_else(|| {
             let wanted = settings.program.as_deref().unwrap_or("tofu or terraform");
@@ -68,16 +68,19 @@ impl Program {
         let mut environment = BTreeMap::new();
         for (variable, reference) in &settings.environment {
             check_variable(variable)?;
-            environment.insert(variable.clone(), credential::read(&format!("the variable `{variable}`"), reference)?);
+            environment.insert(variable.clone(), credential::read(&format!("the variable `{variable}`"), reference, access)?);
         }
         // The program itself only warns of a file that is not there, and goes to the internet.
-        let cli_config = settings.cli_config.as_ref().map(|path| absolute(Path::new(path)));
+        let cli_config = settings.cli_config.as_ref().map(|path| access.file(&absolute(Path::new(path)))).transpose()?;
         if let Some(missing) = cli_config.as_ref().filter(|path| !path.is_file()) {
             return Err(CapabilityError::new(Kind::Invalid, format!("the configuration file `{}` is not there", missing.display()))
                 .hint("the connection names it: `terraform: { cliConfig: … }`"));
         }
         let listed = settings.providers.as_ref().map(|listed| listed.iter().map(|text| Provider::read(text)).collect());
         let is_confined = settings.confined.unwrap_or(true);
+        if !is_confined {
+            access.anything("confined: false of a Terraform connection")?;
+        }
         Ok(Self { version: format!("{name} {number}"), path, environment, is_confined, cli_config, providers: listed.transpose()? })
     }
 }
@@ -87,9 +90,14 @@ pub(crate) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
-fn on_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).filter(|folder| folder.is_absolute()).map(|folder| folder.join(name)).find(|path| path.is_file())
+/// Finds the first known program that is on this machine and that the host lends.
+fn default_program(access: &HostAccess) -> Result<Option<PathBuf>, CapabilityError> {
+    let [first, second] = PROGRAMS.map(|name| access.program(name));
+    match first {
+        Ok(Some(path)) => Ok(Some(path)),
+        Ok(None) => second,
+        Err(denied) => second.or(Err(denied)),
+    }
 }
 
 /// Refuses a variable that would change what the program reads, starts or says, or what its loader does.
@@ -132,7 +140,45 @@ async fn version(program: &Path) -> Result<semver::Version, CapabilityError> {
 
 #[cfg(test)]
 mod tests {
+    use windlass_model::platform::Reference;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_closed_host_lends_no_program_file_or_variable() {
+        let shell = HostAccess::open().program("sh").unwrap().unwrap();
+        let named = |program: &str| TerraformSettings { program: Some(program.to_owned()), ..TerraformSettings::default() };
+        for settings in [TerraformSettings::default(), named("sh"), named(&shell.display().to_string())] {
+            let refused = Program::find(&settings, &HostAccess::closed()).await.unwrap_err();
+            assert!(refused.message.starts_with("this host does not lend the program"), "{refused}");
+        }
+        // A program that is lent is run, and is no OpenTofu.
+        let lent = HostAccess::closed().with_program(&shell);
+        let other = Program::find(&named("sh"), &lent).await.unwrap_err();
+        assert!(other.message.contains("does not say its version"), "{other}");
+    }
+
+    #[tokio::test]
+    async fn settings_of_a_lent_program_name_only_what_is_lent() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("tofu");
+        std::fs::write(&program, "#!/bin/sh\necho '{\"terraform_version\": \"1.9.0\"}'\n").unwrap();
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let settings = TerraformSettings { program: Some(program.display().to_string()), ..TerraformSettings::default() };
+        let lent = HostAccess::closed().with_program(&program);
+        let variable = |reference: Reference| BTreeMap::from([("AWS_REGION".to_owned(), reference)]);
+        let cases = [
+            TerraformSettings { environment: variable(Reference::Env("PATH".into())), ..settings.clone() },
+            TerraformSettings { environment: variable(Reference::File("/etc/hostname".into())), ..settings.clone() },
+            TerraformSettings { cli_config: Some("/etc/hostname".into()), ..settings.clone() },
+            TerraformSettings { confined: Some(false), ..settings.clone() },
+        ];
+        for settings in cases {
+            let refused = Program::find(&settings, &lent).await.unwrap_err();
+            assert!(refused.message.contains("this host does not lend the "), "{refused}");
+        }
+        assert!(Program::find(&settings, &lent).await.is_ok());
+    }
 
     #[test]
     fn variables_that_change_a_run_are_the_host_s() {

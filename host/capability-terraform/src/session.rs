@@ -17,9 +17,10 @@ use serde_json::Value;
 use tokio::sync::{OnceCell, Semaphore};
 use windlass_engine::{
     apply::sent,
+    host_access::HostAccess,
     session::{
-        ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Observation, Observed, Owner, Ownership, Phase,
-        Preflight, ResolvedAction, Secret, SecretStore, Session, Step,
+        ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Observation, Observed, OpenConnection, Owner, Ownership,
+        Phase, Preflight, ResolvedAction, Secret, SecretStore, Session, Step,
     },
     spec,
 };
@@ -54,6 +55,7 @@ pub(crate) struct TerraformSession {
     data: PathBuf,
     secrets: Arc<dyn SecretStore>,
     environment: EnvironmentKey,
+    access: HostAccess,
     settings: TerraformSettings,
     wrapper: Option<Wrapper>,
     program: OnceCell<Program>,
@@ -65,16 +67,17 @@ impl TerraformSession {
     pub(crate) fn new(
         data: PathBuf,
         secrets: Arc<dyn SecretStore>,
-        environment: EnvironmentKey,
+        connection: &OpenConnection,
         settings: TerraformSettings,
         wrapper: Option<Wrapper>,
     ) -> Self {
-        Self { data, secrets, environment, settings, wrapper, program: OnceCell::new(), permits: Semaphore::new(PARALLEL) }
+        let (environment, access) = (connection.environment.clone(), connection.access.clone());
+        Self { data, secrets, environment, access, settings, wrapper, program: OnceCell::new(), permits: Semaphore::new(PARALLEL) }
     }
 
     /// Finds the program, when one is needed for the first time.
     async fn program(&self) -> Result<&Program, CapabilityError> {
-        self.program.get_or_try_init(|| Program::find(&self.settings)).await
+        self.program.get_or_try_init(|| Program::find(&self.settings, &self.access)).await
     }
 
     /// Acts on several modules side by side; answers come in order.

@@ -1,6 +1,6 @@
 //! Connections: one client for each, logged in by what the connection says.
 
-use std::{io::Write as _, sync::Arc, time::Duration};
+use std::{io::Write as _, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use vaultrs::{
@@ -10,7 +10,8 @@ use vaultrs::{
 };
 use windlass_engine::{
     credential,
-    session::{CapabilityError, CapabilityErrorKind as Kind, Entries, Executor, OpenConnection, Session},
+    host_access::HostAccess,
+    session::{CapabilityError, CapabilityErrorKind as Kind, Entries, Executor, OpenConnection, Secret, Session},
 };
 use windlass_model::{
     diagnostic::{chain, refuses_certificate},
@@ -42,12 +43,12 @@ impl Executor for VaultExecutor {
         let ConnectionSettings::Vault { vault } = &connection.settings else {
             return Err(CapabilityError::new(Kind::Invalid, format!("connection `{}` is no Vault", connection.name)));
         };
-        Ok(Arc::new(Entries::new(Vault::open(vault).await?)))
+        Ok(Arc::new(Entries::new(Vault::open(vault, &connection.access).await?)))
     }
 }
 
 /// Makes a client and logs it in.
-pub(crate) async fn client(settings: &VaultSettings) -> Result<VaultClient, CapabilityError> {
+pub(crate) async fn client(settings: &VaultSettings, access: &HostAccess) -> Result<VaultClient, CapabilityError> {
     // Whoever was first decided already, and it was one of us.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let invalid = |why: String| CapabilityError::new(Kind::Invalid, format!("{}: {why}", settings.address));
@@ -56,9 +57,9 @@ pub(crate) async fn client(settings: &VaultSettings) -> Result<VaultClient, Capa
     // It is read while the client is made; then it may go.
     let mut file = None;
     match &settings.ca_cert {
-        Some(Reference::File(path)) => authorities.push(path.clone()),
+        Some(Reference::File(path)) => authorities.push(access.file(Path::new(path))?.display().to_string()),
         Some(reference @ Reference::Env(_)) => {
-            let text = credential::read("the server's authority", reference)?;
+            let text = credential::read("the server's authority", reference, access)?;
             let mut written = tempfile::NamedTempFile::new().map_err(|error| invalid(error.to_string()))?;
             written.write_all(text.expose().as_bytes()).map_err(|error| invalid(error.to_string()))?;
             authorities.push(written.path().display().to_string());
@@ -80,10 +81,10 @@ pub(crate) async fn client(settings: &VaultSettings) -> Result<VaultClient, Capa
     };
     let made = |token: &str| VaultClient::new(settings_of(token)?).map_err(|error| invalid(error.to_string()));
     let client = match &settings.auth {
-        VaultAuth::Token(token) => made(credential::read("the token of Vault", token)?.expose())?,
+        VaultAuth::Token(token) => made(credential::read("the token of Vault", token, access)?.expose())?,
         auth => {
             let mut client = made("")?;
-            let token = login(&client, auth).await?;
+            let token = login(&client, auth, access).await?;
             client.set_token(&token);
             client
         }
@@ -92,25 +93,33 @@ pub(crate) async fn client(settings: &VaultSettings) -> Result<VaultClient, Capa
     Ok(client)
 }
 
-async fn login(client: &VaultClient, auth: &VaultAuth) -> Result<String, CapabilityError> {
+async fn login(client: &VaultClient, auth: &VaultAuth, access: &HostAccess) -> Result<String, CapabilityError> {
     let mount = |mount: &Option<String>, default: &str| mount.clone().unwrap_or_else(|| default.to_owned());
     let answer = match auth {
         VaultAuth::AppRole { mount: at, role_id, secret_id } => {
-            let secret = credential::read("the secret id of Vault", secret_id)?;
+            let secret = credential::read("the secret id of Vault", secret_id, access)?;
             auth::approle::login(client, &mount(at, "approle"), role_id, secret.expose()).await
         }
         VaultAuth::Kubernetes { mount: at, role, token } => {
-            let token = token.clone().unwrap_or_else(|| Reference::File(SERVICE_ACCOUNT_TOKEN.to_owned()));
-            let token = credential::read("the token of the service account", &token)?;
+            let token = match token {
+                Some(token) => credential::read("the token of the service account", token, access)?,
+                None => own_token(access)?,
+            };
             auth::kubernetes::login(client, &mount(at, "kubernetes"), role, token.expose()).await
         }
         VaultAuth::Jwt { mount: at, role, token } => {
-            let token = credential::read("the token for Vault", token)?;
+            let token = credential::read("the token for Vault", token, access)?;
             auth::oidc::login(client, &mount(at, "jwt"), token.expose(), Some(role.clone())).await
         }
-        VaultAuth::Token(token) => return credential::read("the token of Vault", token).map(|token| token.expose().to_owned()),
+        VaultAuth::Token(token) => return credential::read("the token of Vault", token, access).map(|token| token.expose().to_owned()),
     };
     answer.map(|info| info.client_token).map_err(|error| failed("logging in to Vault", &error))
+}
+
+/// Reads the token of the pod that this process runs in: the identity of the host, not a file that a document names.
+fn own_token(access: &HostAccess) -> Result<Secret, CapabilityError> {
+    access.identity("the service account of this pod")?;
+    credential::read("the token of the service account", &Reference::File(SERVICE_ACCOUNT_TOKEN.to_owned()), &HostAccess::open())
 }
 
 /// Turns an error of the client into one of the ports.

@@ -2,6 +2,7 @@
 //!
 //! What others keep is read when a plan is applied; what is ours is written with `cas`, marked in the custom metadata.
 
+mod confine;
 mod connect;
 mod planner;
 mod spec;

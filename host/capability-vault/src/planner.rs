@@ -8,7 +8,7 @@ use windlass_engine::{
 };
 use windlass_model::{ActionId, Diagnostic, plan::Change, platform::Family};
 
-use crate::spec::split;
+use crate::{confine, spec::split};
 
 /// Plans readings and writings.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,7 +17,7 @@ pub struct ExternalPlanner;
 static DESCRIPTOR: CapabilityDescriptor = CapabilityDescriptor {
     interface: "windlass:secrets/external",
     version: "0.1.0",
-    revision: 2,
+    revision: 3,
     family: Family::SecretStore,
     kinds: &[
         KindDescriptor { resource: "lookup", methods: &[MethodDescriptor { name: "field", argument: true }] },
@@ -52,15 +52,18 @@ impl Planner for ExternalPlanner {
         spec::with_kind(resource, spec)
     }
 
-    fn check(&self, value: &Value, _: &Authority, context: &SpecContext) -> Vec<Diagnostic> {
+    fn check(&self, value: &Value, authority: &Authority, context: &SpecContext) -> Vec<Diagnostic> {
         let kind = spec::kind(value);
         let path = match kind {
             "lookup" => spec::typed(value).map(|spec: LookupSpec| spec.path),
             _ => spec::typed(value).map(|spec: EntrySpec| spec.path),
         };
         match path {
-            Ok(path) if context.connection_kind == SECRETS_MANAGER => check_name(&path),
-            Ok(path) if split(&path).is_some() => Vec::new(),
+            Ok(path) if context.connection_kind == SECRETS_MANAGER => {
+                let problems = check_name(&path);
+                if problems.is_empty() { confine::check(&path, authority, context).into_iter().collect() } else { problems }
+            }
+            Ok(path) if split(&path).is_some() => confine::check(&path, authority, context).into_iter().collect(),
             Ok(path) => vec![
                 Diagnostic::error("secret-path", format!("`{path}` is no path of a secret"))
                     .at("/path")

@@ -19,7 +19,10 @@ use vaultrs::{
     error::ClientError,
     kv2,
 };
-use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, EntryStore, Fields, Owner, Ownership};
+use windlass_engine::{
+    host_access::HostAccess,
+    session::{CapabilityError, CapabilityErrorKind as Kind, EntryStore, Fields, Owner, Ownership},
+};
 use windlass_model::platform::VaultSettings;
 
 use crate::{
@@ -39,6 +42,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// An open server.
 pub(crate) struct Vault {
     settings: VaultSettings,
+    access: HostAccess,
     login: Mutex<Login>,
 }
 
@@ -50,15 +54,16 @@ struct Login {
 }
 
 impl Login {
-    async fn new(settings: &VaultSettings) -> Result<Self, CapabilityError> {
-        Ok(Self { client: Arc::new(client(settings).await?), at: Instant::now() })
+    async fn new(settings: &VaultSettings, access: &HostAccess) -> Result<Self, CapabilityError> {
+        Ok(Self { client: Arc::new(client(settings, access).await?), at: Instant::now() })
     }
 }
 
 impl Vault {
     /// Logs in.
-    pub(crate) async fn open(settings: &VaultSettings) -> Result<Self, CapabilityError> {
-        Ok(Self { settings: settings.clone(), login: Mutex::new(Login::new(settings).await?) })
+    pub(crate) async fn open(settings: &VaultSettings, access: &HostAccess) -> Result<Self, CapabilityError> {
+        let login = Mutex::new(Login::new(settings, access).await?);
+        Ok(Self { settings: settings.clone(), access: access.clone(), login })
     }
 
     /// Calls the server: again while it is busy, and with another token where the one that we have ran out.
@@ -88,7 +93,7 @@ impl Vault {
     async fn log_in_again(&self, used: &Login) -> Result<Arc<VaultClient>, CapabilityError> {
         let mut login = self.login.lock().await;
         if login.at == used.at {
-            *login = Login::new(&self.settings).await?;
+            *login = Login::new(&self.settings, &self.access).await?;
         }
         Ok(login.client.clone())
     }

@@ -12,7 +12,7 @@ use windlass_capability_secrets::GeneratedPlanner;
 use windlass_capability_terraform::ModulesPlanner;
 use windlass_capability_vault::ExternalPlanner;
 use windlass_document::{Fetched, LoadedPlatform, load_platform};
-use windlass_engine::{PlanInput, Planners, driver::DriverHost as _};
+use windlass_engine::{PlanInput, Planners, driver::DriverHost as _, host_access::HostAccess};
 use windlass_model::{
     Diagnostic, Digest,
     application::Provenance,
@@ -35,6 +35,8 @@ pub(crate) struct Planning {
     pub host: WasmHost,
     pub built_in: Arc<Platform>,
     pub built_in_provenance: Provenance,
+    /// What of this machine documents may name: on the command line, everything.
+    pub access: HostAccess,
 }
 
 /// Returns the planners of this build.
@@ -59,7 +61,7 @@ impl Planning {
         let parallelism = std::thread::available_parallelism().map_or(2, usize::from);
         let settings = HostSettings { cache: code_cache(), parallelism };
         let host = WasmHost::new(&settings, &planners, components.clone())?;
-        Ok(Self { planners, components, host, built_in, built_in_provenance })
+        Ok(Self { planners, components, host, built_in, built_in_provenance, access: HostAccess::open() })
     }
 
     /// Reads platform documents of a folder and the components that they name.
@@ -69,6 +71,7 @@ impl Planning {
             print::note(&format!("{source} at {reference} is {revision}"));
         }
         for (key, path) in component_files {
+            let path = self.access.file(&path).map_err(|error| Failure::new(Code::BadInput, error.to_string()))?;
             let digest = self
                 .components
                 .add_file(&key, &path)

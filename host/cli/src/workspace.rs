@@ -124,6 +124,7 @@ impl Workspace {
             ],
             authorize: Arc::new(AllowAll),
             observer: Arc::new(Terminal::default()),
+            access: self.planning.access.clone(),
         }
     }
 
@@ -338,18 +339,17 @@ fn missing_environment(key: &EnvironmentKey) -> Failure {
     ))
 }
 
-/// Returns the connections that a plan and the recorded state name.
-fn connections(input: &PlanInput, plan: &Plan) -> Result<BTreeMap<DocumentName, Arc<ConnectionSettings>>, Failure> {
+/// Returns the connections that a plan names; each must apply to the environment.
+pub(crate) fn connections(input: &PlanInput, plan: &Plan) -> Result<BTreeMap<DocumentName, Arc<ConnectionSettings>>, Failure> {
     let chosen = Connections::choose(input).map_err(|problems| located(problems, &Provenance::default()))?;
     // Thousands of actions go through a handful of connections.
     let of_actions: BTreeSet<&DocumentName> = plan.actions().map(|action| &action.connection).collect();
     let stores = windlass_engine::plan::stores(plan);
-    Ok(of_actions
-        .into_iter()
-        .cloned()
-        .chain(stores)
-        .filter_map(|name| chosen.by_name(&name).cloned().map(|settings| (name, Arc::new(settings))))
-        .collect())
+    let usable = |name: DocumentName| {
+        let (_, settings) = chosen.usable(&name).map_err(|problem| located(vec![problem], &Provenance::default()))?;
+        Ok((name, Arc::new(settings.clone())))
+    };
+    of_actions.into_iter().cloned().chain(stores).map(usable).collect()
 }
 
 /// Reads an object as people write it.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::{Map, Value};
-use windlass_model::{limits, placeholder};
+use windlass_model::{limits, placeholder, store_reference};
 
 use crate::{
     problem::{Problem, Problems, Source},
@@ -96,6 +96,10 @@ fn files(base: &Path, path: &str) -> Result<Map<String, Value>, String> {
             return Err(format!("the folder `{path}` holds more than {} bytes", limits::SOURCE_FILE_BYTES_MAX));
         }
         let text = String::from_utf8(content).map_err(|_| format!("`{path}/{name}` is not UTF-8 text"))?;
+        // Only text that stands in the definition itself may refer to a secret; files may come from others.
+        if store_reference::written(&text).is_some() {
+            return Err(format!("`{path}/{name}` reads like a reference to a secret; a reference stands in the definition itself"));
+        }
         out.insert(name, Value::String(placeholder::escape(&text)));
     }
     Ok(out)

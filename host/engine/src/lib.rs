@@ -8,6 +8,7 @@ pub mod authorize;
 pub mod credential;
 pub mod driver;
 pub mod explain;
+pub mod host_access;
 pub mod plan;
 pub mod planner;
 pub mod recorder;

@@ -120,6 +120,8 @@ pub struct Authority {
     pub kinds: Vec<KindGrant>,
     /// Which rules of the policy are lifted.
     pub exceptions: Vec<PolicyException>,
+    /// Which paths of a store of secrets, beyond those of the environment.
+    pub paths: Vec<String>,
     /// Which labels and annotations, beyond those that only describe.
     pub metadata: Vec<String>,
     /// Which objects may be referred to, beyond those of the node and its dependencies.
@@ -136,6 +138,7 @@ impl Authority {
         for grant in grants.iter().filter(|grant| grant.import == interface) {
             authority.kinds.extend_from_slice(&grant.kinds);
             authority.exceptions.extend_from_slice(&grant.allow);
+            authority.paths.extend_from_slice(&grant.paths);
             authority.metadata.extend_from_slice(&grant.metadata);
             authority.uses.extend_from_slice(&grant.uses);
             authority.hosts.extend_from_slice(&grant.hosts);

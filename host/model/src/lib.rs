@@ -23,6 +23,7 @@ pub mod score;
 pub mod sealed;
 pub mod spec;
 pub mod state;
+pub mod store_reference;
 pub mod visible;
 
 pub use action::ActionId;

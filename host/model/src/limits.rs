@@ -84,3 +84,17 @@ pub const TERRAFORM_STATE_WRITES_MAX: usize = 5_000;
 pub const TERRAFORM_BACKEND_CONNECTIONS_MAX: usize = 8;
 /// What a program says about itself when it locks a state.
 pub const TERRAFORM_LOCK_BYTES_MAX: usize = 64 * 1024;
+/// One credential that a connection refers to: a kubeconfig with hundreds of clusters is below 1 MiB, a bundle of authorities 250 KiB.
+pub const CREDENTIAL_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Resources of one environment: 10,000 workloads with ten resources each, and as many that their definitions need.
+pub const GRAPH_NODES_MAX: usize = 200_000;
+/// Resources that definitions add because of one that the application asks for; the built-in and the example definitions add at most five.
+pub const GRAPH_NODES_PER_RESOURCE_MAX: usize = 1_000;
+/// Definitions that need each other in a chain; the deepest known platform has four levels.
+pub const GRAPH_DEPTH_MAX: usize = 32;
+/// Resources that the reverse queries of an environment find together: each workload of 10,000 collects one hundred.
+pub const COLLECTED_MAX: usize = 1_000_000;
+/// Values that the placeholders of one node bring in: as much as a document may hold.
+pub const EXPANDED_NODE_BYTES_MAX: usize = DOCUMENT_BYTES_MAX;
+/// Values that all placeholders of a plan bring in: 10,000 workloads bring in some 10 KiB each.
+pub const EXPANDED_PLAN_BYTES_MAX: usize = 256 * 1024 * 1024;

@@ -158,6 +158,12 @@ pub fn choose<'d, T: Clone + 'd>(documents: impl Iterator<Item = (T, &'d [MatchR
     }
 }
 
+/// Returns why a document with these rules does not apply; `None` if it does.
+#[must_use]
+pub fn unfit(rules: &[MatchRule], subject: &MatchSubject<'_>) -> Option<Lost> {
+    best(rules, subject).is_none().then(|| why_lost(rules, subject, None))
+}
+
 /// Tells why a document with these rules lost against a winner.
 #[must_use]
 pub fn why_lost(rules: &[MatchRule], subject: &MatchSubject<'_>, winner: Option<&MatchRule>) -> Lost {

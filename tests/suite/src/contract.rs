@@ -172,6 +172,7 @@ fn connection(settings: &ConnectionSettings) -> OpenConnection {
         name: "manifests".parse().unwrap_or_else(|_| unreachable!("a name")),
         settings: settings.clone(),
         environment: environment(),
+        access: windlass_engine::host_access::HostAccess::open(),
     }
 }
 

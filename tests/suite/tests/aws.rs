@@ -206,11 +206,17 @@ fn a_cluster_is_found_by_its_name() {
     let eks =
         |cluster: &str| EksSettings { cluster: cluster.to_owned(), region: aws.region.clone(), connection: None, aws: Some(aws.clone()) };
     let environment = windlass_model::state::EnvironmentKey { application: "shop".parse().unwrap(), environment: "dev".parse().unwrap() };
+    let connection = windlass_engine::session::OpenConnection {
+        name: "cluster".parse().unwrap(),
+        settings: windlass_model::platform::ConnectionSettings::Aws { aws: aws.clone() },
+        environment,
+        access: windlass_engine::host_access::HostAccess::open(),
+    };
     let tokens = EksTokens::new(Accounts::default());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let found = runtime.block_on(tokens.cluster(&eks(&name), &environment));
+    let found = runtime.block_on(tokens.cluster(&eks(&name), &connection));
     assert!(found.unwrap().server.starts_with("https://"));
-    let missing = runtime.block_on(tokens.cluster(&eks("nobody"), &environment));
+    let missing = runtime.block_on(tokens.cluster(&eks("nobody"), &connection));
     assert!(missing.unwrap_err().message.contains("No cluster found"));
 }
 

@@ -154,7 +154,7 @@ impl windlass_engine::session::TokenSource for Known {
     async fn cluster(
         &self,
         _: &windlass_model::platform::EksSettings,
-        _: &windlass_model::state::EnvironmentKey,
+        _: &windlass_engine::session::OpenConnection,
     ) -> Result<windlass_engine::session::CloudCluster, windlass_engine::session::CapabilityError> {
         Ok(self.cluster.clone())
     }
@@ -162,7 +162,7 @@ impl windlass_engine::session::TokenSource for Known {
     async fn token(
         &self,
         _: &windlass_model::platform::EksSettings,
-        _: &windlass_model::state::EnvironmentKey,
+        _: &windlass_engine::session::OpenConnection,
     ) -> Result<windlass_engine::session::Secret, windlass_engine::session::CapabilityError> {
         self.signed.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         Ok(windlass_engine::session::Secret::new(self.token.clone()))

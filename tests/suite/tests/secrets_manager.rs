@@ -41,7 +41,7 @@ spec:
   type: secret
   driver: { builtin: secret-vault }
   inputs: {}
-  grants: [{ import: windlass:secrets/external }]
+  grants: [{ import: windlass:secrets/external, paths: [secret/*] }]
 ";
 
 struct Store {

@@ -14,6 +14,7 @@ use ring::{
 use serde_json::{Value, json};
 use windlass_capability_vault::VaultExecutor;
 use windlass_cluster::{Shared, SharedServers};
+use windlass_engine::host_access::HostAccess;
 use windlass_engine::session::{Executor as _, OpenConnection};
 use windlass_model::{
     platform::{ConnectionSettings, Reference, VaultAuth, VaultSettings},
@@ -46,7 +47,7 @@ metadata: { name: secret-vault }
 spec:
   type: secret
   driver: { builtin: secret-vault }
-  grants: [{ import: windlass:secrets/external }]
+  grants: [{ import: windlass:secrets/external, paths: [secret/*] }]
 ";
 
 /// Talks to the server's API as anybody would.
@@ -201,7 +202,12 @@ fn connection(auth: VaultAuth, mounts: &[&str]) -> OpenConnection {
     let mounts = mounts.iter().map(ToString::to_string).collect();
     let vault = VaultSettings { address: SharedServers::find().unwrap().vault().0, namespace: None, mounts, ca_cert: None, auth };
     let environment = EnvironmentKey { application: "shop".parse().unwrap(), environment: "dev".parse().unwrap() };
-    OpenConnection { name: "vault".parse().unwrap(), settings: ConnectionSettings::Vault { vault }, environment }
+    OpenConnection {
+        name: "vault".parse().unwrap(),
+        settings: ConnectionSettings::Vault { vault },
+        environment,
+        access: HostAccess::open(),
+    }
 }
 
 #[test]

@@ -31,7 +31,7 @@ use crate::{
     exit::{Code, Failure},
     page::Page,
     print,
-    workspace::{Planned, Workspace, environment_type, given},
+    workspace::{Planned, Workspace, connections, environment_type, given},
 };
 
 pub(crate) async fn deploy(
@@ -89,6 +89,9 @@ pub(crate) async fn resume(global: &Global, environment: &Environment, applying:
         return Err(Failure::failed(format!("nothing is under way in `{key}`")));
     };
     let planned = deployed(&workspace, &key, last.number).await?;
+    // It goes on through the connections with which it began, if they still apply here today.
+    let today = windlass_engine::PlanInput { layers: workspace.todays_layers(&key).await?.0, ..planned.input.clone() };
+    connections(&today, &planned.plan)?;
     let request = workspace.request(&planned, last.verb, applying, last.rollback_to)?;
     let cancel = cancel_on_signals()?;
     let engine = workspace.engine();

@@ -42,6 +42,7 @@ use windlass_model::{
 
 use crate::{
     authorize::{Authorize, Refused, Target},
+    host_access::HostAccess,
     session::{Cancel, CapabilityError, CapabilityErrorKind, Executor, OpenConnection, SecretStore, Session},
     store::{EnvironmentState, NewDeployment, Store, StoreError},
 };
@@ -61,6 +62,8 @@ pub struct Engine {
     pub authorize: Arc<dyn Authorize>,
     /// Tells people, and tests where to kill.
     pub observer: Arc<dyn Observer>,
+    /// What of this machine connections may name.
+    pub access: HostAccess,
 }
 
 /// Sees what goes on.
@@ -345,7 +348,12 @@ impl Engine {
         settings: &ConnectionSettings,
         environment: &EnvironmentKey,
     ) -> Result<Arc<dyn Session>, ApplyError> {
-        let open = OpenConnection { name: connection.clone(), settings: settings.clone(), environment: environment.clone() };
+        let open = OpenConnection {
+            name: connection.clone(),
+            settings: settings.clone(),
+            environment: environment.clone(),
+            access: self.access.clone(),
+        };
         self.executor(interface, &open)?.open(&open).await.map_err(|error| ApplyError::of(connection, error))
     }
 

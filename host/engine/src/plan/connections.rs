@@ -1,6 +1,8 @@
-//! Which connection each family of capabilities acts through.
+//! Which connection each family of capabilities acts through, and which connections an environment may use at all.
+//!
+//! The `match` of a connection is a boundary: no document can name a connection where it does not apply.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use windlass_model::{
     ActionId, Diagnostic,
@@ -10,7 +12,7 @@ use windlass_model::{
     platform::{Connection, ConnectionSettings, Family, LayerName, MatchRule, MatchSubject, of_environment},
     state::{EnvironmentKey, RecordedAction},
 };
-use windlass_resolve::matching::{self, Choice};
+use windlass_resolve::matching::{self, Choice, Lost};
 
 use super::PlanInput;
 
@@ -18,7 +20,10 @@ use super::PlanInput;
 #[derive(Clone, Debug)]
 pub struct Connections<'a> {
     chosen: BTreeMap<Family, &'a DocumentName>,
-    all: BTreeMap<&'a DocumentName, ConnectionSettings>,
+    /// Those that apply to the environment.
+    usable: BTreeMap<&'a DocumentName, ConnectionSettings>,
+    /// Those that apply to other environments only, each with the reason.
+    elsewhere: BTreeMap<&'a DocumentName, Lost>,
 }
 
 impl<'a> Connections<'a> {
@@ -55,15 +60,16 @@ impl<'a> Connections<'a> {
                 }
             }
         }
-        let settings = settings(&all, &mut problems);
+        let elsewhere: BTreeMap<&DocumentName, Lost> =
+            all.iter().filter_map(|(name, (connection, _))| Some((*name, matching::unfit(&connection.spec.r#match, &subject)?))).collect();
+        let usable = settings(&all, &elsewhere, &mut problems);
         let mut chosen = BTreeMap::new();
         for family in Family::ALL {
             for built_in in [false, true] {
                 let candidates = all
                     .iter()
                     .filter(|(name, (_, layer))| {
-                        settings.get(*name).is_some_and(|settings| settings.family() == family)
-                            && (*layer == LayerName::BuiltIn) == built_in
+                        usable.get(*name).is_some_and(|settings| settings.family() == family) && (*layer == LayerName::BuiltIn) == built_in
                     })
                     .map(|(_, (connection, _))| (*connection, connection.spec.r#match.as_slice()));
                 match matching::choose(candidates, &subject) {
@@ -79,36 +85,52 @@ impl<'a> Connections<'a> {
                 }
             }
         }
-        if problems.is_empty() { Ok(Self { chosen, all: settings }) } else { Err(problems) }
+        // What was made is removed through the settings that are recorded with it, whatever became of the connections.
+        if problems.is_empty() || input.destroy { Ok(Self { chosen, usable, elsewhere }) } else { Err(problems) }
     }
 
     /// Returns the connection of a family, or the one that a grant names, with its settings.
     pub fn of(&self, family: Family, named: Option<&DocumentName>) -> Result<(&'a DocumentName, &ConnectionSettings), Diagnostic> {
         match named {
-            Some(name) => match self.all.get_key_value(name) {
-                Some((name, settings)) if settings.family() == family => Ok((name, settings)),
-                Some((_, settings)) => Err(Diagnostic::error(
+            Some(name) => match self.usable(name)? {
+                (name, settings) if settings.family() == family => Ok((name, settings)),
+                (_, settings) => Err(Diagnostic::error(
                     "connection",
                     format!("connection `{name}` is of capability `{}`, `{}` is needed", settings.kind(), family.capability()),
                 )),
-                None => Err(Diagnostic::error("connection", format!("there is no connection `{name}`"))),
             },
-            None => self.chosen.get(&family).and_then(|name| Some((*name, self.all.get(name)?))).ok_or_else(|| {
+            None => self.chosen.get(&family).and_then(|name| Some((*name, self.usable.get(name)?))).ok_or_else(|| {
                 Diagnostic::error("connection", format!("no connection of capability `{}` applies here", family.capability()))
                     .hint("write a Connection, or widen the `match` of one")
             }),
         }
     }
 
-    /// Returns the settings of a connection by name.
-    #[must_use]
-    pub fn by_name(&self, name: &DocumentName) -> Option<&ConnectionSettings> {
-        self.all.get(name)
+    /// Returns a connection by name with its settings.
+    ///
+    /// # Errors
+    /// There is none, or its `match` does not fit the environment.
+    pub fn usable(&self, name: &DocumentName) -> Result<(&'a DocumentName, &ConnectionSettings), Diagnostic> {
+        if let Some((name, settings)) = self.usable.get_key_value(name) {
+            return Ok((name, settings));
+        }
+        Err(match self.elsewhere.get(name) {
+            Some(why) => {
+                Diagnostic::error("connection-elsewhere", format!("connection `{name}` does not apply to this environment: {why}")).hint(
+                    "use a connection whose `match` fits, or widen the `match` of this one; what was made through it can still be removed",
+                )
+            }
+            None => Diagnostic::error("connection", format!("there is no connection `{name}`")),
+        })
     }
 
-    /// Returns the chosen connections, for the policy's digest.
-    pub(crate) fn settings(&self) -> Vec<(&DocumentName, &ConnectionSettings)> {
-        self.chosen.values().filter_map(|name| Some((*name, self.all.get(name)?))).collect()
+    /// Returns the connections that decide what may be planned, for the policy's digest: those that are chosen, and those that grants name
+    /// and that apply.
+    pub(crate) fn policy(&self, named: &BTreeSet<&str>) -> Vec<(&DocumentName, &ConnectionSettings)> {
+        let is_chosen = |name: &DocumentName| self.chosen.values().any(|chosen| *chosen == name);
+        let chosen = self.chosen.values().filter_map(|name| Some((*name, self.usable.get(name)?)));
+        let granted = self.usable.iter().filter(|(name, _)| named.contains(name.as_str()) && !is_chosen(name));
+        chosen.chain(granted.map(|(name, settings)| (*name, settings))).collect()
     }
 
     /// One object staged by two nodes, or owned by another environment, is an error that names both.
@@ -121,7 +143,7 @@ impl<'a> Connections<'a> {
         let mut problems = Vec::new();
         let own = input.environment.to_string();
         let scopes: BTreeMap<&DocumentName, String> =
-            self.all.iter().map(|(name, settings)| (*name, claim_scope(settings, &input.environment))).collect();
+            self.usable.iter().map(|(name, settings)| (*name, claim_scope(settings, &input.environment))).collect();
         for action in nodes.flat_map(|node| &node.actions) {
             if let Some(first) = seen.insert((&action.connection, &action.identity), &action.id) {
                 problems.push(
@@ -166,7 +188,7 @@ impl<'a> Connections<'a> {
         if *name != format!("{}-{}", own.application, own.environment) {
             return None;
         }
-        let settings = self.all.get(&action.connection)?;
+        let settings = self.usable.get(&action.connection)?;
         let split = |(at, _): (usize, &str)| {
             let (application, environment) = (name.get(..at)?.parse().ok()?, name.get(at + 1..)?.parse().ok()?);
             Some(EnvironmentKey { application, environment })
@@ -194,9 +216,10 @@ fn claim_scope(settings: &ConnectionSettings, environment: &EnvironmentKey) -> S
     }
 }
 
-/// Reads the settings of all connections; one that names another takes over how that is reached.
+/// Reads the settings of the connections that apply; one that names another takes over how that is reached.
 fn settings<'a>(
     all: &BTreeMap<&'a DocumentName, (&'a Connection, LayerName)>,
+    elsewhere: &BTreeMap<&'a DocumentName, Lost>,
     problems: &mut Vec<Diagnostic>,
 ) -> BTreeMap<&'a DocumentName, ConnectionSettings> {
     let mut out = BTreeMap::new();
@@ -210,17 +233,22 @@ fn settings<'a>(
             );
             continue;
         };
+        if elsewhere.contains_key(name) {
+            continue;
+        }
         if let ConnectionSettings::Kubernetes { kubernetes } = &mut settings
             && let Some(eks) = &mut kubernetes.eks
             && let Some(named) = eks.connection.take()
         {
-            match all.get(&named).and_then(|(other, _)| other.spec.aws.clone()) {
-                Some(aws) => eks.aws = Some(aws),
-                None => problems.push(
-                    Diagnostic::error("connection", format!("there is no AWS connection `{named}`"))
-                        .on(format!("Connection/{name}"))
-                        .at("/spec/kubernetes/eks/connection"),
-                ),
+            let at = |problem: Diagnostic| problem.on(format!("Connection/{name}")).at("/spec/kubernetes/eks/connection");
+            match (elsewhere.get(&named), all.get(&named).and_then(|(other, _)| other.spec.aws.clone())) {
+                (None, Some(aws)) => eks.aws = Some(aws),
+                (Some(why), _) => problems.push(at(Diagnostic::error(
+                    "connection-elsewhere",
+                    format!("connection `{named}` does not apply to this environment: {why}"),
+                )
+                .hint("give both connections the same `match`"))),
+                (None, None) => problems.push(at(Diagnostic::error("connection", format!("there is no AWS connection `{named}`")))),
             }
         }
         out.insert(*name, settings);

@@ -13,7 +13,7 @@ use windlass_model::{
 };
 use windlass_resolve::{Effective, Graph};
 
-use super::{Connections, OBJECTS, PlanInput, desired, flows, memo::Memo, references::Claim};
+use super::{Connections, OBJECTS, PlanInput, desired, expand::Expansion, flows, memo::Memo, references::Claim};
 use crate::{
     driver::{DriverContext, DriverHost, World},
     planner::{Authority, Planners, SpecContext},
@@ -34,6 +34,8 @@ pub(crate) struct Cx<'a> {
     pub secret_versions: Arc<BTreeMap<String, u64>>,
     /// Digest of the environment type and the connections.
     pub policy: Digest,
+    /// How much placeholders brought in so far.
+    pub expansion: Expansion,
     /// The answers of the last deployment.
     pub memo: Memo<'a>,
 }
@@ -201,6 +203,7 @@ impl Cx<'_> {
                 let mut grant = grant.clone();
                 grant.kinds.retain(|kind| allowed.kinds.contains(kind));
                 grant.allow.retain(|exception| allowed.allow.contains(exception));
+                grant.paths.retain(|path| allowed.paths.contains(path));
                 grant.metadata.retain(|key| allowed.metadata.contains(key));
                 grant.uses.retain(|object| allowed.uses.contains(object));
                 grant.hosts.retain(|host| allowed.hosts.contains(host));

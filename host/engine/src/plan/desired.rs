@@ -11,6 +11,9 @@ use windlass_resolve::{Effective, Graph, Maker, NodeKind};
 
 use super::{PlanInput, bug};
 
+/// Where the pipeline of a workload stands in the document of its profile.
+const PIPELINE: &str = "/1";
+
 /// Collects the documents that won, by `Kind/name`.
 #[must_use]
 pub fn platform_documents(graph: &Graph<'_>, layers: &Layers) -> BTreeMap<String, Value> {
@@ -90,18 +93,18 @@ pub(crate) fn components(graph: &Graph<'_>, layers: &Layers) -> Result<BTreeMap<
     if problems.is_empty() { Ok(components) } else { Err(problems) }
 }
 
-/// Lists the interfaces that documents grant to their drivers.
-pub(crate) fn granted(documents: &BTreeMap<String, Value>) -> std::collections::BTreeSet<&str> {
+/// Lists what the grants of documents name in a field: `import` or `connection`.
+pub(crate) fn granted<'d>(documents: &'d BTreeMap<String, Value>, field: &str) -> std::collections::BTreeSet<&'d str> {
     let mut found = std::collections::BTreeSet::new();
     for document in documents.values() {
         let own = document.pointer("/spec/grants");
-        let staged = ["/spec/stages", "/spec/workloadStages"]
+        let staged = ["/spec/workloadStages", PIPELINE]
             .into_iter()
             .filter_map(|at| document.pointer(at).and_then(Value::as_array))
             .flatten()
             .filter_map(|stage| stage.get("grants"));
         let grants = own.into_iter().chain(staged).filter_map(Value::as_array).flatten();
-        found.extend(grants.filter_map(|grant| grant.get("import").and_then(Value::as_str)));
+        found.extend(grants.filter_map(|grant| grant.get(field).and_then(Value::as_str)));
     }
     found
 }

@@ -1,13 +1,18 @@
 //! What placeholders stand for while planning.
 
-use std::collections::BTreeMap;
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use serde_json::{Map, Value};
 use windlass_model::{
     NodeKey, did_you_mean,
+    limits::{EXPANDED_NODE_BYTES_MAX, EXPANDED_PLAN_BYTES_MAX},
     name::WorkloadName,
     pointer,
-    sealed::{Encoding, Origin, Sealed},
+    sealed::{self, Encoding, Origin, Sealed},
 };
 use windlass_resolve::{HostType, Maker, NodeKind, Scope, expand::ExpandError, graph};
 
@@ -16,17 +21,53 @@ use super::{Cx, NodeOutcome};
 /// The connection under which given secrets are stored.
 pub(crate) const SECRETS: &str = "secrets";
 
+/// Counts the bytes that the placeholders of a plan bring in: outputs that repeat their inputs would double at each level of the graph.
+#[derive(Debug, Default)]
+pub(crate) struct Expansion(AtomicUsize);
+
+impl Expansion {
+    /// Counts bytes that one node brings in on top of `before`, and returns the limit that they exceed.
+    fn spend(&self, before: usize, bytes: usize) -> Result<(), ExpandError> {
+        let of_node = before.saturating_add(bytes);
+        let of_plan = self.0.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        let (limit, of) = if of_node > EXPANDED_NODE_BYTES_MAX {
+            (EXPANDED_NODE_BYTES_MAX, "placeholders of one node")
+        } else if of_plan > EXPANDED_PLAN_BYTES_MAX {
+            (EXPANDED_PLAN_BYTES_MAX, "placeholders of this environment")
+        } else {
+            return Ok(());
+        };
+        Err(ExpandError::new("expanded-size", format!("the {of} stand for more than {limit} bytes"))
+            .hint("a definition that repeats an output doubles it at each level: pass on single fields, and each once"))
+    }
+}
+
 /// Finds values for the references of one scope.
 pub(crate) struct Lookup<'c, 'a> {
     pub cx: &'c Cx<'a>,
     pub outcomes: &'c BTreeMap<NodeKey, NodeOutcome>,
     pub scope: Scope,
     pub namespace: Option<Value>,
+    /// Bytes that were brought in so far.
+    bytes: Cell<usize>,
 }
 
-impl Lookup<'_, '_> {
+impl<'c, 'a> Lookup<'c, 'a> {
+    /// Makes a lookup for the references of one node.
+    pub(crate) fn new(cx: &'c Cx<'a>, outcomes: &'c BTreeMap<NodeKey, NodeOutcome>, scope: Scope, namespace: Option<Value>) -> Self {
+        Self { cx, outcomes, scope, namespace, bytes: Cell::new(0) }
+    }
+
     /// Returns the value of a reference.
     pub(crate) fn get(&self, path: &[String]) -> Result<Value, ExpandError> {
+        let value = self.find(path)?;
+        let (before, bytes) = (self.bytes.get(), size(&value));
+        self.bytes.set(before.saturating_add(bytes));
+        self.cx.expansion.spend(before, bytes)?;
+        Ok(value)
+    }
+
+    fn find(&self, path: &[String]) -> Result<Value, ExpandError> {
         let Some((root, rest)) = path.split_first() else { return Err(ExpandError::new("placeholder", "an empty placeholder")) };
         match (root.as_str(), &self.scope) {
             ("resources", _) => self.resource(rest),
@@ -109,7 +150,8 @@ impl Lookup<'_, '_> {
     fn metadata(&self, name: &WorkloadName, path: &[String]) -> Result<Value, ExpandError> {
         let workload =
             self.cx.effective.workloads.get(name).and_then(|workload| serde_json::to_value(&workload.metadata).ok()).unwrap_or(Value::Null);
-        descend(&workload, path).ok_or_else(|| {
+        // Metadata is text of the developer: a map in it that looks like a sealed value is none.
+        plain(&workload, path).cloned().map(sealed::escape).ok_or_else(|| {
             ExpandError::new("unknown-metadata", format!("`${{metadata.{}}}`: the workload's metadata has no such field", path.join(".")))
         })
     }
@@ -159,6 +201,28 @@ impl Lookup<'_, '_> {
     }
 }
 
+/// Estimates the bytes of a value.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => size_of::<Value>(),
+        Value::String(text) => size_of::<Value>() + text.len(),
+        Value::Array(items) => size_of::<Value>() + items.iter().map(size).sum::<usize>(),
+        Value::Object(fields) => {
+            let bytes = |(key, field): (&String, &Value)| size_of::<String>() + key.len() + size(field);
+            size_of::<Value>() + fields.iter().map(bytes).sum::<usize>()
+        }
+    }
+}
+
+/// Walks along a path through a value in which nothing is sealed.
+fn plain<'v>(value: &'v Value, path: &[String]) -> Option<&'v Value> {
+    path.iter().try_fold(value, |at, step| match at {
+        Value::Object(fields) => fields.get(step),
+        Value::Array(items) => items.get(step.parse::<usize>().ok()?),
+        _ => None,
+    })
+}
+
 fn descend(value: &Value, path: &[String]) -> Option<Value> {
     let mut at = value;
     for (index, step) in path.iter().enumerate() {
@@ -184,4 +248,33 @@ pub(crate) fn given_secret(name: &str, version: u64) -> Value {
         Encoding::Json,
     )
     .to_json()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn placeholders_of_one_node_have_a_limit() {
+        let expansion = Expansion::default();
+        assert!(expansion.spend(EXPANDED_NODE_BYTES_MAX - 1, 1).is_ok());
+        assert_eq!(expansion.spend(EXPANDED_NODE_BYTES_MAX, 1).unwrap_err().code, "expanded-size");
+    }
+
+    #[test]
+    fn placeholders_of_a_plan_have_a_limit_together() {
+        let expansion = Expansion::default();
+        for _ in 0..EXPANDED_PLAN_BYTES_MAX / EXPANDED_NODE_BYTES_MAX {
+            assert!(expansion.spend(0, EXPANDED_NODE_BYTES_MAX).is_ok());
+        }
+        assert!(expansion.spend(0, 1).unwrap_err().message.contains("of this environment"));
+    }
+
+    #[test]
+    fn sizes_count_texts_and_keys() {
+        assert!(size(&json!("x".repeat(1_000))) >= 1_000);
+        assert!(size(&json!({ "x".repeat(1_000): [1, null] })) >= 1_000 + 3 * size_of::<Value>());
+    }
 }

@@ -70,7 +70,7 @@ impl Cx<'_> {
             reference: used.reference.component_key(),
             component: used.component,
             grants: &used.grants,
-            connections: named.map(|name| self.connections.by_name(name)).collect(),
+            connections: named.map(|name| self.connections.usable(name).ok().map(|(_, settings)| settings)).collect(),
         }
     }
 

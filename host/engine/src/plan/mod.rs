@@ -39,6 +39,7 @@ use crate::{driver::DriverHost, planner::Planners};
 pub(crate) use compare::Moves;
 pub(crate) use cx::Cx;
 use cx::DriverUse;
+use expand::Expansion;
 use memo::Memo;
 
 pub use connections::{Connections, DIRECTORY_DEFAULT, claim_of};
@@ -227,14 +228,15 @@ pub(crate) fn prepare<R>(
     let connections = Connections::choose(input)?;
     let documents = platform_documents(&graph, &input.layers);
     let components = desired::components(&graph, &input.layers)?;
-    let policy = Digest::of(&(graph.environment_type, connections.settings())).map_err(bug)?;
+    let named = desired::granted(&documents, "connection");
+    let policy = Digest::of(&(graph.environment_type, connections.policy(&named))).map_err(bug)?;
     let desired = desired::digest(
         input,
         &documents,
         &components,
         &effective,
         &policy,
-        &planners.revisions(desired::granted(&documents).into_iter()),
+        &planners.revisions(desired::granted(&documents, "import").into_iter()),
     )?;
     then(Prepared {
         effective: &effective,
@@ -257,6 +259,7 @@ pub(crate) fn prepared_cx<'a>(input: &'a PlanInput, prepared: &Prepared<'a>, pla
         host,
         connections,
         policy,
+        expansion: Expansion::default(),
         memo: Memo::default(),
         data_loss_allowed: compare::data_loss_allowed(graph),
         secret_versions: Arc::new(

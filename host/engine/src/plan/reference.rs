@@ -1,4 +1,6 @@
 //! References to secrets that others keep, as people write them into a definition: `vault:MOUNT/PATH#FIELD`.
+//!
+//! Only text of the definition itself is a reference. A value that a placeholder brings in may come from a developer; it stays text.
 
 use std::collections::BTreeSet;
 
@@ -8,41 +10,45 @@ use windlass_model::{
     name::DocumentName,
     plan::Plan,
     platform::Family,
+    pointer::Pointer,
     sealed::{self, Encoding, Origin, Sealed},
+    store_reference::{self, Written},
 };
 
 use super::{Connections, expand::SECRETS};
 
-/// What a reference begins with.
-const SCHEME: &str = "vault:";
 /// How an origin that a store keeps is written.
 const EXTERNAL: &str = "\"external\"";
-/// What stands before the field.
-const FIELD: char = '#';
 
-/// Puts sealed values in the place of references; a value that only looks like one stays as it is.
-pub(crate) fn seal(value: &mut Value, connections: &Connections<'_>) -> Result<(), Diagnostic> {
-    match value {
-        Value::String(text) => {
-            if let Some(reference) = parse(text) {
-                let (connection, _) = connections.of(Family::SecretStore, None)?;
-                let origin = Origin::External { connection: connection.to_string(), reference: reference.to_owned(), version: None };
-                *value = Sealed::of(origin, true, Encoding::Json).to_json();
-            }
+/// Puts sealed values into an expanded value, wherever its template is a reference.
+///
+/// # Errors
+/// A reference that holds placeholders, or no store of secrets to read from; with the place in the document.
+pub(crate) fn seal(template: &Value, value: &mut Value, connections: &Connections<'_>, at: &Pointer<'_>) -> Result<(), Diagnostic> {
+    match (template, value) {
+        (Value::String(text), value) => {
+            let Some(written) = store_reference::written(text) else { return Ok(()) };
+            let Written::Reference(reference) = written else { return Err(with_placeholders(text).at(at.to_string())) };
+            let (connection, _) = connections.of(Family::SecretStore, None).map_err(|problem| problem.at(at.to_string()))?;
+            let origin = Origin::External { connection: connection.to_string(), reference: reference.to_owned(), version: None };
+            *value = Sealed::of(origin, true, Encoding::Json).to_json();
             Ok(())
         }
-        Value::Array(items) => items.iter_mut().try_for_each(|item| seal(item, connections)),
-        Value::Object(fields) => fields.values_mut().try_for_each(|field| seal(field, connections)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
+        (Value::Array(templates), Value::Array(items)) => {
+            let mut both = templates.iter().zip(items).enumerate();
+            both.try_for_each(|(index, (template, item))| seal(template, item, connections, &at.element(index)))
+        }
+        (Value::Object(templates), Value::Object(fields)) => templates.iter().try_for_each(|(name, template)| {
+            let field = fields.get_mut(&sealed::escape_key(name));
+            field.map_or(Ok(()), |field| seal(template, field, connections, &at.field(name)))
+        }),
+        _ => Ok(()),
     }
 }
 
-/// Returns what stands behind the scheme, if the text is a reference.
-fn parse(text: &str) -> Option<&str> {
-    let reference = text.strip_prefix(SCHEME)?;
-    let (path, field) = reference.split_once(FIELD)?;
-    let fits = |part: &str, more: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c));
-    (fits(path, "/_-.+=@") && fits(field, "_-.")).then_some(reference)
+fn with_placeholders(text: &str) -> Diagnostic {
+    Diagnostic::error("reference-placeholder", format!("the reference `{text}` to a secret holds a placeholder"))
+        .hint("write the whole reference into the definition; one definition for each environment, told apart by `match`")
 }
 
 /// A secret that a connection's system keeps, not our own store.
@@ -75,18 +81,4 @@ pub(crate) fn kept_by(origin: &Origin) -> Option<Kept> {
 #[must_use]
 pub fn stores(plan: &Plan) -> BTreeSet<DocumentName> {
     plan.actions().flat_map(|action| kept(&action.spec)).map(|(connection, _)| connection).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_whole_references_are_read() {
-        assert_eq!(parse("vault:secret/shop/smtp#password"), Some("secret/shop/smtp#password"));
-        for text in ["vault:secret/shop", "vault:#password", "vault:a b#c", "see vault:secret/a#b", "vault:secret/a#b c", "vault:secret/a#"]
-        {
-            assert_eq!(parse(text), None, "{text}");
-        }
-    }
 }

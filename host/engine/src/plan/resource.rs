@@ -8,7 +8,7 @@ use windlass_model::{
     plan::PlannedNode,
     platform::{LayerName, MatchRule, ResourceDefinition},
     pointer::Pointer,
-    sealed::SealedPart,
+    sealed::{self, SealedPart},
 };
 use windlass_resolve::{GraphNode, Maker, NodeKind, Scope, expand};
 
@@ -77,11 +77,16 @@ pub(crate) fn prepare<'a>(
     let namespace = cx.namespace(&node_key, outcomes)?;
     let mut problems = Vec::new();
     let mut params = params_value(cx, &node_key, params.as_ref(), namespace.value.clone(), outcomes, &mut problems);
-    let lookup = Lookup { cx, outcomes, scope: Scope::Definition(key.clone()), namespace: namespace.value };
+    let lookup = Lookup::new(cx, outcomes, Scope::Definition(key.clone()), namespace.value);
     let document = format!("ResourceDefinition/{}", definition.name());
     let mut inputs = expand_value(&lookup, &Value::Object(definition.spec.inputs.clone()), &document, "/spec/inputs", &mut problems);
-    if let Err(problem) = reference::seal(&mut inputs, cx.connections) {
-        problems.push(problem.on(&document).at("/spec/inputs"));
+    let sealing = definition.spec.inputs.iter().try_for_each(|(name, template)| {
+        inputs.get_mut(sealed::escape_key(name)).map_or(Ok(()), |input| {
+            reference::seal(template, input, cx.connections, &Pointer::Root.field("spec").field("inputs").field(name))
+        })
+    });
+    if let Err(problem) = sealing {
+        problems.push(problem.on(&document));
     }
     let grants = cx.grants(definition.name(), &definition.spec.grants);
     match cx.driver(&document, *layer, &definition.spec.driver, &grants, World::ResourceDriver) {
@@ -124,7 +129,7 @@ pub(crate) fn params_value(
     problems: &mut Vec<Diagnostic>,
 ) -> Value {
     let Some((params, scope)) = params else { return json!({}) };
-    let lookup = Lookup { cx, outcomes, scope: scope.clone(), namespace };
+    let lookup = Lookup::new(cx, outcomes, scope.clone(), namespace);
     let (subject, base) = params_place(cx, node, scope);
     let value = expand_value(&lookup, &Value::Object((*params).clone()), &subject, &base, problems);
     if let NodeKey::Resource(key) = node

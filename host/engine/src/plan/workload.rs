@@ -74,7 +74,7 @@ pub(crate) fn prepare<'a>(
     };
     let namespace = cx.namespace(&key, outcomes)?;
     let mut problems = Vec::new();
-    let lookup = Lookup { cx, outcomes, scope: Scope::Workload(name.clone()), namespace: namespace.value };
+    let lookup = Lookup::new(cx, outcomes, Scope::Workload(name.clone()), namespace.value);
     let mut resolved = resolve_workload(&lookup, workload, aliases, &key, &mut problems);
     let mut calls = Vec::new();
     let owner = profile.as_ref().map_or_else(|| key.to_string(), |(_, profile, _)| format!("WorkloadProfile/{}", profile.name()));
@@ -130,8 +130,7 @@ fn stage_inputs(lookup: &Lookup<'_, '_>, stage: &Stage, owner: &str, problems: &
         NodeKey::Resource(key) => key.clone(),
         NodeKey::Workload(_) => return Value::Object(stage.inputs.clone()),
     };
-    let definition =
-        Lookup { cx: lookup.cx, outcomes: lookup.outcomes, scope: Scope::Definition(namespace_key), namespace: lookup.namespace.clone() };
+    let definition = Lookup::new(lookup.cx, lookup.outcomes, Scope::Definition(namespace_key), lookup.namespace.clone());
     expand_value(&definition, &Value::Object(stage.inputs.clone()), owner, &format!("/spec/stages/{}/inputs", stage.name), problems)
 }
 

@@ -44,6 +44,13 @@ impl CapabilityError {
         (0..count).map(|_| Err(self.clone())).collect()
     }
 
+    /// Puts what was wanted before the message.
+    #[must_use]
+    pub(crate) fn within(mut self, what: &str) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+
     /// Says how to mend it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

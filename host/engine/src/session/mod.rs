@@ -31,6 +31,8 @@ use windlass_model::{
     state::{EnvironmentKey, RecordedAction},
 };
 
+use crate::host_access::HostAccess;
+
 /// Opens sessions on connections of one kind, for one interface.
 #[async_trait]
 pub trait Executor: Send + Sync {
@@ -51,6 +53,8 @@ pub struct OpenConnection {
     pub settings: ConnectionSettings,
     /// For which environment.
     pub environment: EnvironmentKey,
+    /// What of this machine the settings may name.
+    pub access: HostAccess,
 }
 
 /// An open connection. All calls are idempotent by the actions' identities.
@@ -277,7 +281,7 @@ pub struct CloudCluster {
 #[async_trait]
 pub trait TokenSource: Send + Sync {
     /// Finds a cluster.
-    async fn cluster(&self, eks: &EksSettings, environment: &EnvironmentKey) -> Result<CloudCluster, CapabilityError>;
+    async fn cluster(&self, eks: &EksSettings, connection: &OpenConnection) -> Result<CloudCluster, CapabilityError>;
     /// Signs a token; it is good for some minutes.
-    async fn token(&self, eks: &EksSettings, environment: &EnvironmentKey) -> Result<Secret, CapabilityError>;
+    async fn token(&self, eks: &EksSettings, connection: &OpenConnection) -> Result<Secret, CapabilityError>;
 }

@@ -17,6 +17,10 @@ pub struct Grant {
     /// Lifts single rules of the manifest policy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<PolicyException>,
+    /// Paths of a store of secrets that may be read and written beyond `MOUNT/APPLICATION/ENVIRONMENT/…`: `secret/shared/smtp`. A `*` at
+    /// the end stands for the rest; `${application}` and `${environment}` stand for the names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<String>,
     /// Labels and annotations that may be written beyond those that only describe: whole keys, or domains with a `/` at the end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub metadata: Vec<String>,

@@ -12,11 +12,13 @@ use windlass_model::{
 
 use crate::effective::Effective;
 
+mod growth;
 mod maker;
 mod order;
 mod params;
 mod pipeline;
 
+use growth::{Growth, Lineage};
 pub use maker::candidates;
 pub use params::alias;
 use params::{canonical_params, params_edges};
@@ -142,9 +144,10 @@ impl HostType {
 struct Wanted<'a> {
     key: ResourceKey,
     params: Option<(&'a Map<String, Value>, Scope)>,
-    by: Option<NodeKey>,
     workload: Option<WorkloadName>,
     provisioner: Option<ResourceKey>,
+    /// Through which needs of definitions it came.
+    lineage: Lineage<'a>,
     /// Where the reference stands, for errors.
     subject: String,
     pointer: String,
@@ -152,7 +155,8 @@ struct Wanted<'a> {
 
 /// Resolves the graph; all problems at once.
 pub fn resolve<'a>(input: &GraphInput<'a>) -> Result<Graph<'a>, Vec<Diagnostic>> {
-    let mut builder = Builder { input: *input, nodes: BTreeMap::new(), problems: Vec::new(), queue: VecDeque::new() };
+    let mut builder =
+        Builder { input: *input, nodes: BTreeMap::new(), problems: Vec::new(), queue: VecDeque::new(), growth: Growth::default() };
     builder.run()
 }
 
@@ -161,6 +165,7 @@ struct Builder<'a> {
     nodes: BTreeMap<NodeKey, GraphNode<'a>>,
     problems: Vec<Diagnostic>,
     queue: VecDeque<Wanted<'a>>,
+    growth: Growth,
 }
 
 impl<'a> Builder<'a> {
@@ -176,9 +181,9 @@ impl<'a> Builder<'a> {
             self.queue.push_back(Wanted {
                 key,
                 params: resource.params.as_ref().map(|params| (params, Scope::Application)),
-                by: None,
                 workload: None,
                 provisioner: None,
+                lineage: Lineage::default(),
                 subject: "application".into(),
                 pointer: format!("/spec/resources/{id}"),
             });
@@ -186,14 +191,17 @@ impl<'a> Builder<'a> {
         self.queue.push_back(Wanted {
             key: namespace.clone(),
             params: None,
-            by: None,
             workload: None,
             provisioner: None,
+            lineage: Lineage::default(),
             subject: "environment".into(),
             pointer: String::new(),
         });
         while let Some(wanted) = self.queue.pop_front() {
             self.add_resource(wanted);
+            if self.growth.has_stopped() {
+                break;
+            }
         }
         if !self.problems.is_empty() {
             return Err(std::mem::take(&mut self.problems));
@@ -218,9 +226,9 @@ impl<'a> Builder<'a> {
             self.queue.push_back(Wanted {
                 key,
                 params: resource.params.as_ref().map(|params| (params, Scope::Workload(name.clone()))),
-                by: Some(node.clone()),
                 workload: Some(name.clone()),
                 provisioner: None,
+                lineage: Lineage::default(),
                 subject: node.to_string(),
                 pointer,
             });
@@ -291,6 +299,10 @@ impl<'a> Builder<'a> {
             }
             return;
         }
+        if let Err(problem) = self.growth.admit(&wanted.key, &wanted.lineage) {
+            self.problems.push(problem.on(wanted.subject).at(wanted.pointer));
+            return;
+        }
         let Some(maker) = self.maker(&wanted) else { return };
         let mut edges = BTreeSet::new();
         if let Maker::Definition { definition, aliases, provisioner, .. } = &maker {
@@ -298,14 +310,15 @@ impl<'a> Builder<'a> {
             edges.extend(provisioner.clone().map(NodeKey::Resource));
             let definition: &'a ResourceDefinition = definition;
             let aliases = aliases.clone();
+            let lineage = wanted.lineage.through(&wanted.key);
             for (alias, need) in &definition.spec.resources {
                 let Some(key) = aliases.get(alias) else { continue };
                 self.queue.push_back(need_of(
                     key.clone(),
                     need,
                     &wanted.key,
-                    Some(node.clone()),
                     None,
+                    lineage.need(alias),
                     &format!("ResourceDefinition/{}", definition.name()),
                     format!("/spec/resources/{alias}"),
                 ));
@@ -316,14 +329,13 @@ impl<'a> Builder<'a> {
                     key,
                     need,
                     &wanted.key,
-                    None,
                     Some(wanted.key.clone()),
+                    lineage.need(alias),
                     &format!("ResourceDefinition/{}", definition.name()),
                     format!("/spec/provisions/{alias}"),
                 ));
             }
         }
-        let _ = wanted.by;
         self.nodes.insert(
             node,
             GraphNode {
@@ -373,17 +385,17 @@ fn need_of<'a>(
     key: ResourceKey,
     need: &'a Need,
     owner: &ResourceKey,
-    by: Option<NodeKey>,
     provisioner: Option<ResourceKey>,
+    lineage: Lineage<'a>,
     subject: &str,
     pointer: String,
 ) -> Wanted<'a> {
     Wanted {
         key,
         params: need.params.as_ref().map(|params| (params, Scope::Definition(owner.clone()))),
-        by,
         workload: None,
         provisioner,
+        lineage,
         subject: subject.to_owned(),
         pointer,
     }

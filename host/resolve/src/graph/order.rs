@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use windlass_model::{
     Diagnostic, NodeKey, ResourceKey,
-    platform::{Collect, UsedBy},
+    limits::COLLECTED_MAX,
+    platform::{Collect, ResourceDefinition, UsedBy},
 };
 
 use super::{Builder, GraphNode, Maker, NodeKind, params_edges};
@@ -24,6 +25,7 @@ impl Builder<'_> {
             }
         }
         let mut found: Vec<(NodeKey, String, Vec<ResourceKey>)> = Vec::new();
+        let mut collected = 0;
         for (key, node) in &self.nodes {
             let NodeKind::Resource { maker: Maker::Definition { definition, aliases, provisioner, .. }, .. } = &node.kind else { continue };
             for (alias, query) in &definition.spec.collect {
@@ -59,6 +61,11 @@ impl Builder<'_> {
                 };
                 keys.sort();
                 keys.dedup();
+                collected += keys.len();
+                if collected > COLLECTED_MAX {
+                    self.problems.push(too_much_collected(key, definition, alias));
+                    return;
+                }
                 found.push((key.clone(), alias.clone(), keys));
             }
         }
@@ -141,6 +148,13 @@ impl Builder<'_> {
         }
         order
     }
+}
+
+fn too_much_collected(key: &NodeKey, definition: &ResourceDefinition, alias: &str) -> Diagnostic {
+    Diagnostic::error("graph-size", format!("reverse queries find more than {COLLECTED_MAX} resources; `{key}` collects one too many"))
+        .on(format!("ResourceDefinition/{}", definition.name()))
+        .at(format!("/spec/collect/{alias}"))
+        .hint("each user of a shared resource collects all others: let one shared resource collect them")
 }
 
 /// Walks along edges among unordered nodes until one comes again.

@@ -153,6 +153,39 @@ fn errors_name_what_and_how_to_mend() {
     ]);
 }
 
+/// Resources that all collect each other through a shared one.
+fn collectors(count: usize) -> Vec<String> {
+    let definitions = [
+        definition("hub", json!({ "type": "hub" })),
+        definition(
+            "spoke",
+            json!({ "type": "spoke", "resources": { "hub": { "type": "hub", "id": "hub" } }, "collect": { "all": { "type": "spoke", "using": "hub" } } }),
+        ),
+    ];
+    let spokes: serde_json::Map<String, Value> = (0..count).map(|index| (format!("s{index}"), json!({ "type": "spoke" }))).collect();
+    resolved(vec![], Value::Object(spokes), &definitions)
+}
+
+#[test]
+fn reverse_queries_find_a_limited_number_of_resources() {
+    let refused = collectors(1_001);
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert!(refused[0].contains("reverse queries find more than 1000000 resources"), "{refused:?}");
+}
+
+#[test]
+fn wide_definitions_are_no_bombs() {
+    let wide = |count: usize| {
+        let needs: serde_json::Map<String, Value> = (0..count).map(|index| (format!("n{index}"), json!({ "type": "leaf" }))).collect();
+        let definitions =
+            [definition("wide", json!({ "type": "wide", "resources": needs })), definition("leaf", json!({ "type": "leaf" }))];
+        resolved(vec![workload("web", json!({ "w": { "type": "wide" } }))], json!({}), &definitions)
+    };
+    assert!(wide(1_000).len() > 1_000);
+    let refused = wide(1_001);
+    assert!(refused[0].contains("because of `wide.default#web.w`: wide.default#web.w -> n"), "{refused:?}");
+}
+
 proptest! {
     /// Whatever the names of documents and workloads, and so the order of maps: the same graph.
     #[test]

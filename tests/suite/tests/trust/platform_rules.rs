@@ -1,1 +1,7 @@
 //! Platform rules: connections, references, rights and names.
+
+mod connections;
+mod growth;
+mod host_access;
+mod references;
+mod secret_paths;
