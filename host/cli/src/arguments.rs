@@ -411,6 +411,9 @@ pub(crate) enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<std::ffi::OsString>,
     },
+    /// Inspect, compile and describe the component on standard input, in a process with limits
+    #[command(hide = true)]
+    AdmitComponent,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -19,7 +19,7 @@ use windlass_model::{
     plan::Plan,
     platform::{DriverReference, Platform},
 };
-use windlass_runtime::{HostSettings, WasmHost};
+use windlass_runtime::{Admission, CachePlace, ChildAdmission, HostSettings, WasmHost};
 use windlass_source::{Components, Network};
 
 use crate::{
@@ -27,6 +27,9 @@ use crate::{
     exit::{Code, Failure, Reason},
     print,
 };
+
+/// The command by which this program admits a component in a process of its own.
+const ADMIT: &str = "admit-component";
 
 /// What planning needs, and nothing that acts.
 pub(crate) struct Planning {
@@ -59,7 +62,12 @@ impl Planning {
         let components = Arc::new(Components::default());
         let (built_in, built_in_provenance) = builtin::load(&components)?;
         let parallelism = std::thread::available_parallelism().map_or(2, usize::from);
-        let settings = HostSettings { cache: code_cache(), parallelism };
+        let child = ChildAdmission {
+            program: std::env::current_exe().map_err(Failure::failed)?,
+            arguments: vec![ADMIT.to_owned()],
+            own: built_in.components.values().copied().collect(),
+        };
+        let settings = HostSettings { cache: code_cache(), parallelism, admission: Admission::Child(child) };
         let host = WasmHost::new(&settings, &planners, components.clone())?;
         Ok(Self { planners, components, host, built_in, built_in_provenance, access: HostAccess::open() })
     }
@@ -150,12 +158,16 @@ pub(crate) fn located(diagnostics: Vec<Diagnostic>, provenance: &Provenance) -> 
     Failure { code: if policy { Code::Policy } else { Code::BadInput }, reason: Reason::Diagnostics(reason), overtaken: None }
 }
 
-fn code_cache() -> Option<PathBuf> {
-    let base = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute())
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
-    base.map(|base| base.join("windlass/code"))
+/// Returns where machine code is kept, and in another folder the key that vouches for it, by the XDG rules.
+fn code_cache() -> Option<CachePlace> {
+    let base = |variable: &str, below_home: &str| {
+        let named = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+        named.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(below_home)))
+    };
+    Some(CachePlace {
+        folder: base("XDG_CACHE_HOME", ".cache")?.join("windlass/code"),
+        key: base("XDG_STATE_HOME", ".local/state")?.join("windlass/code.key"),
+    })
 }
 
 /// Describes a component, for people.

@@ -6,11 +6,15 @@ use std::{
     sync::Arc,
 };
 
+use jsonschema::PatternOptions;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use windlass_model::{
     application::{Provenance, SourceFile},
+    limits,
     name::DocumentName,
     platform::{Connection, DriverReference, EnvironmentType, Platform, ResourceDefinition, ResourceType, WorkloadProfile},
+    schema_bounds,
 };
 
 use crate::{
@@ -197,16 +201,23 @@ fn check_definition(document: &Document, definition: &ResourceDefinition, proble
     }
 }
 
+/// Compiles a schema as planning does, with patterns that need no backtracking, if what it costs is bounded.
+fn refusal(schema: &Value) -> Result<(), String> {
+    schema_bounds::check(schema).map_err(|error| error.to_string())?;
+    let patterns = PatternOptions::regex().size_limit(limits::SCHEMA_PATTERN_BYTES_MAX).dfa_size_limit(limits::SCHEMA_PATTERN_BYTES_MAX);
+    jsonschema::draft202012::options().with_pattern_options(patterns).build(schema).map(drop).map_err(|error| error.to_string())
+}
+
 /// Checks that a type's schemas are schemas.
 fn check_type(document: &Document, kind: &ResourceType, problems: &mut Problems) {
     for (field, schema) in [("params", &kind.spec.params), ("outputs", &kind.spec.outputs)] {
         if schema.is_null() {
             continue;
         }
-        if let Err(error) = jsonschema::draft202012::new(schema) {
+        if let Err(reason) = refusal(schema) {
             let at = format!("/spec/{field}");
             problems.push(
-                Problem::file(&document.source, "schema", format!("`{field}` is no JSON Schema: {error}"))
+                Problem::file(&document.source, "schema", format!("`{field}` is not a usable JSON Schema: {reason}"))
                     .at(document.node.span_at(&at), at),
             );
         }

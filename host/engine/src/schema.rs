@@ -8,20 +8,18 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
+use jsonschema::{PatternOptions, ValidationError, Validator, error::ValidationErrorKind};
 use serde_json::{Map, Value, json};
 use windlass_model::{
-    Diagnostic, Digest, pointer,
+    Diagnostic, Digest, limits, pointer, schema_bounds,
     sealed::{self, Sealed, TOKEN_CLOSE, TOKEN_OPEN},
     unknown_field_hint,
 };
 
 pub(crate) use constraints::misfit;
 
-use constraints::is_strict;
-use references::endless;
-
 use crate::driver::Description;
+use constraints::is_strict;
 
 /// The mark of positions that may be sealed.
 pub const SEALED_MARK: &str = "x-windlass-sealed";
@@ -63,6 +61,9 @@ impl SchemaCache {
             return Ok(Arc::clone(known));
         }
         let parse = |name: &str, text: &str| -> Result<TokenSchema, String> {
+            if text.len() > limits::SCHEMA_BYTES_MAX {
+                return Err(format!("its {name} schema passes the limit `schema bytes` of {}", limits::SCHEMA_BYTES_MAX));
+            }
             let schema: Value = serde_json::from_str(text).map_err(|error| format!("its {name} schema is no JSON: {error}"))?;
             TokenSchema::compile(&schema).map_err(|error| format!("its {name} schema is no JSON Schema: {error}"))
         };
@@ -91,6 +92,18 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+/// Compiles a schema whose checks are bounded in time.
+///
+/// # Errors
+///
+/// Why the schema is refused: what it would cost, a pattern that needs backtracking, or a keyword that is used wrongly.
+fn bounded(schema: &Value) -> Result<Validator, String> {
+    schema_bounds::check(schema).map_err(|error| error.to_string())?;
+    // An engine without backtracking: time is linear in the text, whatever the pattern.
+    let patterns = PatternOptions::regex().size_limit(limits::SCHEMA_PATTERN_BYTES_MAX).dfa_size_limit(limits::SCHEMA_PATTERN_BYTES_MAX);
+    jsonschema::draft202012::options().with_pattern_options(patterns).build(schema).map_err(|error| error.to_string())
+}
+
 impl TokenSchema {
     fn compile(schema: &Value) -> Result<Self, String> {
         let token = &token();
@@ -107,10 +120,7 @@ impl TokenSchema {
     }
 
     fn of(text: Value) -> Result<Self, String> {
-        if let Some(reference) = endless(&text) {
-            return Err(format!("`{reference}` refers to itself without end"));
-        }
-        let validator = jsonschema::draft202012::new(&text).map_err(|error| error.to_string())?;
+        let validator = bounded(&text)?;
         Ok(Self { validator, text, is_strict: false })
     }
 

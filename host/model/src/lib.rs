@@ -19,6 +19,7 @@ pub mod plan;
 pub mod platform;
 pub mod pointer;
 pub mod reference;
+pub mod schema_bounds;
 pub mod score;
 pub mod sealed;
 pub mod spec;

@@ -98,3 +98,27 @@ pub const COLLECTED_MAX: usize = 1_000_000;
 pub const EXPANDED_NODE_BYTES_MAX: usize = DOCUMENT_BYTES_MAX;
 /// Values that all placeholders of a plan bring in: 10,000 workloads bring in some 10 KiB each.
 pub const EXPANDED_PLAN_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Text of one JSON Schema: that of a resolved workload, the largest of ours, has 30 KiB.
+pub const SCHEMA_BYTES_MAX: usize = 1024 * 1024;
+/// Subschemas of one schema, definitions included.
+pub const SCHEMA_PARTS_MAX: usize = 20_000;
+/// Longest way through subschemas and references, in parts: the checks of a schema recurse so deep.
+pub const SCHEMA_DEPTH_MAX: usize = 500;
+/// Keywords and choices that a schema applies to one value: times the values of a document, that is the cost of a check.
+pub const SCHEMA_STEPS_MAX: u64 = 2_000;
+/// Keywords and choices of a schema with every reference replaced by its target.
+pub const SCHEMA_EXPANDED_MAX: u64 = 200_000;
+/// Patterns of one schema: each may take as much memory as the next limit says. The transformed schemas of ours have dozens.
+pub const SCHEMA_PATTERNS_MAX: usize = 500;
+/// Compiled form of one pattern of a schema.
+pub const SCHEMA_PATTERN_BYTES_MAX: usize = 1024 * 1024;
+/// Processor time of the process that inspects and compiles one component: a JavaScript driver of 12 MiB takes about ten seconds of it.
+pub const ADMISSION_CPU_TIME_MAX: Duration = Duration::from_secs(40);
+/// Wall time of that process; the machine may be busy with others.
+pub const ADMISSION_TIME_MAX: Duration = Duration::from_secs(120);
+/// Memory of that process: compiling a JavaScript driver takes about 700 MiB.
+pub const ADMISSION_MEMORY_BYTES_MAX: u64 = 1536 * 1024 * 1024;
+/// Machine code and facts of one component: that of a JavaScript driver has about 40 MiB.
+pub const ADMISSION_ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Core modules and nested components of one component: toolchains that join several emit two dozen.
+pub const COMPONENT_PARTS_MAX: usize = 500;

@@ -15,11 +15,13 @@ use windlass_engine::{
     Planners,
     driver::{CallError, ComponentInfo, ComponentSource, Description, DriverAnswer, DriverFault, DriverHost, DriverRequest, Fault, World},
     recorder::Recorder,
+    schema::SchemaCache,
 };
 use windlass_model::{Digest, limits};
 
 use crate::{
-    cache::CodeCache,
+    admission::{Admission, Admitted, ChildAdmission, Facts},
+    cache::{self, CachePlace, CodeCache},
     call::{self, CallState},
     convert::{self, resource, workload},
     inspect, link, wasi,
@@ -29,9 +31,11 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub struct HostSettings {
     /// Where compiled code is kept; nowhere if nothing is said.
-    pub cache: Option<std::path::PathBuf>,
+    pub cache: Option<CachePlace>,
     /// Calls that may run at the same time.
     pub parallelism: usize,
+    /// Where components are inspected and compiled.
+    pub admission: Admission,
 }
 
 /// Runs drivers in wasmtime.
@@ -44,14 +48,9 @@ pub struct WasmHost {
     cache: Option<CodeCache>,
     infos: Mutex<HashMap<Digest, Arc<ComponentInfo>>>,
     descriptions: Mutex<HashMap<Digest, Arc<Description>>>,
+    admission: Admission,
+    admitted: Mutex<HashMap<Digest, Arc<OnceLock<Result<Component, Fault>>>>>,
     drivers: Mutex<HashMap<Digest, Arc<OnceLock<Result<Driver, Fault>>>>>,
-}
-
-/// What is known of a component: read from it, or said by it, once.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct Facts {
-    info: ComponentInfo,
-    description: Description,
 }
 
 /// A component that is ready to be instantiated.
@@ -73,7 +72,8 @@ impl WasmHost {
         let mut linker = Linker::new(&engine);
         link::link(&mut linker, planners).map_err(load)?;
         tick(&engine);
-        let cache = settings.cache.as_deref().and_then(|folder| CodeCache::open(folder).ok());
+        // A cache that is not trusted costs the time of compiling again, no more.
+        let cache = settings.cache.as_ref().and_then(|place| CodeCache::open(place).ok());
         Ok(Self {
             engine,
             linker,
@@ -83,6 +83,8 @@ impl WasmHost {
             cache,
             infos: Mutex::default(),
             descriptions: Mutex::default(),
+            admission: settings.admission.clone(),
+            admitted: Mutex::default(),
             drivers: Mutex::default(),
         })
     }
@@ -103,17 +105,49 @@ impl WasmHost {
         if let Some(known) = lock(&self.infos).get(component) {
             return Ok(Arc::clone(known));
         }
-        let kept = self.cache.as_ref().and_then(|cache| cache.load_facts::<Facts>(component));
-        let (info, description) = match kept {
-            Some(Facts { info, description }) => (info, Some(description)),
-            None => (inspect::inspect(&self.bytes(component)?)?, None),
-        };
-        if let Some(description) = description {
-            lock(&self.descriptions).insert(*component, Arc::new(description));
+        if let Some(facts) = self.cache.as_ref().and_then(|cache| cache.load_facts::<Facts>(component)) {
+            return Ok(self.learn(component, facts));
         }
-        let info = Arc::new(info);
+        if let Some(child) = self.child_for(component) {
+            self.admitted(component, child)?;
+            return lock(&self.infos).get(component).map(Arc::clone).ok_or_else(|| Fault::Load("it was not admitted".to_owned()));
+        }
+        let info = Arc::new(inspect::inspect(&self.bytes(component)?)?);
         lock(&self.infos).insert(*component, Arc::clone(&info));
         Ok(info)
+    }
+
+    /// Takes over what is known of a component.
+    fn learn(&self, component: &Digest, Facts { info, description }: Facts) -> Arc<ComponentInfo> {
+        let info = Arc::new(info);
+        lock(&self.descriptions).insert(*component, Arc::new(description));
+        lock(&self.infos).insert(*component, Arc::clone(&info));
+        info
+    }
+
+    /// Returns how a component is admitted that did not come with the program itself.
+    fn child_for(&self, component: &Digest) -> Option<&ChildAdmission> {
+        match &self.admission {
+            Admission::Child(child) if !child.own.contains(component) => Some(child),
+            Admission::Child(_) | Admission::InProcess => None,
+        }
+    }
+
+    /// Has a component admitted by a child process, once; others that need it at the same time wait for that.
+    fn admitted(&self, component: &Digest, child: &ChildAdmission) -> Result<Component, Fault> {
+        let slot = Arc::clone(lock(&self.admitted).entry(*component).or_default());
+        slot.get_or_init(|| {
+            let Admitted { facts, code } = child.admit(&self.bytes(component)?)?;
+            let compiled = cache::deserialize(&self.engine, &code)
+                .ok_or_else(|| Fault::Load("the machine code of the process that admits components does not fit".to_owned()))?;
+            if let Some(cache) = &self.cache {
+                cache.store_code(component, &self.engine, &code);
+                cache.store_facts(component, &facts);
+            }
+            self.learn(component, facts);
+            Ok(compiled)
+        })
+        .clone()
     }
 
     /// Compiles and links a component, once; others that need it at the same time wait for that.
@@ -127,25 +161,32 @@ impl WasmHost {
 
     fn load(&self, component: &Digest) -> Result<Driver, Fault> {
         let info = self.info(component)?;
-        let load = |error: wasmtime::Error| Fault::Load(error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": "));
         let compiled = match self.cache.as_ref().and_then(|cache| cache.load(component, &self.engine)) {
             Some(compiled) => compiled,
-            None => {
-                let compiled = Component::from_binary(&self.engine, &self.bytes(component)?).map_err(load)?;
-                if let Some(cache) = &self.cache {
-                    cache.store(component, &self.engine, &compiled);
-                }
-                compiled
-            }
+            None => match self.child_for(component) {
+                Some(child) => self.admitted(component, child)?,
+                None => self.compile(component)?,
+            },
         };
         let uses_wasi = info.imports.iter().any(|import| import.starts_with("wasi:"));
         let linker = if uses_wasi { self.wasi_linker().map_err(Fault::Load)? } else { &self.linker };
-        let pre: InstancePre<CallState> = linker.instantiate_pre(&compiled).map_err(load)?;
+        let pre: InstancePre<CallState> = linker.instantiate_pre(&compiled).map_err(|error| load_fault(&error))?;
         let pre = match info.world {
             World::ResourceDriver => Pre::Resource(resource::ResourceDriverPre::new(pre).map_err(|error| Fault::World(error.to_string()))?),
             World::WorkloadDriver => Pre::Workload(workload::WorkloadDriverPre::new(pre).map_err(|error| Fault::World(error.to_string()))?),
         };
         Ok(Driver { pre, uses_wasi })
+    }
+
+    /// Compiles a component in this process.
+    fn compile(&self, component: &Digest) -> Result<Component, Fault> {
+        let compiled = Component::from_binary(&self.engine, &self.bytes(component)?).map_err(|error| load_fault(&error))?;
+        if let Some(cache) = &self.cache
+            && let Ok(code) = compiled.serialize()
+        {
+            cache.store_code(component, &self.engine, &code);
+        }
+        Ok(compiled)
     }
 
     fn wasi_linker(&self) -> Result<&Linker<CallState>, String> {
@@ -199,6 +240,43 @@ impl WasmHost {
         };
         (result, recorder)
     }
+}
+
+/// Inspects, compiles and describes one component, and checks that its schemas are bounded: what a process for admission does.
+pub(crate) fn admit(planners: &Planners, bytes: Bytes) -> Result<Admitted, Fault> {
+    let digest = Digest::of_bytes(&bytes);
+    let host = WasmHost::new(&HostSettings { parallelism: 1, ..HostSettings::default() }, planners, Arc::new(One { digest, bytes }))?;
+    let info = host.info(&digest)?.as_ref().clone();
+    let slot = host.driver(&digest)?;
+    let Some(Ok(driver)) = slot.get() else { return Err(Fault::Load("it was not loaded".to_owned())) };
+    let description = host.describe_driver(driver)?.as_ref().clone();
+    SchemaCache::default().driver(&digest, &description).map_err(Fault::Answer)?;
+    let compiled = match &driver.pre {
+        Pre::Resource(pre) => pre.instance_pre().component(),
+        Pre::Workload(pre) => pre.instance_pre().component(),
+    };
+    let code = compiled.serialize().map_err(|error| load_fault(&error))?;
+    Ok(Admitted { facts: Facts { info, description }, code })
+}
+
+/// The one component that a process for admission knows.
+struct One {
+    digest: Digest,
+    bytes: Bytes,
+}
+
+impl ComponentSource for One {
+    fn bytes(&self, component: &Digest) -> Option<Bytes> {
+        (*component == self.digest).then(|| self.bytes.clone())
+    }
+
+    fn name(&self, _: &Digest) -> Option<String> {
+        None
+    }
+}
+
+fn load_fault(error: &wasmtime::Error) -> Fault {
+    Fault::Load(error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": "))
 }
 
 /// A recorder for the case that a store loses its own: it grants nothing.

@@ -98,11 +98,16 @@ pub fn inspect(bytes: &[u8]) -> Result<ComponentInfo, Fault> {
 
 /// Bounds compile time: wasmtime calls no denial of service by compiling a vulnerability.
 fn count_functions(bytes: &[u8]) -> Result<(), Fault> {
-    let mut functions = 0_usize;
+    let (mut functions, mut parts) = (0_usize, 0_usize);
     for payload in Parser::new(0).parse_all(bytes) {
-        if let Payload::CodeSectionStart { count, .. } = payload.map_err(|error| Fault::Load(error.message().to_owned()))? {
-            functions += count as usize;
+        match payload.map_err(|error| Fault::Load(error.message().to_owned()))? {
+            Payload::CodeSectionStart { count, .. } => functions += count as usize,
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => parts += 1,
+            _ => {}
         }
+    }
+    if parts > limits::COMPONENT_PARTS_MAX {
+        return Err(Fault::Limit { limit: "component parts", value: limits::COMPONENT_PARTS_MAX.to_string() });
     }
     if functions > limits::COMPONENT_FUNCTIONS_MAX {
         Err(Fault::Limit { limit: "functions", value: limits::COMPONENT_FUNCTIONS_MAX.to_string() })

@@ -2,6 +2,7 @@
 //!
 //! Nothing outside this crate names wasmtime, and no generated WIT type leaves it.
 
+mod admission;
 mod cache;
 mod call;
 mod convert;
@@ -11,6 +12,7 @@ mod limiter;
 mod link;
 mod wasi;
 
-pub use cache::CodeCache;
+pub use admission::{Admission, ChildAdmission, serve as serve_admission};
+pub use cache::{CachePlace, CodeCache};
 pub use host::{HostSettings, WasmHost};
 pub use inspect::inspect;

@@ -12,7 +12,7 @@ use windlass_model::{
     platform::{LayerName, Layers, Platform},
     state::{EnvironmentKey, RecordedState},
 };
-use windlass_runtime::{HostSettings, WasmHost};
+use windlass_runtime::{CachePlace, HostSettings, WasmHost};
 use windlass_source::Components;
 
 use crate::binary;
@@ -61,8 +61,10 @@ impl World {
         }
         assert!(digests.len() > 8, "components were not built: run `cargo xtask test`");
         let cache = tempfile::tempdir().unwrap_or_else(|error| unreachable!("a temporary folder: {error}"));
-        let host = WasmHost::new(&HostSettings { cache: Some(cache.path().to_path_buf()), parallelism: 4 }, &planners, components.clone())
-            .unwrap_or_else(|fault| unreachable!("{fault}"));
+        let place = CachePlace { folder: cache.path().join("code"), key: cache.path().join("key") };
+        let host =
+            WasmHost::new(&HostSettings { cache: Some(place), parallelism: 4, ..HostSettings::default() }, &planners, components.clone())
+                .unwrap_or_else(|fault| unreachable!("{fault}"));
         Self { planners, host, components, digests, cache }
     }
 

@@ -1,4 +1,4 @@
-//! `plan-worker`: planning as a pure function of standard input, in a process that owns nothing.
+//! `plan-worker` and `admit-component`: pure functions of standard input, in processes that own nothing.
 
 use std::{
     collections::BTreeMap,
@@ -24,6 +24,12 @@ struct Request {
     components: BTreeMap<String, String>,
 }
 
+/// Admits one component: reads it from standard input, writes what is known of it and its machine code to standard output.
+pub(crate) fn admit() -> Result<Code, Failure> {
+    windlass_runtime::serve_admission(&planners(), std::io::stdin().lock(), std::io::stdout().lock())?;
+    Ok(Code::Done)
+}
+
 pub(crate) fn run() -> Result<Code, Failure> {
     let mut bytes = Vec::new();
     std::io::stdin().read_to_end(&mut bytes)?;
@@ -33,7 +39,7 @@ pub(crate) fn run() -> Result<Code, Failure> {
         components.add(name, STANDARD.decode(text).map_err(|error| Failure::new(Code::BadInput, error.to_string()))?.into());
     }
     let planners = planners();
-    let host = WasmHost::new(&HostSettings { cache: None, parallelism: 2 }, &planners, components)?;
+    let host = WasmHost::new(&HostSettings { parallelism: 2, ..HostSettings::default() }, &planners, components)?;
     let output = plan(&request.input, &planners, &host);
     let bytes = windlass_model::canonical::to_vec(&output).map_err(Failure::failed)?;
     std::io::stdout().write_all(&bytes)?;

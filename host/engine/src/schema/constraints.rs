@@ -95,7 +95,7 @@ impl TokenSchema {
 
 /// Says why a value is not what a schema asks of it; nothing if it is. A secret one is not shown.
 pub(crate) fn misfit(constraint: &Constraint, value: &Value, is_secret: bool) -> Option<String> {
-    let validator = jsonschema::draft202012::new(&constraint.schema).ok()?;
+    let validator = super::bounded(&constraint.schema).ok()?;
     let error = validator.validate(value).err()?;
     let reason = match error.kind() {
         _ if !is_secret => error.to_string(),
