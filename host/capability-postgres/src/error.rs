@@ -1,7 +1,7 @@
 //! What a server says, in the words of the ports.
 
 use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind};
-use windlass_model::diagnostic::refuses_certificate;
+use windlass_model::{diagnostic::refuses_certificate, limits};
 
 /// Turns an error of the client into one of the ports. `what` names what was being done.
 pub(crate) fn of(what: &str, error: &sqlx::Error) -> CapabilityError {
@@ -18,10 +18,14 @@ pub(crate) fn of(what: &str, error: &sqlx::Error) -> CapabilityError {
                 "42710" | "42P04" | "23505" => (Kind::Conflict, None),
                 "2BP01" => (Kind::Conflict, Some("something else still depends on it: reassign or drop that first")),
                 "55006" => (Kind::Unavailable, Some("somebody uses it just now")),
+                "55P03" => {
+                    (Kind::Unavailable, Some("another session holds a lock for long: `pg_stat_activity` and `pg_locks` show which one"))
+                }
+                "57014" => (Kind::Failed, Some("the statement was cancelled or ran too long: see the server's load and locks")),
                 "57P01" | "57P02" | "57P03" | "40001" | "40P01" => (Kind::Unavailable, None),
                 _ => (Kind::Invalid, None),
             };
-            let error = CapabilityError::new(kind, format!("{what}: {} (SQLSTATE {code})", said.message()));
+            let error = CapabilityError::new(kind, format!("{what}: {} (SQLSTATE {code})", bounded(said.message())));
             hint.map_or(error.clone(), |hint| error.hint(hint))
         }
         sqlx::Error::Tls(_) => not_encrypted(what, error),
@@ -31,6 +35,11 @@ pub(crate) fn of(what: &str, error: &sqlx::Error) -> CapabilityError {
         }
         other => CapabilityError::new(Kind::Failed, format!("{what}: {other}")),
     }
+}
+
+/// A function of a database can raise an error of any length.
+fn bounded(message: &str) -> String {
+    message.chars().take(limits::GUEST_TEXT_CHARS_MAX).collect()
 }
 
 fn not_encrypted(what: &str, why: &dyn std::fmt::Display) -> CapabilityError {

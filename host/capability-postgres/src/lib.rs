@@ -5,8 +5,10 @@
 
 mod connect;
 mod error;
+mod link;
 mod look;
 mod planner;
+mod query;
 mod session;
 mod spec;
 mod sql;

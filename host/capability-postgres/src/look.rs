@@ -2,12 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::{PgConnection, Row as _, postgres::PgRow};
+use sqlx::{
+    Postgres, Row as _,
+    postgres::{PgArguments, PgRow},
+    query::Query,
+};
 use windlass_engine::session::{CapabilityError, CapabilityErrorKind, Owner, Ownership};
 
 use crate::{
     error,
-    spec::{GrantSpec, Spec},
+    link::Link,
+    query,
+    spec::{BEYOND, DatabaseSpec, GrantSpec, Spec},
     sql,
 };
 
@@ -58,14 +64,22 @@ pub(crate) struct Database {
 
 impl Database {
     /// Tells whose it is. Until it was marked once, what a marked role of ours owns we made: nobody else makes databases for it.
+    /// The owner of a database can write its comment, but not that of its own role: a role of another environment decides.
     pub(crate) fn whose(&self, owner: &Owner, marked: bool) -> Ownership {
+        let of_role = whose(self.owner_comment.as_deref(), owner);
         match whose(self.comment.as_deref(), owner) {
-            Ownership::None if !marked && self.comment.is_none() && whose(self.owner_comment.as_deref(), owner) == Ownership::Ours => {
-                Ownership::Ours
-            }
+            Ownership::Ours if matches!(of_role, Ownership::Other(_)) => of_role,
+            Ownership::None if !marked && self.comment.is_none() && of_role == Ownership::Ours => Ownership::Ours,
             seen => seen,
         }
     }
+}
+
+/// A role that another one reaches by membership, and that is not for an environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reached {
+    pub role: String,
+    pub comment: Option<String>,
 }
 
 /// What was seen of a server.
@@ -73,23 +87,33 @@ impl Database {
 pub(crate) struct Seen {
     pub roles: BTreeMap<String, Role>,
     pub databases: BTreeMap<String, Database>,
+    /// By the role that reaches it; a superuser reaches every role.
+    pub reached: BTreeMap<String, Reached>,
     /// Whether the managing role is a superuser.
     pub superuser: bool,
 }
 
 impl Seen {
-    /// Refuses what would take the rights of another environment's role for itself, or those of one that manages the server. Of roles
-    /// that are about to be `made`, those who make them say whose they are.
+    /// Refuses a spec that would take the rights of another environment's role, or those of a role that reaches beyond databases: its
+    /// own, or those of any role that it is a member of. Of roles that are about to be `made`, their own specs decide.
     pub(crate) fn admit_uses(&self, owner: &Owner, spec: &Spec, made: &BTreeSet<&str>) -> Result<(), CapabilityError> {
+        for name in spec.roles() {
+            if self.roles.get(&name).is_some_and(|role| role.powerful) {
+                let what = format!("the role `{name}` exists and has attributes of a role that manages the server");
+                return Err(CapabilityError::new(CapabilityErrorKind::Denied, what).hint(format!(
+                    "`ALTER ROLE {} NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS` takes them away",
+                    sql::name(&name)
+                )));
+            }
+        }
         for (_, name) in spec.used() {
-            let Some(role) = self.roles.get(name).filter(|_| !made.contains(name)) else { continue };
-            let why = match whose(role.comment.as_deref(), owner) {
-                Ownership::Ours => continue,
+            let Some(reached) = self.reached.get(name).filter(|_| !made.contains(name)) else { continue };
+            let why = match whose(reached.comment.as_deref(), owner) {
                 Ownership::Other(owner) => format!("belongs to {owner}"),
-                Ownership::None if role.powerful => "may do more than what is its own".to_owned(),
-                Ownership::None => continue,
+                Ownership::Ours | Ownership::None => "reaches beyond the databases of an environment".to_owned(),
             };
-            let what = format!("`{}` would get the rights of the role `{name}`, which {why}", spec.name());
+            let through = if reached.role == name { String::new() } else { format!(" through its membership in `{name}`") };
+            let what = format!("`{}` would get the rights of the role `{}`{through}, which {why}", spec.name(), reached.role);
             return Err(CapabilityError::new(CapabilityErrorKind::Denied, what)
                 .hint("let the database's own `grants` say who may do what in it, or use a role that is the environment's own"));
         }
@@ -97,51 +121,45 @@ impl Seen {
     }
 }
 
-const ROLES: &str = "
-    SELECT r.oid::int8 AS oid, r.rolname::text AS name, r.rolcanlogin AS can_login,
-           r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication OR r.rolbypassrls AS powerful, r.rolconnlimit AS connection_limit,
-           shobj_description(r.oid, 'pg_authid') AS comment,
-           ARRAY(SELECT g.rolname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid ORDER BY 1) AS member_of,
-           (SELECT substring(setting FROM 6) FROM pg_db_role_setting s, unnest(s.setconfig) setting
-             WHERE s.setrole = r.oid AND s.setdatabase = 0 AND setting LIKE 'role=%' LIMIT 1) AS acts_as
-      FROM pg_roles r WHERE r.rolname = ANY($1)";
-
-const DATABASES: &str = "
-    SELECT d.oid::int8 AS oid, d.datname::text AS name, r.rolname::text AS owner, d.datconnlimit AS connection_limit,
-           shobj_description(d.oid, 'pg_database') AS comment, shobj_description(r.oid, 'pg_authid') AS owner_comment
-      FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba WHERE d.datname = ANY($1)";
-
-/// Looks at roles and databases by name.
-pub(crate) async fn look(server: &mut PgConnection, roles: &[String], databases: &[String]) -> Result<Seen, CapabilityError> {
-    let fail = |error: sqlx::Error| error::of("looking at the server", &error);
-    let (superuser, readable): (bool, bool) = sqlx::query_as(
-        "SELECT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user), has_table_privilege('pg_catalog.pg_authid', 'SELECT')",
-    )
-    .fetch_one(&mut *server)
-    .await
-    .map_err(fail)?;
-    let mut seen = Seen { superuser, ..Seen::default() };
+/// Looks at roles and databases by name; of the roles in `used`, also at what they reach.
+pub(crate) async fn look(
+    server: &mut Link,
+    owner: &Owner,
+    roles: &[String],
+    used: &[String],
+    databases: &[String],
+) -> Result<Seen, CapabilityError> {
+    let what = "looking at the server";
+    let fail = |error: sqlx::Error| error::of(what, &error);
+    let mut seen = Seen::default();
+    let mut readable = false;
+    for row in server.rows(what, sqlx::query(query::MANAGER)).await? {
+        seen.superuser = row.try_get("superuser").map_err(fail)?;
+        readable = row.try_get("readable").map_err(fail)?;
+    }
     if !roles.is_empty() {
-        for row in sqlx::query(ROLES).bind(roles).fetch_all(&mut *server).await.map_err(fail)? {
+        for row in server.rows(what, sqlx::query(query::ROLES).bind(roles)).await? {
             let (name, role) = role(&row).map_err(fail)?;
             seen.roles.insert(name, role);
         }
     }
     if readable && !roles.is_empty() {
-        let verifiers: Vec<(String, Option<String>)> =
-            sqlx::query_as("SELECT rolname::text, rolpassword FROM pg_catalog.pg_authid WHERE rolname = ANY($1)")
-                .bind(roles)
-                .fetch_all(&mut *server)
-                .await
-                .map_err(fail)?;
-        for (name, verifier) in verifiers {
+        for row in server.rows(what, sqlx::query(query::VERIFIERS).bind(roles)).await? {
+            let name: String = row.try_get("name").map_err(fail)?;
             if let Some(role) = seen.roles.get_mut(&name) {
-                role.verifier = verifier;
+                role.verifier = row.try_get("verifier").map_err(fail)?;
             }
         }
     }
+    if !used.is_empty() {
+        let query = sqlx::query(query::REACHED).bind(used).bind(&BEYOND[..]).bind(MARK).bind(mark(owner));
+        for row in server.rows(what, query).await? {
+            let reached = Reached { role: row.try_get("reached").map_err(fail)?, comment: row.try_get("comment").map_err(fail)? };
+            seen.reached.insert(row.try_get("used").map_err(fail)?, reached);
+        }
+    }
     if !databases.is_empty() {
-        for row in sqlx::query(DATABASES).bind(databases).fetch_all(&mut *server).await.map_err(fail)? {
+        for row in server.rows(what, sqlx::query(query::DATABASES).bind(databases)).await? {
             let (name, database) = database(&row).map_err(fail)?;
             seen.databases.insert(name, database);
         }
@@ -174,68 +192,137 @@ fn database(row: &PgRow) -> Result<(String, Database), sqlx::Error> {
     Ok((row.try_get("name")?, database))
 }
 
-/// What a role lacks of a grant: a row for each part, empty where it may do all of it. Nobody's role may do nothing.
-const LACKING: &str = "
-    WITH wanted AS (
-        SELECT (SELECT oid FROM pg_roles WHERE rolname = $1) AS role, (SELECT oid FROM pg_roles WHERE rolname = $2) AS owner,
-               (SELECT oid FROM pg_namespace WHERE nspname = $3) AS schema, $4::text[] AS schema_privileges, $5::text[] AS tables, $6::text[] AS sequences
-    ), kinds AS (
-        SELECT 'r' AS object, '{r,p,v,m,f}'::\"char\"[] AS relkinds, tables AS privileges, 'tables' AS what FROM wanted
-        UNION ALL SELECT 'S', '{S}', sequences, 'sequences' FROM wanted
-    )
-    SELECT privilege || ' on the schema' FROM wanted, unnest(schema_privileges) privilege
-     WHERE NOT coalesce(has_schema_privilege(role, schema, privilege), false)
-    UNION ALL
-    SELECT privilege || ' on ' || relation.relname FROM wanted, kinds, unnest(privileges) privilege, pg_class relation
-     WHERE relation.relnamespace = schema AND relation.relowner = owner AND relation.relkind = ANY(relkinds)
-       AND NOT coalesce(CASE object WHEN 'r' THEN has_table_privilege(role, relation.oid, privilege)
-                                    ELSE has_sequence_privilege(role, relation.oid, privilege) END, false)
-    UNION ALL
-    SELECT privilege || ' on later ' || what FROM wanted, kinds, unnest(privileges) privilege
-     WHERE NOT EXISTS (SELECT FROM pg_default_acl defaults, aclexplode(defaults.defaclacl) entry
-                        WHERE defaults.defaclrole = owner AND defaults.defaclnamespace = schema AND defaults.defaclobjtype = object::\"char\"
-                          AND entry.grantee = role AND entry.privilege_type = privilege)
-     ORDER BY 1";
-
 /// Says what a role lacks of a grant, in the words of the server's privileges.
-pub(crate) async fn lacking(database: &mut PgConnection, grant: &GrantSpec, owner: &str) -> Result<Vec<String>, CapabilityError> {
+pub(crate) async fn lacking(database: &mut Link, grant: &GrantSpec, owner: &str) -> Result<Vec<String>, CapabilityError> {
     let privileges = sql::privileges(grant.access);
-    sqlx::query_scalar(LACKING)
+    let query = sqlx::query(query::LACKING)
         .bind(&grant.to)
         .bind(owner)
         .bind(&grant.schema)
         .bind(privileges.schema)
         .bind(privileges.tables)
-        .bind(privileges.sequences)
-        .fetch_all(database)
-        .await
-        .map_err(|error| error::of("looking at grants", &error))
+        .bind(privileges.sequences);
+    texts(database, "looking at grants", query).await
 }
 
-/// What stands inside a database.
+/// What stands inside a database, of what its spec names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Inside {
-    pub extensions: Vec<String>,
-    pub schemas: Vec<String>,
+    pub extensions: BTreeSet<String>,
+    pub schemas: BTreeSet<String>,
 }
 
-/// Looks inside a database.
-pub(crate) async fn inside(database: &mut PgConnection) -> Result<Inside, CapabilityError> {
-    let fail = |error: sqlx::Error| error::of("looking into the database", &error);
-    let extensions =
-        sqlx::query_scalar("SELECT extname::text FROM pg_extension ORDER BY 1").fetch_all(&mut *database).await.map_err(fail)?;
-    let schemas = sqlx::query_scalar("SELECT nspname::text FROM pg_namespace ORDER BY 1").fetch_all(&mut *database).await.map_err(fail)?;
-    Ok(Inside { extensions, schemas })
+/// Looks inside a database for the extensions and schemas of a spec.
+pub(crate) async fn inside(database: &mut Link, spec: &DatabaseSpec) -> Result<Inside, CapabilityError> {
+    let what = "looking into the database";
+    let mut inside = Inside::default();
+    for row in database.rows(what, sqlx::query(query::INSIDE).bind(&spec.extensions).bind(&spec.schemas)).await? {
+        let kind: String = row.try_get("kind").map_err(|error| error::of(what, &error))?;
+        let name: String = row.try_get("name").map_err(|error| error::of(what, &error))?;
+        if kind == "extension" {
+            inside.extensions.insert(name)
+        } else {
+            inside.schemas.insert(name)
+        };
+    }
+    Ok(inside)
+}
+
+/// An extension that the server has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Available {
+    /// The schema that its objects stand in, where it insists on one.
+    pub schema: Option<String>,
+    /// Whether the owner of a database may create it.
+    pub trusted: bool,
+}
+
+/// Returns which of these extensions the server has.
+pub(crate) async fn available(server: &mut Link, wanted: &BTreeSet<String>) -> Result<BTreeMap<String, Available>, CapabilityError> {
+    if wanted.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let what = "asking for extensions";
+    let names: Vec<String> = wanted.iter().cloned().collect();
+    let mut found = BTreeMap::new();
+    for row in server.rows(what, sqlx::query(query::AVAILABLE).bind(names)).await? {
+        let fail = |error: sqlx::Error| error::of(what, &error);
+        let available = Available { schema: row.try_get("schema").map_err(fail)?, trusted: row.try_get("trusted").map_err(fail)? };
+        found.insert(row.try_get("name").map_err(fail)?, available);
+    }
+    Ok(found)
+}
+
+/// Refuses a database in which statements would run code of a role without the rights of this session: `SET ROLE` does not hold such
+/// code back, because it can `RESET ROLE`.
+pub(crate) async fn admit_event_triggers(database: &mut Link, what: &str) -> Result<(), CapabilityError> {
+    match owned(database, what, query::EVENT_TRIGGERS).await? {
+        None => Ok(()),
+        Some((trigger, owner)) => Err(CapabilityError::new(
+            CapabilityErrorKind::Denied,
+            format!("{what}: the event trigger `{trigger}` would run a function of the role `{owner}` with the connection's rights"),
+        )
+        .hint("give the function to a superuser, or disable the trigger: `ALTER EVENT TRIGGER … DISABLE`")),
+    }
+}
+
+/// Refuses to run the script of an extension with the connection's rights where it could call what another role made.
+pub(crate) async fn admit_scripts(database: &mut Link, what: &str, extension: &str) -> Result<(), CapabilityError> {
+    match owned(database, what, query::FOREIGN_CODE).await? {
+        None => Ok(()),
+        Some((function, owner)) => Err(CapabilityError::new(
+            CapabilityErrorKind::Denied,
+            format!("{what}: the extension `{extension}` is not trusted, and its script could call `{function}` of the role `{owner}` with the connection's rights"),
+        )
+        .hint("create the extension as a superuser, after a look at the functions of the database")),
+    }
+}
+
+/// Returns the first `name` and `owner` of a query without arguments.
+async fn owned(database: &mut Link, what: &str, query: &'static str) -> Result<Option<(String, String)>, CapabilityError> {
+    let fail = |error: sqlx::Error| error::of(what, &error);
+    match database.rows(what, sqlx::query(query)).await?.first() {
+        None => Ok(None),
+        Some(row) => Ok(Some((row.try_get("name").map_err(fail)?, row.try_get("owner").map_err(fail)?))),
+    }
 }
 
 /// Lists what carries our mark: `role/NAME` and `database/NAME`.
-pub(crate) async fn ours(server: &mut PgConnection, owner: &Owner) -> Result<Vec<String>, CapabilityError> {
-    sqlx::query_scalar(
-        "SELECT 'role/' || rolname FROM pg_roles WHERE shobj_description(oid, 'pg_authid') = $1
-         UNION ALL SELECT 'database/' || datname FROM pg_database WHERE shobj_description(oid, 'pg_database') = $1 ORDER BY 1",
-    )
-    .bind(mark(owner))
-    .fetch_all(server)
-    .await
-    .map_err(|error| error::of("listing what is ours", &error))
+pub(crate) async fn ours(server: &mut Link, owner: &Owner) -> Result<Vec<String>, CapabilityError> {
+    texts(server, "listing what is ours", sqlx::query(query::MARKED).bind(mark(owner))).await
+}
+
+/// Returns the first column of a query.
+async fn texts(server: &mut Link, what: &str, query: Query<'_, Postgres, PgArguments>) -> Result<Vec<String>, CapabilityError> {
+    let rows = server.rows(what, query).await?;
+    rows.iter().map(|row| row.try_get(0).map_err(|error| error::of(what, &error))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use windlass_model::state::EnvironmentKey;
+
+    use super::*;
+
+    fn owner(environment: &str) -> Owner {
+        let environment = EnvironmentKey { application: "shop".parse().unwrap(), environment: environment.parse().unwrap() };
+        Owner { installation: "11111111-2222-3333-4444-555555555555".into(), environment }
+    }
+
+    fn database(comment: Option<&Owner>, role: Option<&Owner>) -> Database {
+        let (comment, owner_comment) = (comment.map(mark), role.map(mark));
+        Database { oid: 1, owner: "shop".into(), connection_limit: -1, comment, owner_comment }
+    }
+
+    #[test]
+    fn the_role_that_owns_a_database_counts_more_than_a_comment_that_it_may_write() {
+        let (dev, production) = (owner("dev"), owner("production"));
+        let belongs_to_dev = Ownership::Other(dev.to_string());
+        assert_eq!(database(Some(&production), Some(&dev)).whose(&production, true), belongs_to_dev);
+        assert_eq!(database(Some(&production), Some(&dev)).whose(&production, false), belongs_to_dev);
+        assert_eq!(database(Some(&dev), Some(&dev)).whose(&dev, true), Ownership::Ours);
+        assert_eq!(database(Some(&dev), None).whose(&dev, true), Ownership::Ours);
+        assert_eq!(database(None, Some(&dev)).whose(&dev, false), Ownership::Ours);
+        assert_eq!(database(None, Some(&dev)).whose(&dev, true), Ownership::None);
+    }
 }

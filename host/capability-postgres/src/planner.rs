@@ -21,7 +21,7 @@ pub struct DatabasesPlanner;
 static DESCRIPTOR: CapabilityDescriptor = CapabilityDescriptor {
     interface: "windlass:postgres/databases",
     version: "0.1.0",
-    revision: 1,
+    revision: 2,
     family: Family::Postgres,
     kinds: &[
         KindDescriptor { resource: "role", methods: &[] },

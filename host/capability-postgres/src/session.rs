@@ -9,7 +9,6 @@ use std::{collections::BTreeSet, time::Duration};
 use async_trait::async_trait;
 use backon::{ExponentialBuilder, Retryable as _};
 use serde_json::{Map, Value, json};
-use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 use tokio::sync::{Mutex, MutexGuard};
 use windlass_engine::session::{
     ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Observation, Observed, Owner, Ownership, Phase, Preflight,
@@ -19,8 +18,9 @@ use windlass_model::{event::DriftedField, state::RecordedAction};
 
 use crate::{
     connect::Server,
-    error,
+    link::Link,
     look::{self, Seen},
+    query,
     spec::{Spec, TURNS},
 };
 
@@ -32,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(400);
 /// An open server.
 pub(crate) struct PostgresSession {
     server: Server,
-    connection: Mutex<Option<PgConnection>>,
+    connection: Mutex<Option<Link>>,
 }
 
 /// A spec, or why it is none.
@@ -41,7 +41,7 @@ type Parsed = Result<Spec, CapabilityError>;
 /// A batch under way: nobody else uses the connection for as long as it lives.
 struct Batch<'s> {
     server: &'s Server,
-    guard: MutexGuard<'s, Option<PgConnection>>,
+    guard: MutexGuard<'s, Option<Link>>,
     seen: Seen,
     specs: Vec<Parsed>,
 }
@@ -57,7 +57,7 @@ impl Batch<'_> {
 /// What a batch works with.
 pub(crate) struct Work<'w> {
     pub server: &'w Server,
-    pub connection: &'w mut PgConnection,
+    pub connection: &'w mut Link,
     pub seen: &'w Seen,
     pub owner: &'w Owner,
 }
@@ -65,21 +65,8 @@ pub(crate) struct Work<'w> {
 impl Work<'_> {
     /// Runs statements as one transaction; all text in them is quoted by `sql`.
     pub(crate) async fn run(&mut self, what: &str, statements: &[String]) -> Result<(), CapabilityError> {
-        if statements.is_empty() {
-            return Ok(());
-        }
-        self.connection.execute(sqlx::raw_sql(AssertSqlSafe(statements.join(";\n")))).await.map_err(|error| error::of(what, &error))?;
-        Ok(())
+        self.connection.run(what, statements).await
     }
-}
-
-/// Runs statements inside a database.
-pub(crate) async fn run_inside(connection: &mut PgConnection, what: &str, statements: &[String]) -> Result<(), CapabilityError> {
-    if statements.is_empty() {
-        return Ok(());
-    }
-    connection.execute(sqlx::raw_sql(AssertSqlSafe(statements.join(";\n")))).await.map_err(|error| error::of(what, &error))?;
-    Ok(())
 }
 
 /// What comes of one action.
@@ -95,60 +82,51 @@ impl PostgresSession {
         Self { server, connection: Mutex::new(None) }
     }
 
-    async fn connected(&self) -> Result<MutexGuard<'_, Option<PgConnection>>, CapabilityError> {
+    async fn connected(&self) -> Result<MutexGuard<'_, Option<Link>>, CapabilityError> {
         let mut guard = self.connection.lock().await;
-        if guard.is_none() {
+        if !guard.as_ref().is_some_and(Link::is_usable) {
             *guard = Some(self.server.manage().await?);
         }
         Ok(guard)
     }
 
     /// Begins a batch: connects, holds these names, and looks at everything that the specs name.
-    async fn begin(&self, specs: Vec<Parsed>, held: &[&str]) -> Result<Batch<'_>, CapabilityError> {
+    async fn begin(&self, owner: &Owner, specs: Vec<Parsed>, held: &[&str]) -> Result<Batch<'_>, CapabilityError> {
         let mut guard = self.connected().await?;
         let connection = connection_of(&mut guard)?;
         if !held.is_empty() {
             Self::hold(connection, held).await?;
         }
-        let seen = Self::look(connection, specs.iter().flatten()).await?;
+        let seen = Self::look(connection, owner, specs.iter().flatten()).await?;
         Ok(Batch { server: &self.server, guard, seen, specs })
     }
 
     /// Looks at everything that specs name.
-    async fn look(connection: &mut PgConnection, specs: impl Iterator<Item = &Spec>) -> Result<Seen, CapabilityError> {
+    async fn look(connection: &mut Link, owner: &Owner, specs: impl Iterator<Item = &Spec>) -> Result<Seen, CapabilityError> {
         let mut roles = BTreeSet::new();
+        let mut used = BTreeSet::new();
         let mut databases = BTreeSet::new();
         for spec in specs {
-            roles.extend(spec.used().into_iter().map(|(_, name)| name.to_owned()));
-            match spec {
-                Spec::Role(role) => {
-                    roles.insert(role.name.clone());
-                }
-                Spec::Login(login) => roles.extend(TURNS.map(|turn| format!("{}{turn}", login.name))),
-                Spec::Database(database) => {
-                    databases.insert(database.name.clone());
-                }
+            used.extend(spec.used().into_iter().map(|(_, name)| name.to_owned()));
+            roles.extend(spec.roles());
+            if let Spec::Database(database) = spec {
+                databases.insert(database.name.clone());
             }
         }
-        let (roles, databases): (Vec<String>, Vec<String>) = (roles.into_iter().collect(), databases.into_iter().collect());
-        look::look(connection, &roles, &databases).await
+        roles.extend(used.iter().cloned());
+        let list = |names: BTreeSet<String>| names.into_iter().collect::<Vec<_>>();
+        look::look(connection, owner, &list(roles), &list(used), &list(databases)).await
     }
 
     /// Holds the names of a batch against every other deployment, also of other installations.
-    async fn hold(connection: &mut PgConnection, identities: &[&str]) -> Result<(), CapabilityError> {
+    async fn hold(connection: &mut Link, identities: &[&str]) -> Result<(), CapabilityError> {
         let mut keys: Vec<String> = identities.iter().map(|identity| format!("windlass {identity}")).collect();
         keys.sort();
-        sqlx::query("SELECT pg_advisory_lock(hashtextextended(key, 0)) FROM unnest($1::text[]) WITH ORDINALITY AS keys(key, number) ORDER BY number")
-            .bind(keys)
-            .execute(connection)
-            .await
-            .map(drop)
-            .map_err(|error| error::of("waiting for other deployments", &error))
+        connection.rows("waiting for other deployments", sqlx::query(query::HOLD).bind(keys)).await.map(drop)
     }
 
-    async fn let_go(connection: &mut PgConnection) -> Result<(), CapabilityError> {
-        let released = sqlx::query("SELECT pg_advisory_unlock_all()").execute(connection).await;
-        released.map(drop).map_err(|error| error::of("letting other deployments go on", &error))
+    async fn let_go(connection: &mut Link) -> Result<(), CapabilityError> {
+        connection.rows("letting other deployments go on", sqlx::query(query::LET_GO)).await.map(drop)
     }
 
     /// Makes a batch once; a broken connection is told apart, so that it can be begun again.
@@ -157,8 +135,9 @@ impl PostgresSession {
         cx: &EffectCx<'_>,
         actions: &[ResolvedAction],
     ) -> Result<Vec<Result<Step, CapabilityError>>, CapabilityError> {
-        let mut batch =
-            self.begin(actions.iter().map(|action| parse(&action.spec)).collect(), &names(actions, |action| &action.identity)).await?;
+        let mut batch = self
+            .begin(cx.owner, actions.iter().map(|action| parse(&action.spec)).collect(), &names(actions, |action| &action.identity))
+            .await?;
         let (mut work, specs) = batch.work(cx.owner)?;
         let mut steps = Vec::with_capacity(actions.len());
         for (action, spec) in actions.iter().zip(specs) {
@@ -185,7 +164,7 @@ impl PostgresSession {
         cx: &EffectCx<'_>,
         actions: &[RecordedAction],
     ) -> Result<Vec<Result<Step, CapabilityError>>, CapabilityError> {
-        let mut batch = self.begin(recorded_specs(actions), &names(actions, |action| &action.identity)).await?;
+        let mut batch = self.begin(cx.owner, recorded_specs(actions), &names(actions, |action| &action.identity)).await?;
         let (mut work, specs) = batch.work(cx.owner)?;
         let mut steps = Vec::with_capacity(actions.len());
         for (action, spec) in actions.iter().zip(specs) {
@@ -207,7 +186,7 @@ impl PostgresSession {
     }
 }
 
-fn connection_of<'g>(guard: &'g mut MutexGuard<'_, Option<PgConnection>>) -> Result<&'g mut PgConnection, CapabilityError> {
+fn connection_of<'g>(guard: &'g mut MutexGuard<'_, Option<Link>>) -> Result<&'g mut Link, CapabilityError> {
     guard.as_mut().ok_or_else(broken)
 }
 
@@ -248,7 +227,7 @@ impl PostgresSession {
         owner: &Owner,
         actions: &[ActionRef<'_>],
     ) -> Result<Vec<Result<Observation, CapabilityError>>, CapabilityError> {
-        let batch = self.begin(actions.iter().map(|action| parse(action.spec)).collect(), &[]).await?;
+        let batch = self.begin(owner, actions.iter().map(|action| parse(action.spec)).collect(), &[]).await?;
         let seen = &batch.seen;
         let mut out = Vec::with_capacity(actions.len());
         for (action, spec) in actions.iter().zip(&batch.specs) {
@@ -268,14 +247,14 @@ impl PostgresSession {
     }
 
     async fn preflight_batch(&self, cx: &EffectCx<'_>, actions: &[Preflight]) -> Result<Vec<Result<(), CapabilityError>>, CapabilityError> {
-        let mut batch = self.begin(actions.iter().map(|action| parse(&action.spec)).collect(), &[]).await?;
+        let mut batch = self.begin(cx.owner, actions.iter().map(|action| parse(&action.spec)).collect(), &[]).await?;
         let wanted: BTreeSet<String> = batch
             .specs
             .iter()
             .flatten()
             .flat_map(|spec| if let Spec::Database(database) = spec { database.extensions.clone() } else { Vec::new() })
             .collect();
-        let available = database::available(connection_of(&mut batch.guard)?, &wanted).await?;
+        let available = look::available(connection_of(&mut batch.guard)?, &wanted).await?;
         let seen = &batch.seen;
         let made: BTreeSet<&str> = batch
             .specs
@@ -302,7 +281,7 @@ impl PostgresSession {
                     }
                 }),
                 Spec::Database(database) => {
-                    if let Some(missing) = database.extensions.iter().find(|extension| !available.contains(*extension)) {
+                    if let Some(missing) = database.extensions.iter().find(|extension| !available.contains_key(*extension)) {
                         return Err(CapabilityError::new(Kind::Invalid, format!("the server does not have the extension `{missing}`"))
                             .hint("`SELECT name FROM pg_available_extensions` lists what it has"));
                     }
@@ -324,7 +303,7 @@ impl PostgresSession {
         cx: &EffectCx<'_>,
         actions: &[RecordedAction],
     ) -> Result<Vec<Result<Observed, CapabilityError>>, CapabilityError> {
-        let mut batch = self.begin(recorded_specs(actions), &[]).await?;
+        let mut batch = self.begin(cx.owner, recorded_specs(actions), &[]).await?;
         let (mut work, _) = batch.work(cx.owner)?;
         let mut out = Vec::with_capacity(actions.len());
         for action in actions {
@@ -343,7 +322,7 @@ impl PostgresSession {
         cx: &EffectCx<'_>,
         actions: &[RecordedAction],
     ) -> Result<Vec<Result<(), CapabilityError>>, CapabilityError> {
-        let mut batch = self.begin(recorded_specs(actions), &[]).await?;
+        let mut batch = self.begin(cx.owner, recorded_specs(actions), &[]).await?;
         let (mut work, specs) = batch.work(cx.owner)?;
         let mut out = Vec::with_capacity(actions.len());
         for spec in specs {

@@ -165,6 +165,15 @@ impl Spec {
         }
     }
 
+    /// Returns the roles that it makes.
+    pub(crate) fn roles(&self) -> Vec<String> {
+        match self {
+            Self::Role(role) => vec![role.name.clone()],
+            Self::Login(login) => TURNS.map(|turn| format!("{}{turn}", login.name)).into(),
+            Self::Database(_) => Vec::new(),
+        }
+    }
+
     /// Returns the roles whose rights it takes for itself, with their places.
     pub(crate) fn used(&self) -> Vec<(String, &str)> {
         let mut names = self.names();
@@ -181,25 +190,27 @@ impl Spec {
     }
 }
 
-/// Roles of PostgreSQL and of its hosts that reach beyond the databases of an environment.
-const BEYOND: [&str; 12] = [
-    "pg_execute_server_program",
-    "pg_read_all_data",
-    "pg_read_server_files",
-    "pg_signal_backend",
-    "pg_write_all_data",
-    "pg_write_server_files",
+/// Roles of hosts that reach beyond the databases of an environment; those of PostgreSQL itself begin with `pg_`.
+pub(crate) const BEYOND: [&str; 13] = [
+    "alloydbsuperuser",
     "azure_pg_admin",
+    "azure_superuser",
     "azuresu",
     "cloudsqladmin",
     "cloudsqlsuperuser",
+    "neon_superuser",
+    "rds_replication",
     "rds_superuser",
     "rdsadmin",
+    "rdsrepladmin",
+    "rdstopmgr",
+    "supabase_admin",
 ];
 
-/// Tells whether a role of this name reaches beyond the databases of an environment.
+/// Tells whether a role of this name reaches beyond the databases of an environment. PostgreSQL keeps names that begin with `pg_` for
+/// roles of its own, later versions for further ones, and none of them is for the data of one environment.
 pub(crate) fn reaches_beyond(name: &str) -> bool {
-    BEYOND.contains(&name)
+    name.starts_with("pg_") || BEYOND.contains(&name)
 }
 
 /// Tells what is wrong with a name, if anything.

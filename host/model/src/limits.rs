@@ -122,3 +122,15 @@ pub const ADMISSION_MEMORY_BYTES_MAX: u64 = 1536 * 1024 * 1024;
 pub const ADMISSION_ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Core modules and nested components of one component: toolchains that join several emit two dozen.
 pub const COMPONENT_PARTS_MAX: usize = 500;
+/// One statement in a PostgreSQL server: a copy of a large template database takes minutes.
+pub const POSTGRES_STATEMENT_TIME_MAX: Duration = Duration::from_secs(5 * 60);
+/// One lock in a PostgreSQL server: a batch of another deployment takes seconds, an application may hold a lock for ever.
+pub const POSTGRES_LOCK_TIME_MAX: Duration = Duration::from_secs(10);
+/// Connecting to a PostgreSQL server once, TLS and the password included.
+pub const POSTGRES_CONNECT_TIME_MAX: Duration = Duration::from_secs(30);
+/// Rows of one answer of a PostgreSQL server: ten for each action of a full batch.
+pub const POSTGRES_ROWS_MAX: usize = 10_000;
+/// Bytes of one answer of a PostgreSQL server: about 1.6 KiB for each row, with comments of 1,024 characters.
+pub const POSTGRES_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Pages of one listing of AWS: a hosted zone of 75,000 record sets has 250.
+pub const AWS_PAGES_MAX: usize = 256;

@@ -1,17 +1,16 @@
 //! Databases, and what belongs into them before anybody uses them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
-use sqlx::PgConnection;
 use windlass_engine::session::{CapabilityError, Owner, Ownership, ResolvedAction};
 use windlass_model::event::DriftedField;
 
-use super::{Made, Work, address, differs, run_inside};
+use super::{Made, Work, address, differs};
 use crate::{
-    connect::Server,
-    error,
-    look::{self, Seen},
+    connect::{Server, become_owner},
+    link::Link,
+    look::{self, Available, Seen},
     spec::{DatabaseSpec, GrantSpec, Spec},
     sql::{self, limit, literal, name},
 };
@@ -62,23 +61,65 @@ pub(crate) async fn ensure(work: &mut Work<'_>, action: &ResolvedAction, spec: &
     work.run(&what, &statements).await?;
     if !(spec.extensions.is_empty() && spec.schemas.is_empty() && given.is_empty() && taken.is_empty()) {
         let mut inside = work.server.inside(&spec.name).await?;
-        let there = look::inside(&mut inside).await?;
-        let mut statements: Vec<String> = Vec::new();
-        let missing = |wanted: &[String], known: &[String]| -> Vec<String> {
-            wanted.iter().filter(|wanted| !known.contains(wanted)).cloned().collect()
-        };
-        for extension in missing(&spec.extensions, &there.extensions) {
-            statements.push(format!("CREATE EXTENSION IF NOT EXISTS {}", name(&extension)));
-        }
-        for schema in missing(&spec.schemas, &there.schemas) {
-            statements.push(format!("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}", name(&schema), name(&spec.owner)));
-        }
-        statements.extend(taken.iter().flat_map(|grant| sql::revoke(grant, &spec.owner)));
-        statements.extend(given.iter().flat_map(|grant| sql::grant(grant, &spec.owner)));
-        changed |= !statements.is_empty();
-        run_inside(&mut inside, &format!("inside {what}"), &statements).await?;
+        let furnished = furnish(&mut inside, spec, &given, &taken, work.seen.superuser).await;
+        inside.close().await;
+        changed |= furnished?;
     }
     Ok(Made { handle: json!({ "marked": true }), outputs: address(work.server), changed, unsettled: false })
+}
+
+/// Makes what belongs into a database; returns whether anything was sent. All of it happens as the owner, but for extensions that
+/// only a role with more rights may create.
+async fn furnish(
+    inside: &mut Link,
+    spec: &DatabaseSpec,
+    given: &[GrantSpec],
+    taken: &[GrantSpec],
+    superuser: bool,
+) -> Result<bool, CapabilityError> {
+    let what = format!("inside the database `{}`", spec.name);
+    let there = look::inside(inside, spec).await?;
+    look::admit_event_triggers(inside, &what).await?;
+    let missing: BTreeSet<String> = spec.extensions.iter().filter(|extension| !there.extensions.contains(*extension)).cloned().collect();
+    let available = look::available(inside, &missing).await?;
+    let trusted = |extension: &&String| available.get(*extension).is_some_and(|available| available.trusted);
+    for extension in missing.iter().filter(|extension| !trusted(extension)) {
+        create_untrusted(inside, &what, extension, &available, superuser).await?;
+    }
+    become_owner(inside, &spec.name, &spec.owner).await?;
+    let mut statements: Vec<String> = missing.iter().filter(trusted).map(|extension| create_extension(extension, &available)).collect();
+    for schema in spec.schemas.iter().filter(|schema| !there.schemas.contains(*schema)) {
+        statements.push(format!("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}", name(schema), name(&spec.owner)));
+    }
+    statements.extend(taken.iter().flat_map(|grant| sql::revoke(grant, &spec.owner)));
+    statements.extend(given.iter().flat_map(|grant| sql::grant(grant, &spec.owner)));
+    inside.run(&what, &statements).await?;
+    Ok(!(missing.is_empty() && statements.is_empty()))
+}
+
+/// Creates an extension whose script runs with the connection's rights. A superuser holds new functions back meanwhile; a role that is
+/// none can't lock the catalog.
+async fn create_untrusted(
+    inside: &mut Link,
+    what: &str,
+    extension: &str,
+    available: &BTreeMap<String, Available>,
+    superuser: bool,
+) -> Result<(), CapabilityError> {
+    let mut begin = vec!["BEGIN".to_owned()];
+    if superuser {
+        begin.push("LOCK TABLE pg_catalog.pg_proc, pg_catalog.pg_operator IN SHARE MODE".to_owned());
+    }
+    inside.run(what, &begin).await?;
+    look::admit_scripts(inside, what, extension).await?;
+    inside.run(what, &[create_extension(extension, available), "COMMIT".to_owned()]).await
+}
+
+/// Writes the statement for an extension. The session's path is no place for its objects, so the schema is always said.
+fn create_extension(extension: &str, available: &BTreeMap<String, Available>) -> String {
+    let own = available.get(extension).is_some_and(|available| available.schema.is_some());
+    let schema = if own { "" } else { " SCHEMA public" };
+    format!("CREATE EXTENSION IF NOT EXISTS {}{schema}", name(extension))
 }
 
 fn create(spec: &DatabaseSpec) -> String {
@@ -120,24 +161,34 @@ pub(crate) async fn observe(
     differs(&mut drift, "/owner", json!(spec.owner), json!(known.owner));
     differs(&mut drift, "/connectionLimit", json!(limit(spec.connection_limit)), json!(known.connection_limit));
     // A deployment heals what is in there too, so this is looked at whatever the depth; a database without any of it costs nothing.
-    if !(spec.extensions.is_empty() && spec.schemas.is_empty() && spec.grants.is_empty()) {
-        let mut connection = server.inside(&spec.name).await?;
-        let inside = look::inside(&mut connection).await?;
-        for (field, wanted, found) in [("extensions", &spec.extensions, &inside.extensions), ("schemas", &spec.schemas, &inside.schemas)] {
-            for missing in wanted.iter().filter(|wanted| !found.contains(wanted)) {
-                differs(&mut drift, &format!("/{field}"), json!(missing), json!(null));
-            }
-        }
-        for (index, grant) in spec.grants.iter().enumerate() {
-            let lacking = look::lacking(&mut connection, grant, &spec.owner).await?;
-            if !lacking.is_empty() {
-                let wanted = format!("{} may {} in {}", grant.to, grant.access, grant.schema);
-                differs(&mut drift, &format!("/grants/{index}"), json!(wanted), json!(format!("lacks {}", lacking.join(", "))));
-            }
+    // One that has another owner is not entered: there is no role to look at it as.
+    let furnished = !(spec.extensions.is_empty() && spec.schemas.is_empty() && spec.grants.is_empty());
+    if furnished && spec.owner == known.owner {
+        let mut inside = server.inside_as(&spec.name, &spec.owner).await?;
+        let found = observe_inside(&mut inside, spec).await;
+        inside.close().await;
+        drift.extend(found?);
+    }
+    Ok((Some(known.whose(owner, true)), drift))
+}
+
+/// Compares what stands inside a database with its spec. These are queries of the catalog alone: nothing of the owner's runs.
+async fn observe_inside(inside: &mut Link, spec: &DatabaseSpec) -> Result<Vec<DriftedField>, CapabilityError> {
+    let mut drift = Vec::new();
+    let there = look::inside(inside, spec).await?;
+    for (field, wanted, found) in [("extensions", &spec.extensions, &there.extensions), ("schemas", &spec.schemas, &there.schemas)] {
+        for missing in wanted.iter().filter(|wanted| !found.contains(*wanted)) {
+            differs(&mut drift, &format!("/{field}"), json!(missing), json!(null));
         }
     }
-    let whose = look::whose(known.comment.as_deref(), owner);
-    Ok((Some(whose), drift))
+    for (index, grant) in spec.grants.iter().enumerate() {
+        let lacking = look::lacking(inside, grant, &spec.owner).await?;
+        if !lacking.is_empty() {
+            let wanted = format!("{} may {} in {}", grant.to, grant.access, grant.schema);
+            differs(&mut drift, &format!("/grants/{index}"), json!(wanted), json!(format!("lacks {}", lacking.join(", "))));
+        }
+    }
+    Ok(drift)
 }
 
 /// Drops a database of ours; tells whether it was there.
@@ -153,18 +204,4 @@ pub(crate) async fn release(work: &mut Work<'_>, database: &str) -> Result<(), C
     let ours = work.seen.databases.get(database).is_some_and(|known| known.whose(work.owner, true) == Ownership::Ours);
     let statements = if ours { vec![format!("COMMENT ON DATABASE {} IS NULL", name(database))] } else { Vec::new() };
     work.run("letting go of a database", &statements).await
-}
-
-/// Returns which of these extensions the server has.
-pub(crate) async fn available(server: &mut PgConnection, wanted: &BTreeSet<String>) -> Result<BTreeSet<String>, CapabilityError> {
-    if wanted.is_empty() {
-        return Ok(BTreeSet::new());
-    }
-    let names: Vec<String> = wanted.iter().cloned().collect();
-    let found: Vec<String> = sqlx::query_scalar("SELECT name::text FROM pg_available_extensions WHERE name = ANY($1)")
-        .bind(names)
-        .fetch_all(server)
-        .await
-        .map_err(|error| error::of("asking for extensions", &error))?;
-    Ok(found.into_iter().collect())
 }

@@ -11,6 +11,7 @@ use windlass_model::{event::DriftedField, state::RecordedAction};
 use super::{Made, Work, differs, role};
 use crate::{
     look::{self, Seen},
+    query,
     spec::{LoginSpec, TURNS, VERIFIER},
     sql::{limit, literal, name},
 };
@@ -149,11 +150,8 @@ pub(crate) async fn delete(work: &mut Work<'_>, login: &str) -> Result<bool, Cap
 
 /// Ends sessions of a role: it can't come back.
 async fn end_sessions(work: &mut Work<'_>, role: &str) -> Result<(), CapabilityError> {
-    let ended = sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1")
-        .bind(role)
-        .execute(&mut *work.connection)
-        .await;
-    ended.map(drop).map_err(|error| crate::error::of(&format!("ending sessions of `{role}`"), &error))
+    let ended = work.connection.rows(&format!("ending sessions of `{role}`"), sqlx::query(query::END_SESSIONS).bind(role)).await;
+    ended.map(drop)
 }
 
 #[cfg(test)]
