@@ -7,6 +7,7 @@ mod account;
 mod eks;
 mod error;
 mod mark;
+mod pages;
 pub mod rds;
 pub mod route53;
 mod secrets;

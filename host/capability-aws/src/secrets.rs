@@ -20,6 +20,7 @@ use crate::{
     account::Accounts,
     error,
     mark::{self, TAG},
+    pages::Pages,
 };
 
 /// The field of a secret that is plain text.
@@ -153,7 +154,9 @@ impl EntryStore for SecretsManager {
         let filter = Filter::builder().key(FilterNameStringType::TagValue).values(owner.to_string()).build();
         let mut pages = self.0.list_secrets().filters(filter).into_paginator().send();
         let mut out = Vec::new();
+        let mut budget = Pages::of("listing secrets");
         while let Some(page) = pages.next().await {
+            budget.next()?;
             let page = page.map_err(|error| error::of("listing secrets", &error))?;
             for entry in page.secret_list() {
                 let tags = entry.tags().iter().filter_map(|tag| Some((tag.key()?, tag.value()?)));

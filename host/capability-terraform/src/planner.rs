@@ -195,7 +195,6 @@ fn check_policy(module: &Module, authority: &Authority) -> Vec<Diagnostic> {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     fn checked(value: Value) -> Vec<String> {

@@ -128,6 +128,10 @@ pub struct Authority {
     pub uses: Vec<String>,
     /// Which host names, beyond those of the node's `dns` dependencies.
     pub hosts: Vec<String>,
+    /// Which DNS records, as the grants write them.
+    pub records: Vec<String>,
+    /// The inputs that the definition's own text decides, without those that hold a value of a developer or another resource.
+    pub inputs: Arc<Value>,
 }
 
 impl Authority {
@@ -142,6 +146,7 @@ impl Authority {
             authority.metadata.extend_from_slice(&grant.metadata);
             authority.uses.extend_from_slice(&grant.uses);
             authority.hosts.extend_from_slice(&grant.hosts);
+            authority.records.extend_from_slice(&grant.records);
         }
         authority
     }

@@ -179,11 +179,12 @@ fn overlap((backup, long): Window, (from, length): Window) -> bool {
 mod tests {
     use serde_json::json;
     use windlass_engine::planner::{Authority, Planner as _, SpecContext};
+    use windlass_model::platform::PolicyException;
 
     use super::{super::planner::RdsPlanner, *};
 
     fn checked(resource: &str, value: Value) -> Vec<String> {
-        let authority = Authority::default();
+        let authority = Authority { exceptions: vec![PolicyException::ForeignResources], ..Authority::default() };
         let context = SpecContext { application: "shop".into(), environment: "dev".into(), namespace: None, connection_kind: "aws" };
         let spec = RdsPlanner.normalise(resource, value, &authority, &context);
         let problems = RdsPlanner.check(&spec, &authority, &context);

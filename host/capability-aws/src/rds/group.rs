@@ -17,6 +17,7 @@ use super::spec::{DbParameterGroupSpec, DbSubnetGroupSpec};
 use crate::{
     error,
     mark::{TAG, whose},
+    pages::Pages,
 };
 
 /// Parameters of one request.
@@ -55,7 +56,9 @@ async fn find(client: &Client, value: &Value) -> Result<Option<Group>, Capabilit
     let Some(group) = group else { return Ok(None) };
     let mut fields = BTreeMap::new();
     let mut pages = client.describe_db_parameters().db_parameter_group_name(name).source("user").into_paginator().send();
+    let mut budget = Pages::of("reading the parameters");
     while let Some(page) = pages.next().await {
+        budget.next()?;
         let page = page.map_err(|error| error::of("reading the parameters", &error))?;
         for parameter in page.parameters() {
             fields.insert(format!("parameters/{}", parameter.parameter_name().unwrap_or_default()), json!(parameter.parameter_value()));
@@ -89,14 +92,18 @@ fn owner_of(tags: &[(String, String)], owner: &Owner) -> Ownership {
 pub(crate) async fn list_ours(client: &Client, owner: &Owner) -> Result<Vec<String>, CapabilityError> {
     let mut groups = Vec::new();
     let mut pages = client.describe_db_subnet_groups().into_paginator().send();
+    let mut budget = Pages::of("listing the subnet groups");
     while let Some(page) = pages.next().await {
+        budget.next()?;
         let page = page.map_err(|error| error::of("listing the subnet groups", &error))?;
         groups.extend(page.db_subnet_groups().iter().filter_map(|group| {
             Some((format!("db-subnet-group/{}", group.db_subnet_group_name()?), group.db_subnet_group_arn()?.to_owned()))
         }));
     }
     let mut pages = client.describe_db_parameter_groups().into_paginator().send();
+    let mut budget = Pages::of("listing the parameter groups");
     while let Some(page) = pages.next().await {
+        budget.next()?;
         let page = page.map_err(|error| error::of("listing the parameter groups", &error))?;
         groups.extend(page.db_parameter_groups().iter().filter_map(|group| {
             // AWS's own, which nobody can mark.

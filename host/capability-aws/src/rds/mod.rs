@@ -2,6 +2,7 @@
 
 mod check;
 mod executor;
+mod exposure;
 mod group;
 mod instance;
 mod planner;

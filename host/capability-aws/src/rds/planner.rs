@@ -9,6 +9,7 @@ use windlass_model::{ActionId, Diagnostic, plan::Change, platform::Family};
 
 use super::{
     check::{check_instance, check_subnets, wrong_name},
+    exposure,
     spec::{DbInstanceSpec, DbParameterGroupSpec, DbSubnetGroupSpec},
 };
 
@@ -23,7 +24,7 @@ const fn method(name: &'static str) -> MethodDescriptor {
 static DESCRIPTOR: CapabilityDescriptor = CapabilityDescriptor {
     interface: "windlass:aws/rds",
     version: "0.1.0",
-    revision: 1,
+    revision: 2,
     family: Family::Aws,
     kinds: &[
         KindDescriptor {
@@ -50,18 +51,24 @@ impl Planner for RdsPlanner {
         &DESCRIPTOR
     }
 
-    fn normalise(&self, resource: &str, spec: Value, _: &Authority, _: &SpecContext) -> Value {
-        spec::with_kind(resource, spec)
+    /// An address that nobody asked for is none.
+    fn normalise(&self, resource: &str, spec: Value, authority: &Authority, _: &SpecContext) -> Value {
+        let mut spec = spec::with_kind(resource, spec);
+        exposure::normalise(&mut spec, authority);
+        spec
     }
 
-    fn check(&self, value: &Value, _: &Authority, _: &SpecContext) -> Vec<Diagnostic> {
+    fn check(&self, value: &Value, authority: &Authority, _: &SpecContext) -> Vec<Diagnostic> {
         let kind = spec::kind(value);
         let problems = match kind {
             "db-instance" => spec::typed(value).map(|spec: DbInstanceSpec| check_instance(&spec, value)),
             "db-subnet-group" => spec::typed(value).map(|spec: DbSubnetGroupSpec| check_subnets(&spec)),
             _ => spec::typed(value).map(|spec: DbParameterGroupSpec| wrong_name(&spec.name, 255).into_iter().collect()),
         };
-        problems.unwrap_or_else(|problem| vec![problem.hint(format!("`windlass schema aws/{kind}` shows what belongs there"))])
+        let mut problems =
+            problems.unwrap_or_else(|problem| vec![problem.hint(format!("`windlass schema aws/{kind}` shows what belongs there"))]);
+        problems.extend(exposure::check(value, authority));
+        problems
     }
 
     fn identity(&self, spec: &Value, _: &ActionId, _: &SpecContext) -> String {

@@ -20,7 +20,7 @@ use windlass_engine::{
 use windlass_model::state::RecordedAction;
 
 use super::{group, instance};
-use crate::{error, mark::whose};
+use crate::{error, mark::whose, pages::Pages};
 
 /// Instances of an account and region as they were seen last.
 pub(crate) struct Instances {
@@ -56,7 +56,9 @@ impl Instances {
 async fn describe(client: &Client) -> Result<BTreeMap<String, DbInstance>, CapabilityError> {
     let mut out = BTreeMap::new();
     let mut pages = client.describe_db_instances().into_paginator().send();
+    let mut budget = Pages::of("describing DB instances");
     while let Some(page) = pages.next().await {
+        budget.next()?;
         let page = page.map_err(|error| error::of("describing DB instances", &error))?;
         for instance in page.db_instances() {
             out.insert(instance.db_instance_identifier().unwrap_or_default().to_owned(), instance.clone());

@@ -37,8 +37,16 @@ fn named(key: &Key) -> String {
     format!("the record `{}` {}", key.name, key.r#type)
 }
 
-/// Refuses a record set that is somebody else's, and one whose owner's record is.
+/// Types that tell clients where a host is: one that comes beside another takes a part of its traffic.
+const ADDRESSES: [&str; 5] = ["A", "AAAA", "CNAME", "HTTPS", "SVCB"];
+
+/// Refuses a record set that is somebody else's, one whose owner's record is, and one that would share a name's traffic with such a one.
 pub(crate) fn admitted(key: &Key, contents: &Contents, owner: &Owner, insistence: Insistence) -> Result<(), CapabilityError> {
+    let is_address = |key: &Key| ADDRESSES.contains(&key.r#type.as_str());
+    let beside = contents.0.keys().filter(|other| *other != key && other.name == key.name && is_address(other));
+    for other in beside.filter(|_| is_address(key)) {
+        contents.whose(other, owner).admit(&named(other), insistence)?;
+    }
     if contents.0.contains_key(key) {
         return contents.whose(key, owner).admit(&named(key), insistence);
     }

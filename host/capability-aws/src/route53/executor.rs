@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use windlass_engine::session::{CapabilityError, Executor, OpenConnection, Session};
+use windlass_model::platform::ConnectionSettings;
 
 use super::session::Route53Session;
 use crate::account::{Accounts, AwsOptions};
@@ -35,6 +36,7 @@ impl Executor for Route53Executor {
 
     async fn open(&self, connection: &OpenConnection) -> Result<Arc<dyn Session>, CapabilityError> {
         let config = self.accounts.open(connection).await?;
-        Ok(Arc::new(Route53Session::new(aws_sdk_route53::Client::new(&config), self.options.pace)))
+        let zones = if let ConnectionSettings::Aws { aws } = &connection.settings { aws.zones.clone() } else { None };
+        Ok(Arc::new(Route53Session::new(aws_sdk_route53::Client::new(&config), self.options.pace, zones)))
     }
 }

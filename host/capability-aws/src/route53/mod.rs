@@ -4,6 +4,7 @@ mod change;
 mod executor;
 mod planner;
 mod record;
+mod scope;
 mod session;
 mod zones;
 

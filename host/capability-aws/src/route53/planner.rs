@@ -9,7 +9,10 @@ use windlass_engine::{
 };
 use windlass_model::{ActionId, Diagnostic, plan::Change, platform::Family};
 
-use super::record::{RecordSetSpec, TYPES, plain_name};
+use super::{
+    record::{RecordSetSpec, TYPES, plain_name},
+    scope,
+};
 
 /// Plans records.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,7 +21,7 @@ pub struct Route53Planner;
 static DESCRIPTOR: CapabilityDescriptor = CapabilityDescriptor {
     interface: "windlass:aws/route53",
     version: "0.1.0",
-    revision: 1,
+    revision: 2,
     family: Family::Aws,
     kinds: &[KindDescriptor { resource: "record-set", methods: &[MethodDescriptor { name: "zone-id", argument: false }] }],
 };
@@ -39,7 +42,7 @@ impl Planner for Route53Planner {
         spec
     }
 
-    fn check(&self, value: &Value, _: &Authority, _: &SpecContext) -> Vec<Diagnostic> {
+    fn check(&self, value: &Value, authority: &Authority, _: &SpecContext) -> Vec<Diagnostic> {
         let record: RecordSetSpec = match spec::typed(value) {
             Ok(record) => record,
             Err(problem) => return vec![problem.hint("`windlass schema aws/record-set` shows what belongs there")],
@@ -80,6 +83,7 @@ impl Planner for Route53Planner {
         if record.failover.as_deref().is_some_and(|failover| !matches!(failover, "PRIMARY" | "SECONDARY")) {
             refuse("/failover", "`failover` is `PRIMARY` or `SECONDARY`".to_owned());
         }
+        problems.extend(scope::check(&record, authority));
         problems
     }
 
@@ -164,7 +168,8 @@ mod tests {
     use super::*;
 
     fn checked(value: Value) -> Vec<String> {
-        let authority = Authority::default();
+        let records = ["*.example.com", "MX *.example.com", "A shop", "SOA -x.example.com"].map(str::to_owned).into();
+        let authority = Authority { records, ..Authority::default() };
         let context = SpecContext { application: "shop".into(), environment: "dev".into(), namespace: None, connection_kind: "aws" };
         let spec = Route53Planner.normalise("record-set", value, &authority, &context);
         Route53Planner

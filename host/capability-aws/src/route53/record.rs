@@ -97,6 +97,37 @@ fn quoted(text: &str) -> String {
     strings.join(" ")
 }
 
+/// Reads the text of a TXT value: its strings joined, without quotes and escapes.
+pub(crate) fn text_of(value: &str) -> String {
+    let trimmed = value.trim();
+    let is_quoted = trimmed.starts_with('"');
+    let mut text = Vec::with_capacity(trimmed.len());
+    let mut inside = false;
+    let mut bytes = trimmed.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' if is_quoted => inside = !inside,
+            b'\\' => text.extend(escaped(&mut bytes)),
+            // Spaces between two strings are none of the text.
+            _ if is_quoted && !inside && byte.is_ascii_whitespace() => {}
+            other => text.push(other),
+        }
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// Reads what follows a backslash: three octal digits, or the character itself.
+fn escaped(bytes: &mut std::str::Bytes<'_>) -> Option<u8> {
+    let octal = |byte: u8| matches!(byte, b'0'..=b'7').then(|| u32::from(byte - b'0'));
+    let mut ahead = bytes.clone();
+    let digits = [ahead.next(), ahead.next(), ahead.next()].map(|byte| byte.and_then(octal));
+    if let [Some(high), Some(middle), Some(low)] = digits {
+        *bytes = ahead;
+        return u8::try_from(high * 64 + middle * 8 + low).ok();
+    }
+    bytes.next()
+}
+
 impl RecordSetSpec {
     /// Builds what is sent.
     pub(crate) fn build(&self) -> Result<ResourceRecordSet, BuildError> {

@@ -23,6 +23,7 @@ use windlass_model::{event::DriftedField, state::RecordedAction};
 use super::{
     change::{Group, admitted, batches, built, change, group, removal},
     record::{Exact, Key, RecordSetSpec, owner_key, plain_name, read_name},
+    scope,
     zones::{Contents, Zone, Zones},
 };
 use crate::error;
@@ -36,8 +37,8 @@ pub(crate) struct Route53Session {
 }
 
 impl Route53Session {
-    pub(crate) fn new(client: Client, pace: Duration) -> Self {
-        Self { zones: Zones::new(client, pace) }
+    pub(crate) fn new(client: Client, pace: Duration, zones: Option<Vec<String>>) -> Self {
+        Self { zones: Zones::new(client, pace, zones) }
     }
 
     /// Sends changes of one zone; all of a batch or nothing.
@@ -65,7 +66,11 @@ impl Route53Session {
         let mut wanted = Vec::new();
         let mut open = Vec::new();
         for (index, action) in actions.iter().enumerate() {
-            match self.placed(&action.spec).await {
+            let placed = match refuse_ownership_records(&action.spec) {
+                Ok(()) => self.placed(&action.spec).await,
+                Err(error) => Err(error),
+            };
+            match placed {
                 Ok((zone, set)) => {
                     wanted.push((zone.clone(), Key::of(&set)));
                     open.push((index, zone, set));
@@ -202,6 +207,14 @@ impl Route53Session {
                 })
             })
             .collect())
+    }
+}
+
+/// Checks a record once all of its values are known.
+fn refuse_ownership_records(value: &Value) -> Result<(), CapabilityError> {
+    match scope::claims_ownership(&spec::read::<RecordSetSpec>(value)?) {
+        Some(problem) => Err(CapabilityError::new(Kind::Denied, problem.message)),
+        None => Ok(()),
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, OnceCell};
 use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, Owner, Ownership};
 
 use super::record::{Key, RecordSetSpec, owner_key, owner_name, plain_name, read_name, whose};
-use crate::error;
+use crate::{error, pages::Pages};
 
 /// Zones that hold more names of a batch than this are read whole.
 const NAMES_ONE_BY_ONE: usize = 4;
@@ -47,14 +47,16 @@ impl Contents {
 /// The zones of an account.
 pub(crate) struct Zones {
     pub client: Client,
+    /// Ids and names of the zones that the connection lists; all if it lists none.
+    listed: Option<Vec<String>>,
     known: OnceCell<Vec<Zone>>,
     pace: Duration,
     next: Mutex<Instant>,
 }
 
 impl Zones {
-    pub(crate) fn new(client: Client, pace: Duration) -> Self {
-        Self { client, known: OnceCell::new(), pace, next: Mutex::new(Instant::now()) }
+    pub(crate) fn new(client: Client, pace: Duration, listed: Option<Vec<String>>) -> Self {
+        Self { client, listed, known: OnceCell::new(), pace, next: Mutex::new(Instant::now()) }
     }
 
     /// Keeps requests apart.
@@ -73,7 +75,9 @@ impl Zones {
         let mut zones = Vec::new();
         let mut pages = self.client.list_hosted_zones().into_paginator().send();
         self.pace().await;
+        let mut budget = Pages::of("listing hosted zones");
         while let Some(page) = pages.next().await {
+            budget.next()?;
             let page = page.map_err(|error| error::of("listing hosted zones", &error))?;
             zones.extend(page.hosted_zones().iter().map(|zone| Zone {
                 id: zone.id().trim_start_matches("/hostedzone/").to_owned(),
@@ -81,7 +85,14 @@ impl Zones {
                 private: zone.config().is_some_and(|config| config.private_zone()),
             }));
         }
+        zones.retain(|zone| self.lists(zone));
         Ok(zones)
+    }
+
+    /// Returns whether the connection may write to a zone.
+    fn lists(&self, zone: &Zone) -> bool {
+        let Some(listed) = &self.listed else { return true };
+        listed.iter().any(|listed| listed.trim_start_matches("/hostedzone/") == zone.id || plain_name(listed) == zone.name)
     }
 
     /// Finds the zone of a record set: by its id, or the longest name that it lies in.
@@ -90,11 +101,10 @@ impl Zones {
         let name = plain_name(&spec.name);
         if let Some(id) = &spec.zone_id {
             let id = id.trim_start_matches("/hostedzone/");
-            return zones
-                .iter()
-                .find(|zone| zone.id == id)
-                .cloned()
-                .ok_or_else(|| CapabilityError::new(Kind::Invalid, format!("there is no hosted zone `{id}` in this account")));
+            return zones.iter().find(|zone| zone.id == id).cloned().ok_or_else(|| {
+                CapabilityError::new(Kind::Invalid, format!("the connection has no hosted zone `{id}`"))
+                    .hint("the zone must be in the account, and among `zones` of the connection if it lists any")
+            });
         }
         let private = spec.private_zone.unwrap_or_default();
         let lies_in = |zone: &&Zone| zone.private == private && (name == zone.name || name.ends_with(&format!(".{}", zone.name)));
@@ -107,8 +117,8 @@ impl Zones {
             )
             .hint("say which one with `zoneId`")),
             [first, ..] => Ok((*first).clone()),
-            [] => Err(CapabilityError::new(Kind::Invalid, format!("no hosted zone of this account holds `{name}`"))
-                .hint("make one, or use another connection")),
+            [] => Err(CapabilityError::new(Kind::Invalid, format!("no hosted zone of the connection holds `{name}`"))
+                .hint("make one, add it to `zones` of the connection, or use another connection")),
         }
     }
 
@@ -132,8 +142,10 @@ impl Zones {
     pub(crate) async fn whole(&self, zone: &str) -> Result<Contents, CapabilityError> {
         let mut contents = Contents::default();
         let (mut name, mut kind, mut set) = (None, None, None);
+        let mut pages = Pages::of("listing record sets");
         loop {
             self.pace().await;
+            pages.next_at(format!("{name:?} {kind:?} {set:?}"))?;
             let page = self
                 .client
                 .list_resource_record_sets()

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use serde_json::Value;
 use windlass_model::{
     ActionId, Diagnostic, Digest, NodeKey, Spec,
     name::DocumentName,
@@ -88,11 +89,12 @@ impl<'a> Cx<'a> {
         if missing.is_empty() { Ok(DriverUse { reference, component, grants: grants.to_vec(), world }) } else { Err(missing) }
     }
 
-    /// Starts a recording for a driver.
+    /// Starts a recording for a driver; `inputs` are those that the platform's text decides.
     pub(crate) fn recorder_input(
         &self,
         node: &NodeKey,
         used: &DriverUse<'_>,
+        inputs: &Arc<Value>,
         namespace: Option<&str>,
         tokens: TokenTable,
     ) -> Result<RecorderInput, Vec<Diagnostic>> {
@@ -106,7 +108,8 @@ impl<'a> Cx<'a> {
             }
             let named = grants.iter().find_map(|grant| grant.connection.as_ref());
             let (_, settings) = self.connections.of(descriptor.family, named).map_err(|problem| vec![problem.on(node)])?;
-            authorities.insert(descriptor.interface.to_owned(), Authority::of(&used.grants, descriptor.interface));
+            let authority = Authority { inputs: Arc::clone(inputs), ..Authority::of(&used.grants, descriptor.interface) };
+            authorities.insert(descriptor.interface.to_owned(), authority);
             contexts.insert(descriptor.interface.to_owned(), self.spec_context(namespace, settings.kind()));
         }
         let secret_versions = Arc::clone(&self.secret_versions);
@@ -207,6 +210,11 @@ impl Cx<'_> {
                 grant.metadata.retain(|key| allowed.metadata.contains(key));
                 grant.uses.retain(|object| allowed.uses.contains(object));
                 grant.hosts.retain(|host| allowed.hosts.contains(host));
+                grant.records.retain(|record| allowed.records.contains(record));
+                // No record listed would mean all hosts of the domain.
+                if grant.records.is_empty() {
+                    grant.records.clone_from(&allowed.records);
+                }
                 Some(grant)
             })
             .collect()

@@ -42,6 +42,27 @@ impl Expansion {
     }
 }
 
+/// Roots of placeholders whose values do not follow from the definition: what a driver answers, and what asks for the resource.
+const OF_OTHERS: [&str; 3] = ["${outputs", "${collect", "${context.resource"];
+
+/// Returns the inputs of a definition that its text decides: expanded, without texts that hold a value of somebody else.
+pub(crate) fn decided(written: &Map<String, Value>, expanded: &Value) -> Value {
+    let fields = written.iter().filter_map(|(name, written)| Some((name.clone(), decided_value(written, expanded.get(name)?)?)));
+    Value::Object(fields.collect())
+}
+
+fn decided_value(written: &Value, expanded: &Value) -> Option<Value> {
+    match written {
+        Value::String(text) => (!OF_OTHERS.iter().any(|root| text.contains(root))).then(|| expanded.clone()),
+        Value::Array(items) => {
+            let items = items.iter().enumerate().filter_map(|(index, item)| decided_value(item, expanded.get(index)?));
+            Some(Value::Array(items.collect()))
+        }
+        Value::Object(fields) => Some(decided(fields, expanded)),
+        other => Some(other.clone()),
+    }
+}
+
 /// Finds values for the references of one scope.
 pub(crate) struct Lookup<'c, 'a> {
     pub cx: &'c Cx<'a>,

@@ -117,7 +117,7 @@ fn call_stage(
         inputs: inputs.to_string(),
         manifests,
     };
-    let recorder = Recorder::new(cx.recorder_input(node, &stage.used, call.namespace.as_deref(), tokens)?);
+    let recorder = Recorder::new(cx.recorder_input(node, &stage.used, &std::sync::Arc::default(), call.namespace.as_deref(), tokens)?);
     let (result, recorder) = cx.host.call(component, &request, recorder);
     let places = [Place { part: "/workload", subject: node.to_string(), base: String::new() }];
     let place = |problem: Diagnostic| placed(problem, node, &places);

@@ -1,6 +1,6 @@
 //! One resource node: its request, its driver's answer, its actions and outputs.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Map, Value, json};
 use windlass_model::{
@@ -14,7 +14,7 @@ use windlass_resolve::{GraphNode, Maker, NodeKind, Scope, expand};
 
 use super::{
     Cx, DriverUse, NodeOutcome, desired,
-    expand::Lookup,
+    expand::{Lookup, decided},
     planned_driver, reference,
     references::{self, Sources},
     stage::{Fields, Settled},
@@ -261,7 +261,8 @@ pub(crate) fn call(
         params: params.to_string(),
         inputs: inputs.to_string(),
     };
-    let recorder = Recorder::new(cx.recorder_input(&node, &call.used, call.namespace.as_deref(), tokens)?);
+    let inputs_of_platform = Arc::new(decided(&call.definition.spec.inputs, &call.inputs));
+    let recorder = Recorder::new(cx.recorder_input(&node, &call.used, &inputs_of_platform, call.namespace.as_deref(), tokens)?);
     let (result, recorder) = cx.host.call(&call.used.component, &request, recorder);
     let answer = answered(result, &recorder, &node).map_err(|problems| problems.into_iter().map(place).collect::<Vec<_>>())?;
     let (outputs, mut warnings) = outputs(cx, call, &answer, &recorder, &schemas.outputs, &node)?;

@@ -326,6 +326,9 @@ pub struct AwsSettings {
     /// Another endpoint for all services: a stand-in for tests, a private link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
+    /// Hosted zones of Route 53 that records may stand in, by id or name; all of the account's if none is listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zones: Option<Vec<String>>,
 }
 
 /// A role of AWS to act with; `${application}` and `${environment}` stand for the names.

@@ -31,6 +31,10 @@ pub struct Grant {
     /// Host names that may be claimed beyond those of the node's `dns` dependencies: `shop.example.com`, `*.example.com`, `*`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
+    /// DNS records that may be staged: names with the types A, AAAA, CNAME and TXT, or of one type (`CAA example.com`). A `*` stands for
+    /// one host label or more. Hosts below the definition's input `domain` if none is listed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub records: Vec<String>,
     /// Uses this connection instead of the matching one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<DocumentName>,
@@ -96,6 +100,10 @@ pub enum PolicyException {
     TokenAudiences,
     /// Fields of built-in kinds that no list of the policy names.
     OtherFields,
+    /// DB instances with a public address.
+    PublicAccess,
+    /// Security groups, subnet groups, parameter groups, keys and sources of replicas that the definition's inputs do not name.
+    ForeignResources,
     /// Modules of Terraform that run programs or read files of the machine: provisioners, the data source `external`, `file("/…")`.
     Execute,
     /// Outputs and messages of Terraform modules that took a secret: they are secret otherwise.
