@@ -10,10 +10,13 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
+use windlass_engine::store::{AUTHENTICATION_CODE_BYTES, Authenticator};
 use zeroize::Zeroizing;
 
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 12;
+/// One block of SHA-256.
+const BLOCK_BYTES: usize = 64;
 /// Begins every ciphertext: the scheme may change later.
 const PREFIX: &str = "v1:";
 
@@ -41,6 +44,7 @@ pub struct Keyring {
     cipher: Aes256GcmSiv,
     mac: Zeroizing<[u8; KEY_BYTES]>,
     salt: Zeroizing<[u8; KEY_BYTES]>,
+    records: Hmac<Sha256>,
 }
 
 impl std::fmt::Debug for Keyring {
@@ -61,7 +65,11 @@ impl Keyring {
             out
         };
         let encrypt = derive("windlass/encrypt");
-        Self { cipher: Aes256GcmSiv::new(encrypt.as_ref().into()), mac: derive("windlass/mac"), salt: derive("windlass/salt") }
+        // HMAC takes a key of its block's length as it is.
+        let mut block = Zeroizing::new([0; BLOCK_BYTES]);
+        hkdf.expand(b"windlass/records", block.as_mut_slice()).unwrap_or_default();
+        let records = <Hmac<Sha256> as KeyInit>::new((&*block).into());
+        Self { cipher: Aes256GcmSiv::new(encrypt.as_ref().into()), mac: derive("windlass/mac"), salt: derive("windlass/salt"), records }
     }
 
     /// Reads the key from base64 text, as an environment variable holds it.
@@ -155,6 +163,25 @@ impl Keyring {
     }
 }
 
+impl Authenticator for Keyring {
+    fn code(&self, parts: &[&[u8]]) -> [u8; AUTHENTICATION_CODE_BYTES] {
+        message(self.records.clone(), parts).finalize().into_bytes().into()
+    }
+
+    fn verifies(&self, parts: &[&[u8]], code: &[u8]) -> bool {
+        message(self.records.clone(), parts).verify_slice(code).is_ok()
+    }
+}
+
+/// Feeds parts to a hash, each behind its length.
+fn message(mut mac: Hmac<Sha256>, parts: &[&[u8]]) -> Hmac<Sha256> {
+    for part in parts {
+        mac.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
+        mac.update(part);
+    }
+    mac
+}
+
 /// Fills bytes with the system's randomness.
 pub(crate) fn random(bytes: &mut [u8]) -> Result<(), KeyringError> {
     getrandom::fill(bytes).map_err(|error| KeyringError::Random(error.to_string()))
@@ -173,6 +200,19 @@ mod tests {
         assert!(Keyring::new(&[8; 32]).open("a/b#1", &text).is_err());
         assert!(ring.open("a/b#1", &text.replace("v1:", "v1:A")).is_err());
         assert_ne!(ring.seal("a/b#1", b"secret").unwrap(), text, "a fresh nonce each time");
+    }
+
+    #[test]
+    fn codes_depend_on_the_key_and_on_every_part() {
+        let ring = Keyring::new(&[7; 32]);
+        let code = ring.code(&[b"action", b"shop", b"dev"]);
+        assert!(ring.verifies(&[b"action", b"shop", b"dev"], &code));
+        for other in [[b"action".as_slice(), b"shopd", b"ev"], [b"event", b"shop", b"dev"], [b"action", b"dev", b"shop"]] {
+            assert!(!ring.verifies(&other, &code), "{other:?}");
+        }
+        assert!(!ring.verifies(&[b"action", b"shop"], &code) && !ring.verifies(&[b"action", b"shop", b"dev"], &code[..31]));
+        assert!(!Keyring::new(&[8; 32]).verifies(&[b"action", b"shop", b"dev"], &code));
+        assert_ne!(ring.mac(b"x"), ring.code(&[b"x"]), "records have a key of their own");
     }
 
     #[test]

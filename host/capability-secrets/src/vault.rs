@@ -22,8 +22,8 @@ pub struct EmbeddedSecrets {
 impl EmbeddedSecrets {
     /// Takes a store and its key.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, keyring: Keyring) -> Self {
-        Self { store, keyring: Arc::new(keyring) }
+    pub fn new(store: Arc<dyn Store>, keyring: Arc<Keyring>) -> Self {
+        Self { store, keyring }
     }
 
     /// Ties a ciphertext to its row: rows can't be swapped or put back.

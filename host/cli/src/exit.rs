@@ -117,6 +117,10 @@ impl From<StoreError> for Failure {
             StoreError::Taken { .. } => failure.hint("the same command again goes on with what is there").overtaken(Overtaken::Stale),
             StoreError::Unsafe { remedy, .. } => failure.hint(remedy),
             StoreError::Corrupt { .. } => failure.hint("restore the data folder from a backup"),
+            StoreError::Unauthentic(_) => failure.hint(
+                "it was changed outside of Windlass, or WINDLASS_KEY or the key file is not the one that it was written under: \
+                 restore key and data folder from one backup. Builds before this check wrote no codes: start with a new data folder",
+            ),
             StoreError::StaleFence { .. } | StoreError::Missing(_) | StoreError::Failed { .. } => failure,
         }
     }

@@ -20,7 +20,7 @@ use windlass_engine::{
     authorize::AllowAll,
     plan::Connections,
     session::SecretStore,
-    store::{EnvironmentState, Store},
+    store::{Authenticator, EnvironmentState, Store},
 };
 use windlass_model::{
     Digest,
@@ -33,7 +33,7 @@ use windlass_model::{
     platform::{ConnectionSettings, LayerName, Layers, Platform},
     state::EnvironmentKey,
 };
-use windlass_store::SqliteStore;
+use windlass_store::{DataFolder, SqliteStore};
 
 use crate::{
     arguments::{Applying, Environment, Global},
@@ -86,14 +86,11 @@ impl Workspace {
     pub(crate) async fn open(global: &Global) -> Result<Self, Failure> {
         // Side by side: one reads documents, the other waits for a disk.
         let planning = tokio::task::spawn_blocking(Planning::new);
-        let store = SqliteStore::open(&global.data_dir).await;
+        let folder = DataFolder::open(&global.data_dir)?;
+        let keyring = Arc::new(keyring(global, &folder)?);
+        let store = SqliteStore::open(&folder, Arc::clone(&keyring) as Arc<dyn Authenticator>).await;
         let planning = planning.await.map_err(Failure::failed)??;
         let store: Arc<dyn Store> = Arc::new(store?);
-        let keyring = match std::env::var("WINDLASS_KEY") {
-            Ok(text) => Keyring::from_text(&text, "WINDLASS_KEY"),
-            Err(_) => Keyring::from_file(&global.key_file.clone().unwrap_or_else(|| global.data_dir.join("key"))),
-        }
-        .map_err(Failure::failed)?;
         let secrets: Arc<dyn SecretStore> = Arc::new(EmbeddedSecrets::new(Arc::clone(&store), keyring));
         Ok(Self {
             planning,
@@ -297,6 +294,19 @@ impl Workspace {
             rollback_to,
         })
     }
+}
+
+/// Reads the installation's key; makes it with a new data folder only. Under a new key nothing that is stored would verify.
+fn keyring(global: &Global, folder: &DataFolder) -> Result<Keyring, Failure> {
+    if let Ok(text) = std::env::var("WINDLASS_KEY") {
+        return Keyring::from_text(&text, "WINDLASS_KEY").map_err(Failure::failed);
+    }
+    let path = global.key_file.clone().unwrap_or_else(|| global.data_dir.join("key"));
+    if !path.exists() && !folder.is_new() {
+        return Err(Failure::failed(format!("the key {} is missing; the data folder {} was written under it", path.display(), folder.path().display()))
+            .hint("put the key file back, name it with `--key-file`, or set WINDLASS_KEY; without it nothing that is stored can be verified or decrypted"));
+    }
+    Keyring::from_file(&path).map_err(Failure::failed)
 }
 
 /// Returns the environment's type: the stored one, or the one to make it with.

@@ -65,6 +65,9 @@ pub enum StoreError {
         /// How it becomes acceptable.
         remedy: String,
     },
+    /// A row was changed outside of this program, or was not written under this installation's key.
+    #[error("the stored {0} does not verify under the key of this installation")]
+    Unauthentic(String),
     /// The database failed.
     #[error("the store failed while {doing}: {reason}")]
     Failed {
@@ -74,6 +77,19 @@ pub enum StoreError {
         reason: String,
     },
 }
+
+/// Computes authentication codes of rows under the key of the installation.
+///
+/// A message is a list of parts; two different lists never share a code, wherever the bytes of one part end and those of the next begin.
+pub trait Authenticator: Send + Sync + std::fmt::Debug {
+    /// Returns the code of a message.
+    fn code(&self, parts: &[&[u8]]) -> [u8; AUTHENTICATION_CODE_BYTES];
+    /// Returns whether a code belongs to a message, in a time that does not depend on where they differ.
+    fn verifies(&self, parts: &[&[u8]], code: &[u8]) -> bool;
+}
+
+/// Length of an authentication code: HMAC-SHA-256.
+pub const AUTHENTICATION_CODE_BYTES: usize = 32;
 
 /// A held lease; dropping it frees the environment.
 pub trait Lease: Send + Sync {
@@ -148,6 +164,10 @@ pub struct DeploymentDocuments {
 }
 
 /// Keeps everything. Reading never waits for writers.
+///
+/// Whatever is returned and may be acted on was written under the installation's key ([`Authenticator`]), in the row that it is read from; anything
+/// else is [`StoreError::Unauthentic`]. Two lists are exceptions, because one environment that can't be read must not affect another:
+/// `environments` names environments (their types are verified by `load`), and `claims` counts every row as a claim.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// The installation's uuid, made with the store.

@@ -8,12 +8,14 @@ use std::{
     fs::{self, DirBuilder, File, Metadata, OpenOptions},
     io::ErrorKind,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use windlass_engine::store::StoreError;
 
+/// The database's file.
+const DATABASE: &str = "state.db";
 /// Mode of the data folder.
 const FOLDER_MODE: u32 = 0o700;
 /// Mode of the database.
@@ -24,12 +26,48 @@ const OTHERS: u32 = 0o077;
 const WORLD_WRITABLE: u32 = 0o002;
 const STICKY: u32 = 0o1000;
 
+/// A data folder that was checked: no other user can have written it.
+#[derive(Clone, Debug)]
+pub struct DataFolder {
+    path: PathBuf,
+    database: PathBuf,
+}
+
+impl DataFolder {
+    /// Makes a data folder with an empty database in it, or checks the one that is there.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unsafe`] if another user owns the folder or the database, may read or replace them, or if Git tracks them.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let database = path.join(DATABASE);
+        secure(path, &database)?;
+        Ok(Self { path: path.to_path_buf(), database })
+    }
+
+    /// Returns its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn database(&self) -> &Path {
+        &self.database
+    }
+
+    /// Returns whether nothing was stored yet.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        fs::metadata(&self.database).is_ok_and(|metadata| metadata.len() == 0)
+    }
+}
+
 /// Makes a data folder with an empty database in it, or checks the one that is there.
 ///
 /// # Errors
 ///
 /// [`StoreError::Unsafe`] if another user owns the folder or the database, may read or replace them, or if Git tracks them.
-pub(crate) fn secure(folder: &Path, database: &Path) -> Result<(), StoreError> {
+fn secure(folder: &Path, database: &Path) -> Result<(), StoreError> {
     let failed =
         |error: std::io::Error| StoreError::Failed { doing: "making the data folder", reason: format!("{}: {error}", folder.display()) };
     if !folder.exists() {

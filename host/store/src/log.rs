@@ -13,14 +13,16 @@ use windlass_engine::{
 };
 use windlass_model::{
     ActionId, Digest, Spec,
-    event::{DeploymentNumber, DeploymentStatus, Event},
+    event::{DeploymentNumber, Event},
     platform::OnRemove,
     state::{EnvironmentKey, RecordedAction, Status},
 };
 
 use crate::{
+    codes::{Codes, Covered},
+    deployments::{self, DeploymentChange},
     retention,
-    rows::{self, decode, encode, failed, integer},
+    rows::{self, encode, failed, integer},
     sqlite::now,
 };
 
@@ -85,6 +87,7 @@ pub(crate) async fn put_secrets(
 /// Writes events, and folds them into the recorded state: what several of them say of one action is written once, the last of it.
 pub(crate) async fn put_events(
     transaction: &mut Transaction<'_, Sqlite>,
+    codes: &Codes,
     environment: &EnvironmentKey,
     deployment: DeploymentNumber,
     events: &[Event],
@@ -92,19 +95,20 @@ pub(crate) async fn put_events(
     let mut sequence = 0;
     let mut records: Vec<&RecordedAction> = Vec::new();
     for event in events {
-        sequence = put_line(transaction, environment, deployment, event).await?;
+        sequence = put_line(transaction, codes, environment, deployment, event).await?;
         match event.records() {
             Some(more) => records.extend(more),
-            None => put_actions(transaction, environment, &std::mem::take(&mut records)).await?,
+            None => put_actions(transaction, codes, environment, &std::mem::take(&mut records)).await?,
         }
-        fold(transaction, environment, deployment, event).await?;
+        fold(transaction, codes, environment, deployment, event).await?;
     }
-    put_actions(transaction, environment, &records).await?;
+    put_actions(transaction, codes, environment, &records).await?;
     Ok(sequence)
 }
 
 async fn put_line(
     transaction: &mut Transaction<'_, Sqlite>,
+    codes: &Codes,
     environment: &EnvironmentKey,
     deployment: DeploymentNumber,
     event: &Event,
@@ -116,13 +120,16 @@ async fn put_line(
         .await
         .map_err(failed("counting an event"))?;
     let sequence = rows::number(&row, "sequence")?;
-    sqlx::query("INSERT INTO events (application, environment, sequence, deployment, at, event) VALUES (?, ?, ?, ?, ?, ?)")
+    let (at, text) = (now(), encode("event", &slim(event))?);
+    let code = codes.of(&Covered::event(environment, &[sequence.to_le_bytes(), deployment.0.to_le_bytes()], &at, &text));
+    sqlx::query("INSERT INTO events (application, environment, sequence, deployment, at, event, code) VALUES (?, ?, ?, ?, ?, ?, ?)")
         .bind(environment.application.as_str())
         .bind(environment.environment.as_str())
         .bind(integer(sequence))
         .bind(integer(deployment.0))
-        .bind(now())
-        .bind(encode("event", &slim(event))?)
+        .bind(at)
+        .bind(text)
+        .bind(code.to_vec())
         .execute(&mut **transaction)
         .await
         .map_err(failed("writing an event"))?;
@@ -167,14 +174,18 @@ fn slim(event: &Event) -> Event {
 /// Folds into the recorded state what an event says beside its records.
 async fn fold(
     transaction: &mut Transaction<'_, Sqlite>,
+    codes: &Codes,
     environment: &EnvironmentKey,
     deployment: DeploymentNumber,
     event: &Event,
 ) -> Result<(), StoreError> {
     match event {
-        Event::Planned { plan, .. } => set_plan(transaction, environment, deployment, plan).await?,
-        Event::Removing { ids } => set_status(transaction, environment, ids, Status::Deleting).await?,
-        Event::Removed { ids, act: OnRemove::Retain } => set_status(transaction, environment, ids, Status::Retained).await?,
+        Event::Planned { plan, .. } => {
+            deployments::change(transaction, environment, codes, deployment, &DeploymentChange::Plan(plan)).await?;
+            retention::refer(transaction, environment, deployment, [plan]).await?;
+        }
+        Event::Removing { ids } => set_status(transaction, codes, environment, ids, Status::Deleting).await?,
+        Event::Removed { ids, act: OnRemove::Retain } => set_status(transaction, codes, environment, ids, Status::Retained).await?,
         Event::Removed { ids, act: OnRemove::Delete } | Event::Released { ids } => {
             for id in ids {
                 sqlx::query("DELETE FROM actions WHERE application = ? AND environment = ? AND id = ?")
@@ -187,7 +198,7 @@ async fn fold(
             }
         }
         Event::Ended { status } => {
-            set_deployment_status(transaction, environment, deployment, status).await?;
+            deployments::change(transaction, environment, codes, deployment, &DeploymentChange::Status(status)).await?;
         }
         Event::Started { .. }
         | Event::Intended { .. }
@@ -202,46 +213,11 @@ async fn fold(
     Ok(())
 }
 
-/// The plan of the newest stage is the deployment's; those before it are kept too.
-async fn set_plan(
-    transaction: &mut Transaction<'_, Sqlite>,
-    environment: &EnvironmentKey,
-    deployment: DeploymentNumber,
-    plan: &Digest,
-) -> Result<(), StoreError> {
-    sqlx::query("UPDATE deployments SET plan = ? WHERE application = ? AND environment = ? AND number = ?")
-        .bind(plan.to_string())
-        .bind(environment.application.as_str())
-        .bind(environment.environment.as_str())
-        .bind(integer(deployment.0))
-        .execute(&mut **transaction)
-        .await
-        .map_err(failed("recording the plan of a stage"))?;
-    retention::refer(transaction, environment, deployment, [plan]).await
-}
-
-async fn set_deployment_status(
-    transaction: &mut Transaction<'_, Sqlite>,
-    environment: &EnvironmentKey,
-    deployment: DeploymentNumber,
-    status: &DeploymentStatus,
-) -> Result<(), StoreError> {
-    sqlx::query("UPDATE deployments SET status = ?, ended_at = ? WHERE application = ? AND environment = ? AND number = ?")
-        .bind(encode("status", status)?)
-        .bind(now())
-        .bind(environment.application.as_str())
-        .bind(environment.environment.as_str())
-        .bind(integer(deployment.0))
-        .execute(&mut **transaction)
-        .await
-        .map_err(failed("ending a deployment"))?;
-    Ok(())
-}
-
 /// Writes records, many in one statement: a deployment may have thousands. Of those with one id the last counts. What is recorded
 /// under another id of the environment moves; what another environment has claimed is an error.
 async fn put_actions(
     transaction: &mut Transaction<'_, Sqlite>,
+    codes: &Codes,
     environment: &EnvironmentKey,
     actions: &[&RecordedAction],
 ) -> Result<(), StoreError> {
@@ -252,7 +228,9 @@ async fn put_actions(
         let statement = sqlx::AssertSqlSafe(insert_actions(actions.len()));
         let mut insert = sqlx::query(statement).bind(environment.application.as_str()).bind(environment.environment.as_str());
         for action in actions {
-            insert = insert.bind(action.id.as_str()).bind(claim_of(action, environment)).bind(encode("action", action)?);
+            let (claim, record) = (claim_of(action, environment), encode("action", action)?);
+            let code = codes.of(&Covered::action(environment, action.id.as_str(), &claim, &record));
+            insert = insert.bind(action.id.as_str()).bind(claim).bind(record).bind(code.to_vec());
         }
         insert.execute(&mut **transaction).await.map_err(|error| {
             match error.as_database_error().map(sqlx::error::DatabaseError::kind) {
@@ -269,25 +247,26 @@ async fn put_actions(
 
 /// Writes the statement for so many records. Its parameters have no numbers: they would be looked up one by one.
 fn insert_actions(count: usize) -> String {
-    let rows = vec!["(?, ?, ?)"; count].join(", ");
+    let rows = vec!["(?, ?, ?, ?)"; count].join(", ");
     format!(
-        "INSERT INTO actions (application, environment, id, claim, record)
-         SELECT ?, ?, column1, column2, column3 FROM (VALUES {rows}) WHERE true
-         ON CONFLICT (application, environment, id) DO UPDATE SET claim = excluded.claim, record = excluded.record
+        "INSERT INTO actions (application, environment, id, claim, record, code)
+         SELECT ?, ?, column1, column2, column3, column4 FROM (VALUES {rows}) WHERE true
+         ON CONFLICT (application, environment, id) DO UPDATE SET claim = excluded.claim, record = excluded.record, code = excluded.code
          -- An id that is null is refused: a claim of another environment.
-         ON CONFLICT (claim) DO UPDATE SET record = excluded.record, id = CASE
+         ON CONFLICT (claim) DO UPDATE SET record = excluded.record, code = excluded.code, id = CASE
              WHEN (application, environment) = (excluded.application, excluded.environment) THEN excluded.id END"
     )
 }
 
 async fn set_status(
     transaction: &mut Transaction<'_, Sqlite>,
+    codes: &Codes,
     environment: &EnvironmentKey,
     ids: &[ActionId],
     status: Status,
 ) -> Result<(), StoreError> {
     for id in ids {
-        let row = sqlx::query("SELECT record FROM actions WHERE application = ? AND environment = ? AND id = ?")
+        let row = sqlx::query("SELECT id, claim, record, code FROM actions WHERE application = ? AND environment = ? AND id = ?")
             .bind(environment.application.as_str())
             .bind(environment.environment.as_str())
             .bind(id.as_str())
@@ -295,8 +274,8 @@ async fn set_status(
             .await
             .map_err(failed("reading an action"))?;
         if let Some(row) = row {
-            let action: RecordedAction = decode("action", &rows::text(&row, "record")?)?;
-            put_actions(transaction, environment, &[&RecordedAction { status, ..action }]).await?;
+            let action = codes.action(environment, &row)?;
+            put_actions(transaction, codes, environment, &[&RecordedAction { status, ..action }]).await?;
         }
     }
     Ok(())

@@ -86,6 +86,7 @@ pub(crate) async fn remove(transaction: &mut Transaction<'_, Sqlite>, environmen
 async fn drop_deployment(transaction: &mut Transaction<'_, Sqlite>, environment: &EnvironmentKey, number: u64) -> Result<(), StoreError> {
     let platform =
         sqlx::query("SELECT document FROM platform").fetch_optional(&mut **transaction).await.map_err(failed("reading the platform"))?;
+    // Not verified: it only says which components stay.
     let stored: BTreeSet<String> = match &platform {
         Some(row) => {
             let platform: Platform = decode("platform", &rows::text(row, "document")?)?;

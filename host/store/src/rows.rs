@@ -4,8 +4,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{Row, sqlite::SqliteRow};
 use windlass_engine::store::StoreError;
 use windlass_model::{
-    Digest,
-    event::{Deployment, DeploymentNumber, LoggedEvent},
+    name::{ApplicationName, EnvironmentName},
+    state::{EnvironmentKey, EnvironmentRecord},
 };
 
 pub(crate) fn failed(doing: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
@@ -38,33 +38,10 @@ pub(crate) fn integer(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-pub(crate) fn digest(row: &SqliteRow, column: &str) -> Result<Digest, StoreError> {
-    text(row, column)?.parse().map_err(|error| corrupt(column, error))
-}
-
-pub(crate) fn deployment(row: &SqliteRow) -> Result<Deployment, StoreError> {
-    let optional = |column: &str| -> Result<Option<String>, StoreError> { row.try_get(column).map_err(|error| corrupt(column, error)) };
-    let rollback_to: Option<i64> = row.try_get("rollback_to").map_err(|error| corrupt("rollback_to", error))?;
-    Ok(Deployment {
-        number: DeploymentNumber(number(row, "number")?),
-        plan: digest(row, "plan")?,
-        model: digest(row, "model")?,
-        verb: decode("verb", &text(row, "verb")?)?,
-        actor: decode("actor", &text(row, "actor")?)?,
-        cause: decode("cause", &text(row, "cause")?)?,
-        given_platform: number(row, "given_platform")? != 0,
-        rollback_to: rollback_to.and_then(|number| u64::try_from(number).ok()).map(DeploymentNumber),
-        started_at: text(row, "started_at")?,
-        ended_at: optional("ended_at")?,
-        status: decode("status", &text(row, "status")?)?,
-    })
-}
-
-pub(crate) fn event(row: &SqliteRow) -> Result<LoggedEvent, StoreError> {
-    Ok(LoggedEvent {
-        sequence: number(row, "sequence")?,
-        deployment: DeploymentNumber(number(row, "deployment")?),
-        at: text(row, "at")?,
-        event: decode("event", &text(row, "event")?)?,
-    })
+/// Reads the row of an environment. Its type is acted on only where its code was verified: [`crate::codes::Codes::environment`].
+pub(crate) fn environment(row: &SqliteRow) -> Result<EnvironmentRecord, StoreError> {
+    let application: ApplicationName = text(row, "application")?.parse().map_err(|error| corrupt("application", error))?;
+    let environment: EnvironmentName = text(row, "environment")?.parse().map_err(|error| corrupt("environment", error))?;
+    let environment_type = text(row, "environment_type")?.parse().map_err(|error| corrupt("environment type", error))?;
+    Ok(EnvironmentRecord { key: EnvironmentKey { application, environment }, environment_type })
 }

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     num::NonZeroU32,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,17 +15,19 @@ use sqlx::{
     migrate::{Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use windlass_engine::store::{DeploymentDocuments, EnvironmentState, Fence, Lease, NewDeployment, NewSecret, Store, StoreError};
+use windlass_engine::store::{Authenticator, DeploymentDocuments, EnvironmentState, Fence, Lease, NewDeployment, NewSecret, Store, StoreError};
 use windlass_model::{
     Digest,
     application::Provenance,
     event::{Deployment, DeploymentNumber, DeploymentStatus, Event, LoggedEvent},
-    name::{ApplicationName, EnvironmentName},
     platform::Platform,
-    state::{EnvironmentKey, EnvironmentRecord, RecordedAction, RecordedState},
+    state::{EnvironmentKey, EnvironmentRecord, RecordedState},
 };
 
 use crate::{
+    folder::DataFolder,
+    codes::{Codes, Covered},
+    deployments::DeploymentRow,
     lease::{self, FileLease, LockFailure},
     log::{put_documents, put_events, put_secret, put_secrets},
     retention,
@@ -44,6 +47,7 @@ pub struct SqliteStore {
     pool: SqlitePool,
     locks: PathBuf,
     installation: String,
+    codes: Codes,
 }
 
 impl SqliteStore {
@@ -51,12 +55,11 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unsafe`] if another user could have written the folder, [`StoreError::Failed`] if the database cannot be opened.
-    pub async fn open(folder: &Path) -> Result<Self, StoreError> {
-        let database = folder.join("state.db");
-        crate::folder::secure(folder, &database)?;
+    /// [`StoreError::Unauthentic`] if it was not made under the authenticator's key, [`StoreError::Failed`] if the database cannot be opened.
+    pub async fn open(folder: &DataFolder, authenticator: Arc<dyn Authenticator>) -> Result<Self, StoreError> {
+        let codes = Codes::new(authenticator);
         let options = SqliteConnectOptions::new()
-            .filename(database)
+            .filename(folder.database())
             .journal_mode(SqliteJournalMode::Wal)
             // A commit that was answered is on disk: intents come before effects.
             .synchronous(SqliteSynchronous::Full)
@@ -72,13 +75,20 @@ impl SqliteStore {
             .map_err(failed("opening the database"))?;
         migrations().run(&pool).await.map_err(|error| StoreError::Failed { doing: "migrating the database", reason: error.to_string() })?;
         let uuid = uuid::Uuid::new_v4().to_string();
-        sqlx::query("INSERT INTO installation (id, uuid) VALUES (1, ?) ON CONFLICT DO NOTHING")
+        sqlx::query("INSERT INTO installation (id, uuid, code) VALUES (1, ?, ?) ON CONFLICT DO NOTHING")
             .bind(&uuid)
+            .bind(codes.of(&Covered::installation(&uuid)).to_vec())
             .execute(&pool)
             .await
             .map_err(failed("naming the installation"))?;
-        let row = sqlx::query("SELECT uuid FROM installation").fetch_one(&pool).await.map_err(failed("reading the installation"))?;
-        Ok(Self { installation: rows::text(&row, "uuid")?, pool, locks: folder.join("locks") })
+        let row = sqlx::query("SELECT uuid, code FROM installation").fetch_one(&pool).await.map_err(failed("reading the installation"))?;
+        let installation = rows::text(&row, "uuid")?;
+        codes.check(&row, &Covered::installation(&installation), || format!("installation `{installation}`"))?;
+        Ok(Self { installation, pool, locks: folder.path().join("locks"), codes })
+    }
+
+    fn deployment(&self, environment: &EnvironmentKey, row: &sqlx::sqlite::SqliteRow) -> Result<Deployment, StoreError> {
+        DeploymentRow::read(row, environment, &self.codes)?.deployment()
     }
 
     /// Refuses writers whose lease was taken over.
@@ -110,6 +120,7 @@ fn migrations() -> Migrator {
         step(1, "core", include_str!("../migrations/0001_core.sql")),
         step(2, "retention", include_str!("../migrations/0002_retention.sql")),
         step(3, "large rows", include_str!("../migrations/0003_large_rows.sql")),
+        step(4, "authentication", include_str!("../migrations/0004_authentication.sql")),
     ];
     Migrator { migrations: steps.into(), ..Migrator::DEFAULT }
 }
@@ -125,15 +136,16 @@ impl Store for SqliteStore {
             .fetch_all(&self.pool)
             .await
             .map_err(failed("listing environments"))?;
-        found.iter().map(environment_record).collect()
+        found.iter().map(rows::environment).collect()
     }
 
     async fn create_environment(&self, record: &EnvironmentRecord) -> Result<bool, StoreError> {
         let result =
-            sqlx::query("INSERT INTO environments (application, environment, environment_type) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+            sqlx::query("INSERT INTO environments (application, environment, environment_type, code) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING")
                 .bind(record.key.application.as_str())
                 .bind(record.key.environment.as_str())
                 .bind(record.environment_type.as_str())
+                .bind(self.codes.of(&Covered::environment(&record.key, &record.environment_type)).to_vec())
                 .execute(&self.pool)
                 .await
                 .map_err(failed("making an environment"))?;
@@ -144,15 +156,15 @@ impl Store for SqliteStore {
         // One read transaction: what is seen belongs together.
         let mut transaction = self.pool.begin().await.map_err(failed("beginning to read"))?;
         let row =
-            sqlx::query("SELECT application, environment, environment_type FROM environments WHERE application = ? AND environment = ?")
+            sqlx::query("SELECT application, environment, environment_type, code FROM environments WHERE application = ? AND environment = ?")
                 .bind(environment.application.as_str())
                 .bind(environment.environment.as_str())
                 .fetch_optional(&mut *transaction)
                 .await
                 .map_err(failed("reading an environment"))?;
         let Some(row) = row else { return Ok(None) };
-        let record = environment_record(&row)?;
-        let found = sqlx::query("SELECT id, record FROM actions WHERE application = ? AND environment = ?")
+        let record = self.codes.environment(&row)?;
+        let found = sqlx::query("SELECT id, claim, record, code FROM actions WHERE application = ? AND environment = ?")
             .bind(environment.application.as_str())
             .bind(environment.environment.as_str())
             .fetch_all(&mut *transaction)
@@ -160,7 +172,7 @@ impl Store for SqliteStore {
             .map_err(failed("reading actions"))?;
         let mut actions = BTreeMap::new();
         for row in &found {
-            let action: RecordedAction = decode("action", &rows::text(row, "record")?)?;
+            let action = self.codes.action(environment, row)?;
             actions.insert(action.id.clone(), action);
         }
         let newest = |filter: &'static str| {
@@ -174,7 +186,7 @@ impl Store for SqliteStore {
                 .fetch_optional(&mut *transaction)
                 .await
                 .map_err(failed("reading deployments"))?;
-            *slot = row.as_ref().map(rows::deployment).transpose()?;
+            *slot = row.as_ref().map(|row| self.deployment(environment, row)).transpose()?;
         }
         let [last, last_succeeded] = last;
         Ok(Some(EnvironmentState { record, recorded: RecordedState { actions }, last, last_succeeded }))
@@ -216,9 +228,11 @@ impl Store for SqliteStore {
         deployment: NewDeployment,
         started: &Event,
     ) -> Result<DeploymentNumber, StoreError> {
+        let mut deployment = deployment;
         let mut transaction = self.fenced(environment, fence).await?;
-        let digests: Vec<Digest> = deployment.documents.keys().copied().collect();
-        put_documents(&mut transaction, deployment.documents).await?;
+        let documents = std::mem::take(&mut deployment.documents);
+        let digests: Vec<Digest> = documents.keys().copied().collect();
+        put_documents(&mut transaction, documents).await?;
         put_secrets(&mut transaction, environment, &deployment.secrets).await?;
         let row = sqlx::query("SELECT COALESCE(MAX(number), 0) + 1 AS number FROM deployments WHERE application = ? AND environment = ?")
             .bind(environment.application.as_str())
@@ -229,29 +243,12 @@ impl Store for SqliteStore {
         let number = DeploymentNumber(rows::number(&row, "number")?);
         if let Some(before) = deployment.supersedes {
             let ended = Event::Ended { status: DeploymentStatus::Superseded { by: number } };
-            put_events(&mut transaction, environment, before, &[ended]).await?;
+            put_events(&mut transaction, &self.codes, environment, before, &[ended]).await?;
         }
-        sqlx::query("INSERT INTO deployments (application, environment, number, plan, model, layers, provenance, verb, actor, cause, given_platform, rollback_to, started_at, status) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
-            .bind(environment.application.as_str())
-            .bind(environment.environment.as_str())
-            .bind(integer(number.0))
-            .bind(deployment.plan.to_string())
-            .bind(deployment.model.to_string())
-            .bind(deployment.layers.to_string())
-            .bind(deployment.provenance.to_string())
-            .bind(encode("verb", &deployment.verb)?)
-            .bind(encode("actor", &deployment.actor)?)
-            .bind(encode("cause", &deployment.cause)?)
-            .bind(i64::from(deployment.given_platform))
-            .bind(deployment.rollback_to.map(|number| integer(number.0)))
-            .bind(now())
-            .bind(encode("status", &DeploymentStatus::Running)?)
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed("recording the deployment"))?;
+        DeploymentRow::new(number, &deployment)?.insert(&mut transaction, environment, &self.codes).await?;
         let own = [deployment.plan, deployment.model, deployment.layers, deployment.provenance];
         retention::refer(&mut transaction, environment, number, own.iter().chain(&digests)).await?;
-        put_events(&mut transaction, environment, number, std::slice::from_ref(started)).await?;
+        put_events(&mut transaction, &self.codes, environment, number, std::slice::from_ref(started)).await?;
         transaction.commit().await.map_err(failed("beginning the deployment"))?;
         Ok(number)
     }
@@ -266,7 +263,7 @@ impl Store for SqliteStore {
     ) -> Result<u64, StoreError> {
         let mut transaction = self.fenced(environment, fence).await?;
         put_secrets(&mut transaction, environment, secrets).await?;
-        let sequence = put_events(&mut transaction, environment, deployment, events).await?;
+        let sequence = put_events(&mut transaction, &self.codes, environment, deployment, events).await?;
         transaction.commit().await.map_err(failed("writing events"))?;
         Ok(sequence)
     }
@@ -291,12 +288,12 @@ impl Store for SqliteStore {
             .fetch_all(&self.pool)
             .await
             .map_err(failed("listing deployments"))?;
-        found.iter().map(rows::deployment).collect()
+        found.iter().map(|row| self.deployment(environment, row)).collect()
     }
 
     async fn documents_of(&self, environment: &EnvironmentKey, deployment: DeploymentNumber) -> Result<DeploymentDocuments, StoreError> {
         let row =
-            sqlx::query("SELECT plan, model, layers, provenance FROM deployments WHERE application = ? AND environment = ? AND number = ?")
+            sqlx::query("SELECT * FROM deployments WHERE application = ? AND environment = ? AND number = ?")
                 .bind(environment.application.as_str())
                 .bind(environment.environment.as_str())
                 .bind(integer(deployment.0))
@@ -304,12 +301,7 @@ impl Store for SqliteStore {
                 .await
                 .map_err(failed("reading a deployment"))?
                 .ok_or_else(|| StoreError::Missing(format!("deployment {deployment} of `{environment}`")))?;
-        Ok(DeploymentDocuments {
-            plan: rows::digest(&row, "plan")?,
-            model: rows::digest(&row, "model")?,
-            layers: rows::digest(&row, "layers")?,
-            provenance: rows::digest(&row, "provenance")?,
-        })
+        DeploymentRow::read(&row, environment, &self.codes)?.documents()
     }
 
     async fn events(&self, environment: &EnvironmentKey, deployment: DeploymentNumber, after: u64) -> Result<Vec<LoggedEvent>, StoreError> {
@@ -323,7 +315,7 @@ impl Store for SqliteStore {
         .fetch_all(&self.pool)
         .await
         .map_err(failed("reading events"))?;
-        found.iter().map(rows::event).collect()
+        found.iter().map(|row| self.codes.event(environment, row)).collect()
     }
 
     async fn put_documents(&self, documents: BTreeMap<Digest, Bytes>) -> Result<(), StoreError> {
@@ -347,20 +339,23 @@ impl Store for SqliteStore {
     }
 
     async fn platform(&self) -> Result<(Platform, Provenance), StoreError> {
-        let row = sqlx::query("SELECT document, provenance FROM platform")
+        let row = sqlx::query("SELECT document, provenance, code FROM platform")
             .fetch_optional(&self.pool)
             .await
             .map_err(failed("reading the platform"))?;
-        match row {
-            Some(row) => Ok((decode("platform", &rows::text(&row, "document")?)?, decode("provenance", &rows::text(&row, "provenance")?)?)),
-            None => Ok((Platform::default(), Provenance::default())),
-        }
+        let Some(row) = row else { return Ok((Platform::default(), Provenance::default())) };
+        let (document, provenance) = (rows::text(&row, "document")?, rows::text(&row, "provenance")?);
+        self.codes.check(&row, &Covered::platform(&document, &provenance), || "platform".to_owned())?;
+        Ok((decode("platform", &document)?, decode("provenance", &provenance)?))
     }
 
     async fn put_platform(&self, platform: &Platform, provenance: &Provenance) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO platform (id, document, provenance) VALUES (1, ?, ?) ON CONFLICT (id) DO UPDATE SET document = excluded.document, provenance = excluded.provenance")
-            .bind(encode("platform", platform)?)
-            .bind(encode("provenance", provenance)?)
+        let (document, provenance) = (encode("platform", platform)?, encode("provenance", provenance)?);
+        let code = self.codes.of(&Covered::platform(&document, &provenance)).to_vec();
+        sqlx::query("INSERT INTO platform (id, document, provenance, code) VALUES (1, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET document = excluded.document, provenance = excluded.provenance, code = excluded.code")
+            .bind(document)
+            .bind(provenance)
+            .bind(code)
             .execute(&self.pool)
             .await
             .map_err(failed("storing the platform"))?;
@@ -405,11 +400,4 @@ impl Store for SqliteStore {
             .map_err(failed("removing a secret"))?;
         Ok(result.rows_affected() > 0)
     }
-}
-
-fn environment_record(row: &sqlx::sqlite::SqliteRow) -> Result<EnvironmentRecord, StoreError> {
-    let application: ApplicationName = rows::text(row, "application")?.parse().map_err(|error| corrupt("application", error))?;
-    let environment: EnvironmentName = rows::text(row, "environment")?.parse().map_err(|error| corrupt("environment", error))?;
-    let environment_type = rows::text(row, "environment_type")?.parse().map_err(|error| corrupt("environment type", error))?;
-    Ok(EnvironmentRecord { key: EnvironmentKey { application, environment }, environment_type })
 }

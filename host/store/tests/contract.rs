@@ -5,14 +5,14 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use windlass_engine::store::{Fence, NewDeployment, NewSecret, Store, StoreError};
+use windlass_engine::store::{AUTHENTICATION_CODE_BYTES, Authenticator, Fence, NewDeployment, NewSecret, Store, StoreError};
 use windlass_model::{
     ActionId, Digest,
     event::{Actor, Cause, DeploymentStatus, Event, Verb},
     platform::{ConnectionSettings, KubernetesSettings, OnRemove},
     state::{EnvironmentKey, EnvironmentRecord, RecordedAction, Status},
 };
-use windlass_store::SqliteStore;
+use windlass_store::{DataFolder, SqliteStore};
 
 fn key(environment: &str) -> EnvironmentKey {
     EnvironmentKey { application: "shop".parse().unwrap(), environment: environment.parse().unwrap() }
@@ -67,8 +67,27 @@ fn deployment() -> NewDeployment {
     }
 }
 
+/// A code for tests: the real one is the keyring's.
+#[derive(Debug)]
+struct KeyedDigest(u8);
+
+impl Authenticator for KeyedDigest {
+    fn code(&self, parts: &[&[u8]]) -> [u8; AUTHENTICATION_CODE_BYTES] {
+        let digest = Digest::of_json(&(self.0, parts)).unwrap().to_string();
+        digest.as_bytes()[digest.len() - AUTHENTICATION_CODE_BYTES..].try_into().unwrap()
+    }
+
+    fn verifies(&self, parts: &[&[u8]], code: &[u8]) -> bool {
+        self.code(parts) == code
+    }
+}
+
+fn authenticator(key: u8) -> Arc<dyn Authenticator> {
+    Arc::new(KeyedDigest(key))
+}
+
 async fn store(folder: &tempfile::TempDir) -> SqliteStore {
-    let store = SqliteStore::open(folder.path()).await.unwrap();
+    let store = SqliteStore::open(&DataFolder::open(folder.path()).unwrap(), authenticator(7)).await.unwrap();
     for environment in ["dev", "test"] {
         let record = EnvironmentRecord { key: key(environment), environment_type: "development".parse().unwrap() };
         store.create_environment(&record).await.unwrap();
@@ -89,7 +108,7 @@ async fn a_log_is_folded_and_survives_a_restart() {
     drop(lease);
     let installation = store.installation().to_owned();
     drop(store);
-    let store = SqliteStore::open(folder.path()).await.unwrap();
+    let store = SqliteStore::open(&DataFolder::open(folder.path()).unwrap(), authenticator(7)).await.unwrap();
     assert_eq!(store.installation(), installation);
     let state = store.load(&key("dev")).await.unwrap().unwrap();
     assert_eq!(
