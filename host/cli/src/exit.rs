@@ -117,6 +117,9 @@ impl From<StoreError> for Failure {
             StoreError::Taken { .. } => failure.hint("the same command again goes on with what is there").overtaken(Overtaken::Stale),
             StoreError::Unsafe { remedy, .. } => failure.hint(remedy),
             StoreError::Corrupt { .. } => failure.hint("restore the data folder from a backup"),
+            StoreError::Unreadable { .. } => {
+                failure.hint("a value is nested too deep: change the driver or the definition that makes it, and deploy again")
+            }
             StoreError::Unauthentic(_) => failure.hint(
                 "it was changed outside of Windlass, or WINDLASS_KEY or the key file is not the one that it was written under: \
                  restore key and data folder from one backup. Builds before this check wrote no codes: start with a new data folder",

@@ -65,6 +65,14 @@ pub enum StoreError {
         /// How it becomes acceptable.
         remedy: String,
     },
+    /// A value is not stored, because no later command could read it.
+    #[error("the {what} is not stored: it could not be read back: {reason}")]
+    Unreadable {
+        /// The value.
+        what: String,
+        /// The reader's message.
+        reason: String,
+    },
     /// A row was changed outside of this program, or was not written under this installation's key.
     #[error("the stored {0} does not verify under the key of this installation")]
     Unauthentic(String),

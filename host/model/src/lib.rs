@@ -14,6 +14,7 @@ pub mod key;
 pub mod limits;
 pub mod name;
 mod nearest;
+pub mod nesting;
 pub mod placeholder;
 pub mod plan;
 pub mod platform;

@@ -134,3 +134,12 @@ pub const POSTGRES_ROWS_MAX: usize = 10_000;
 pub const POSTGRES_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Pages of one listing of AWS: a hosted zone of 75,000 record sets has 250.
 pub const AWS_PAGES_MAX: usize = 256;
+/// One plan file. The plan of ten thousand workloads has 30 MiB, two JavaScript drivers in base64 32 MiB more.
+pub const PLAN_FILE_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// JSON values of a plan file: each takes up to 100 bytes of memory where it is read. The plan of ten thousand workloads has three million.
+pub const PLAN_FILE_VALUES_MAX: usize = 4_000_000;
+/// Nesting of a plan file: documents and specs have their own limits, and the file around them takes about ten levels.
+pub const PLAN_FILE_DEPTH_MAX: usize = 120;
+/// Nesting of the spec of an action with its sealed values written out: readers of JSON stop at 128 levels, and the plan around a spec
+/// takes about ten.
+pub const SPEC_DEPTH_MAX: usize = 110;

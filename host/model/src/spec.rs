@@ -10,6 +10,7 @@ use serde_json::{Value, value::RawValue};
 use crate::{
     canonical::{self, CanonicalError},
     digest::Digest,
+    limits, nesting,
     sealed::SEALED_KEY,
 };
 
@@ -20,9 +21,16 @@ pub struct Spec(Arc<RawValue>);
 
 impl Spec {
     /// Writes a value canonically.
+    ///
+    /// # Errors
+    ///
+    /// [`CanonicalError::Depth`] if readers could not build its tree again: see [`limits::SPEC_DEPTH_MAX`].
     pub fn new(value: &Value) -> Result<Self, CanonicalError> {
         let bytes = canonical::to_vec(value)?;
         let text = String::from_utf8(bytes).map_err(|error| CanonicalError::Serialize(error.to_string()))?;
+        if nesting::is_deeper(&text, limits::SPEC_DEPTH_MAX) {
+            return Err(CanonicalError::Depth { pointer: String::new(), max: limits::SPEC_DEPTH_MAX });
+        }
         RawValue::from_string(text).map(|raw| Self(raw.into())).map_err(|error| CanonicalError::Serialize(error.to_string()))
     }
 
@@ -44,7 +52,7 @@ impl Spec {
         self.0.get()
     }
 
-    /// Builds the tree. What was written by [`Spec::new`] always can be.
+    /// Builds the tree. Every spec that was made by [`Spec::new`], or read, has one: neither takes a text that is nested too deep for it.
     #[must_use]
     pub fn to_value(&self) -> Value {
         serde_json::from_str(self.as_str()).unwrap_or(Value::Null)
@@ -85,7 +93,12 @@ impl fmt::Debug for Spec {
 
 impl<'de> Deserialize<'de> for Spec {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Box::<RawValue>::deserialize(deserializer).map(|raw| Self(raw.into()))
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        if nesting::is_deeper(raw.get(), limits::SPEC_DEPTH_MAX) {
+            let max = limits::SPEC_DEPTH_MAX;
+            return Err(serde::de::Error::custom(CanonicalError::Depth { pointer: String::new(), max }));
+        }
+        Ok(Self(raw.into()))
     }
 }
 
@@ -94,6 +107,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn every_spec_has_a_tree() {
+        let nested = |levels: usize| (0..levels).fold(json!("x"), |inner, _| json!([inner]));
+        let deepest = nested(limits::SPEC_DEPTH_MAX);
+        let spec = Spec::new(&deepest).unwrap();
+        assert_eq!(spec.to_value(), deepest);
+        assert_eq!(serde_json::from_str::<Spec>(spec.as_str()).unwrap().to_value(), deepest);
+        let above = nested(limits::SPEC_DEPTH_MAX + 1);
+        assert!(matches!(Spec::new(&above), Err(CanonicalError::Depth { .. })));
+        assert!(serde_json::from_str::<Spec>(&above.to_string()).is_err(), "what could not be written is not read either");
+    }
 
     #[test]
     fn text_is_canonical_and_passes_through_json_untouched() {

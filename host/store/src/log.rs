@@ -22,7 +22,7 @@ use crate::{
     codes::{Codes, Covered},
     deployments::{self, DeploymentChange},
     retention,
-    rows::{self, encode, failed, integer},
+    rows::{self, encode, encode_kept, failed, integer},
     sqlite::now,
 };
 
@@ -120,7 +120,7 @@ async fn put_line(
         .await
         .map_err(failed("counting an event"))?;
     let sequence = rows::number(&row, "sequence")?;
-    let (at, text) = (now(), encode("event", &slim(event))?);
+    let (at, text) = (now(), encode_kept("event", &slim(event))?);
     let code = codes.of(&Covered::event(environment, &[sequence.to_le_bytes(), deployment.0.to_le_bytes()], &at, &text));
     sqlx::query("INSERT INTO events (application, environment, sequence, deployment, at, event, code) VALUES (?, ?, ?, ?, ?, ?, ?)")
         .bind(environment.application.as_str())
@@ -228,7 +228,7 @@ async fn put_actions(
         let statement = sqlx::AssertSqlSafe(insert_actions(actions.len()));
         let mut insert = sqlx::query(statement).bind(environment.application.as_str()).bind(environment.environment.as_str());
         for action in actions {
-            let (claim, record) = (claim_of(action, environment), encode("action", action)?);
+            let (claim, record) = (claim_of(action, environment), encode_kept("record", *action)?);
             let code = codes.of(&Covered::action(environment, action.id.as_str(), &claim, &record));
             insert = insert.bind(action.id.as_str()).bind(claim).bind(record).bind(code.to_vec());
         }

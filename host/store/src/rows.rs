@@ -20,6 +20,15 @@ pub(crate) fn encode<T: Serialize>(what: &str, value: &T) -> Result<String, Stor
     serde_json::to_string(value).map_err(|error| corrupt(what, error))
 }
 
+/// Writes a value, and reads it back as it will be read: a row that cannot be read would break its environment for good.
+pub(crate) fn encode_kept<T: Serialize + DeserializeOwned>(what: &str, value: &T) -> Result<String, StoreError> {
+    let text = encode(what, value)?;
+    match serde_json::from_str::<T>(&text) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(StoreError::Unreadable { what: what.to_owned(), reason: error.to_string() }),
+    }
+}
+
 pub(crate) fn decode<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|error| corrupt(what, error))
 }

@@ -1,12 +1,6 @@
 //! The embedded store.
 
-use std::{
-    collections::BTreeMap,
-    num::NonZeroU32,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -15,7 +9,9 @@ use sqlx::{
     migrate::{Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use windlass_engine::store::{Authenticator, DeploymentDocuments, EnvironmentState, Fence, Lease, NewDeployment, NewSecret, Store, StoreError};
+use windlass_engine::store::{
+    Authenticator, DeploymentDocuments, EnvironmentState, Fence, Lease, NewDeployment, NewSecret, Store, StoreError,
+};
 use windlass_model::{
     Digest,
     application::Provenance,
@@ -25,13 +21,13 @@ use windlass_model::{
 };
 
 use crate::{
-    folder::DataFolder,
     codes::{Codes, Covered},
     deployments::DeploymentRow,
+    folder::DataFolder,
     lease::{self, FileLease, LockFailure},
     log::{put_documents, put_events, put_secret, put_secrets},
     retention,
-    rows::{self, corrupt, decode, encode, failed, integer},
+    rows::{self, corrupt, decode, encode_kept, failed, integer},
 };
 
 /// Waiting for another process's short write.
@@ -140,28 +136,30 @@ impl Store for SqliteStore {
     }
 
     async fn create_environment(&self, record: &EnvironmentRecord) -> Result<bool, StoreError> {
-        let result =
-            sqlx::query("INSERT INTO environments (application, environment, environment_type, code) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING")
-                .bind(record.key.application.as_str())
-                .bind(record.key.environment.as_str())
-                .bind(record.environment_type.as_str())
-                .bind(self.codes.of(&Covered::environment(&record.key, &record.environment_type)).to_vec())
-                .execute(&self.pool)
-                .await
-                .map_err(failed("making an environment"))?;
+        let result = sqlx::query(
+            "INSERT INTO environments (application, environment, environment_type, code) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        )
+        .bind(record.key.application.as_str())
+        .bind(record.key.environment.as_str())
+        .bind(record.environment_type.as_str())
+        .bind(self.codes.of(&Covered::environment(&record.key, &record.environment_type)).to_vec())
+        .execute(&self.pool)
+        .await
+        .map_err(failed("making an environment"))?;
         Ok(result.rows_affected() > 0)
     }
 
     async fn load(&self, environment: &EnvironmentKey) -> Result<Option<EnvironmentState>, StoreError> {
         // One read transaction: what is seen belongs together.
         let mut transaction = self.pool.begin().await.map_err(failed("beginning to read"))?;
-        let row =
-            sqlx::query("SELECT application, environment, environment_type, code FROM environments WHERE application = ? AND environment = ?")
-                .bind(environment.application.as_str())
-                .bind(environment.environment.as_str())
-                .fetch_optional(&mut *transaction)
-                .await
-                .map_err(failed("reading an environment"))?;
+        let row = sqlx::query(
+            "SELECT application, environment, environment_type, code FROM environments WHERE application = ? AND environment = ?",
+        )
+        .bind(environment.application.as_str())
+        .bind(environment.environment.as_str())
+        .fetch_optional(&mut *transaction)
+        .await
+        .map_err(failed("reading an environment"))?;
         let Some(row) = row else { return Ok(None) };
         let record = self.codes.environment(&row)?;
         let found = sqlx::query("SELECT id, claim, record, code FROM actions WHERE application = ? AND environment = ?")
@@ -292,15 +290,14 @@ impl Store for SqliteStore {
     }
 
     async fn documents_of(&self, environment: &EnvironmentKey, deployment: DeploymentNumber) -> Result<DeploymentDocuments, StoreError> {
-        let row =
-            sqlx::query("SELECT * FROM deployments WHERE application = ? AND environment = ? AND number = ?")
-                .bind(environment.application.as_str())
-                .bind(environment.environment.as_str())
-                .bind(integer(deployment.0))
-                .fetch_optional(&self.pool)
-                .await
-                .map_err(failed("reading a deployment"))?
-                .ok_or_else(|| StoreError::Missing(format!("deployment {deployment} of `{environment}`")))?;
+        let row = sqlx::query("SELECT * FROM deployments WHERE application = ? AND environment = ? AND number = ?")
+            .bind(environment.application.as_str())
+            .bind(environment.environment.as_str())
+            .bind(integer(deployment.0))
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(failed("reading a deployment"))?
+            .ok_or_else(|| StoreError::Missing(format!("deployment {deployment} of `{environment}`")))?;
         DeploymentRow::read(&row, environment, &self.codes)?.documents()
     }
 
@@ -350,7 +347,7 @@ impl Store for SqliteStore {
     }
 
     async fn put_platform(&self, platform: &Platform, provenance: &Provenance) -> Result<(), StoreError> {
-        let (document, provenance) = (encode("platform", platform)?, encode("provenance", provenance)?);
+        let (document, provenance) = (encode_kept("platform", platform)?, encode_kept("provenance", provenance)?);
         let code = self.codes.of(&Covered::platform(&document, &provenance)).to_vec();
         sqlx::query("INSERT INTO platform (id, document, provenance, code) VALUES (1, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET document = excluded.document, provenance = excluded.provenance, code = excluded.code")
             .bind(document)

@@ -294,3 +294,125 @@ async fn only_so_much_history_is_kept_and_what_it_refers_to() {
     assert!(store.events(&environment, windlass_model::event::DeploymentNumber(1), 0).await.unwrap().is_empty());
     assert_eq!(store.forget(&environment, 2.try_into().unwrap()).await.unwrap(), 0);
 }
+
+/// Changes the database as somebody does who can write the data folder, but has no key.
+async fn tamper(folder: &tempfile::TempDir, statement: &'static str) {
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.path().join("state.db"));
+    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    assert!(sqlx::query(statement).execute(&pool).await.unwrap().rows_affected() > 0, "{statement}");
+    pool.close().await;
+}
+
+/// A store in which `dev` and `test` have one deployment and one action each, and a platform is stored.
+async fn deployed(folder: &tempfile::TempDir) -> SqliteStore {
+    let store = store(folder).await;
+    for environment in ["dev", "test"] {
+        let lease = store.lock(&key(environment)).await.unwrap();
+        let mut live = action("web", Status::Live);
+        live.identity = format!("/ConfigMap/{environment}/web");
+        store.begin(&key(environment), lease.fence(), deployment(), &started(vec![live])).await.unwrap();
+    }
+    store.put_platform(&Default::default(), &Default::default()).await.unwrap();
+    store
+}
+
+fn is_unauthentic<T>(result: &Result<T, StoreError>) -> bool {
+    matches!(result, Err(StoreError::Unauthentic(_)))
+}
+
+#[tokio::test]
+async fn a_changed_row_is_refused_and_affects_no_other_environment() {
+    for statement in [
+        "UPDATE actions SET record = replace(record, 'cluster', 'evil') WHERE environment = 'dev'",
+        "UPDATE actions SET claim = 'x' WHERE environment = 'dev'",
+        "UPDATE actions SET code = NULL WHERE environment = 'dev'",
+        "UPDATE environments SET environment_type = 'other' WHERE environment = 'dev'",
+        "UPDATE deployments SET actor = '{\"subject\":\"user:other\"}' WHERE environment = 'dev'",
+        "UPDATE deployments SET status = '\"succeeded\"' WHERE environment = 'dev'",
+        "UPDATE deployments SET rollback_to = 1 WHERE environment = 'dev'",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = deployed(&folder).await;
+        assert!(store.load(&key("dev")).await.is_ok());
+        tamper(&folder, statement).await;
+        assert!(is_unauthentic(&store.load(&key("dev")).await), "{statement}");
+        assert!(store.load(&key("test")).await.is_ok(), "{statement}");
+        assert_eq!(store.claims().await.unwrap().len(), 2, "{statement}");
+    }
+}
+
+#[tokio::test]
+async fn a_row_of_another_place_is_refused() {
+    for statement in [
+        "UPDATE actions SET (record, claim, code) = (SELECT record, claim || ' ', code FROM actions WHERE environment = 'test') WHERE environment = 'dev'",
+        "UPDATE deployments SET number = 2 WHERE environment = 'dev'",
+        "UPDATE actions SET environment = 'test', id = 'workload/other:object/web' WHERE environment = 'dev'",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = deployed(&folder).await;
+        tamper(&folder, statement).await;
+        let (dev, test) = (store.load(&key("dev")).await, store.load(&key("test")).await);
+        assert!(is_unauthentic(&dev) || is_unauthentic(&test), "{statement}");
+    }
+}
+
+#[tokio::test]
+async fn events_platform_and_installation_are_authenticated() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = deployed(&folder).await;
+    let number = store.load(&key("dev")).await.unwrap().unwrap().last.unwrap().number;
+    tamper(&folder, "UPDATE events SET event = replace(event, 'false', 'true') WHERE environment = 'dev'").await;
+    assert!(is_unauthentic(&store.events(&key("dev"), number, 0).await));
+    assert_eq!(store.events(&key("test"), number, 0).await.unwrap().len(), 1);
+    tamper(&folder, "UPDATE platform SET document = '{\"connections\":{}}'").await;
+    assert!(is_unauthentic(&store.platform().await));
+    tamper(&folder, "UPDATE installation SET uuid = 'x'").await;
+    let again = SqliteStore::open(&DataFolder::open(folder.path()).unwrap(), authenticator(7)).await;
+    assert!(is_unauthentic(&again));
+}
+
+#[tokio::test]
+async fn a_forged_record_is_not_given_a_code_by_the_next_event() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = deployed(&folder).await;
+    let state = store.load(&key("dev")).await.unwrap().unwrap();
+    let (id, number) = (state.recorded.actions.keys().next().unwrap().clone(), state.last.unwrap().number);
+    tamper(&folder, "UPDATE actions SET record = replace(record, 'cluster', 'evil') WHERE environment = 'dev'").await;
+    let lease = store.lock(&key("dev")).await.unwrap();
+    let removing = store.append(&key("dev"), lease.fence(), number, &[Event::Removing { ids: vec![id] }], &[]).await;
+    assert!(is_unauthentic(&removing));
+    tamper(&folder, "UPDATE deployments SET actor = '{\"subject\":\"x\"}' WHERE environment = 'dev'").await;
+    let ended = Event::Ended { status: DeploymentStatus::Succeeded };
+    assert!(is_unauthentic(&store.append(&key("dev"), lease.fence(), number, &[ended], &[]).await));
+}
+
+#[tokio::test]
+async fn a_store_of_another_key_and_one_without_codes_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(store(&folder).await);
+    let data = DataFolder::open(folder.path()).unwrap();
+    assert!(!data.is_new());
+    assert!(is_unauthentic(&SqliteStore::open(&data, authenticator(8)).await));
+    assert!(SqliteStore::open(&data, authenticator(7)).await.is_ok());
+    tamper(&folder, "UPDATE installation SET code = NULL").await;
+    assert!(is_unauthentic(&SqliteStore::open(&data, authenticator(7)).await));
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_back_is_not_written() {
+    let nested = |levels: usize| (0..levels).fold(serde_json::json!(1), |inner, _| serde_json::json!([inner]));
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder).await;
+    let lease = store.lock(&key("dev")).await.unwrap();
+    let number = store.begin(&key("dev"), lease.fence(), deployment(), &started(Vec::new())).await.unwrap();
+    let done = |levels: usize| {
+        let mut action = action("deep", Status::Live);
+        action.outputs.insert("value".into(), nested(levels));
+        Event::Done { actions: vec![action] }
+    };
+    let refused = store.append(&key("dev"), lease.fence(), number, &[done(200)], &[]).await;
+    assert!(matches!(refused, Err(StoreError::Unreadable { .. })), "{refused:?}");
+    assert!(store.load(&key("dev")).await.unwrap().unwrap().recorded.is_empty(), "nothing of it stays");
+    store.append(&key("dev"), lease.fence(), number, &[done(60)], &[]).await.unwrap();
+    assert_eq!(store.load(&key("dev")).await.unwrap().unwrap().recorded.actions.len(), 1);
+}

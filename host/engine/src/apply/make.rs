@@ -7,11 +7,14 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use serde_json::Value;
 use windlass_model::{
     ActionId,
     event::{Event, HealedAction},
     identity::shown,
+    limits,
     name::DocumentName,
+    nesting,
     plan::{Change, PlannedAction},
     state::{RecordedAction, Status},
 };
@@ -24,7 +27,8 @@ use super::{
 };
 use crate::plan::kept;
 use crate::session::{
-    Cancel, CapabilityError, Depth, Insistence, Phase, Preflight, ResolvedAction, Secret, Session, Step, Ticket, WantedOutput,
+    Cancel, CapabilityError, CapabilityErrorKind, Depth, Insistence, Phase, Preflight, ResolvedAction, Secret, Session, Step, Ticket,
+    WantedOutput,
 };
 
 /// What is still to be made.
@@ -303,7 +307,7 @@ impl Run<'_> {
         let mut done = Vec::with_capacity(records.len());
         let mut events = Vec::new();
         for (record, step) in records.into_iter().zip(steps) {
-            match step {
+            match step.and_then(storable) {
                 Ok(Step::Done(observed)) => {
                     self.keep_secret_outputs(&record.id, observed.secret_outputs).await?;
                     pending.ranks.remove(&record.id);
@@ -376,4 +380,20 @@ fn is_intent(record: &RecordedAction, action: &PlannedAction, mac: &str) -> bool
 
 fn failed(action: &PlannedAction, error: &CapabilityError) -> Stop {
     Stop::Failed { reason: format!("`{}`: {}", shown(&action.identity), error.message), hint: error.hint.clone() }
+}
+
+/// Refuses what a system answered where the record of it could not be read back.
+fn storable(step: Step) -> Result<Step, CapabilityError> {
+    let is_deep = |value: &Value| nesting::is_value_deeper(value, limits::JSON_DEPTH_MAX);
+    let is_refused = match &step {
+        Step::Done(observed) => is_deep(&observed.handle) || observed.outputs.values().any(is_deep),
+        Step::Waiting { ticket, .. } => is_deep(ticket),
+    };
+    if is_refused {
+        let message = format!("the system answered with a value that is nested deeper than {} levels", limits::JSON_DEPTH_MAX);
+        return Err(
+            CapabilityError::new(CapabilityErrorKind::Invalid, message).hint("the object exists; change what it yields, and deploy again")
+        );
+    }
+    Ok(step)
 }

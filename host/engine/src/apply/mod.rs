@@ -368,9 +368,11 @@ fn check_guarded(request: &Request) -> Result<(), ApplyError> {
     if guarded.is_empty() || request.allow_destroy { Ok(()) } else { Err(ApplyError::Guarded(guarded)) }
 }
 
-/// Writes a plan as it is kept.
+/// Writes a plan as it is kept, and reads it back: no later command could go on from a plan that it cannot read.
 fn stored(plan: &Plan) -> Result<(Digest, Bytes), ApplyError> {
-    let bytes = plan.to_canonical().map_err(|error| ApplyError::Document { what: "the plan".into(), reason: error.to_string() })?;
+    let unusable = |reason: String| ApplyError::Document { what: "the plan".into(), reason };
+    let bytes = plan.to_canonical().map_err(|error| unusable(error.to_string()))?;
+    serde_json::from_slice::<Plan>(&bytes).map_err(|error| unusable(error.to_string()))?;
     Ok((Digest::of_bytes(&bytes), Bytes::from(bytes)))
 }
 

@@ -1,0 +1,86 @@
+//! The shape of JSON text, without building a tree: what a reader would need for it.
+
+use serde_json::Value;
+
+/// What a JSON text holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// Lists and maps inside each other, at the deepest place.
+    pub depth: usize,
+    /// Values, keys included; of text that is not JSON it may be any number.
+    pub values: usize,
+}
+
+/// Measures a JSON text. It is not parsed: only strings are told from what stands around them.
+#[must_use]
+pub fn shape(text: &[u8]) -> Shape {
+    let (mut depth, mut shape, mut in_string, mut is_escaped) = (0_usize, Shape { depth: 0, values: 1 }, false, false);
+    for byte in text {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if in_string => is_escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' => {
+                depth += 1;
+                shape.depth = shape.depth.max(depth);
+                shape.values += 1;
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b',' | b':' => shape.values += 1,
+            _ => {}
+        }
+    }
+    shape
+}
+
+/// Returns whether a JSON text is nested deeper than a limit. Few texts have so many brackets that they must be measured.
+#[must_use]
+pub fn is_deeper(text: &str, max: usize) -> bool {
+    let brackets = text.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count();
+    brackets > max && shape(text.as_bytes()).depth > max
+}
+
+/// Returns whether a value is nested deeper than a limit.
+#[must_use]
+pub fn is_value_deeper(value: &Value, max: usize) -> bool {
+    let inner = |mut items: Box<dyn Iterator<Item = &Value> + '_>| match max.checked_sub(1) {
+        Some(below) => items.any(|item| is_value_deeper(item, below)),
+        None => true,
+    };
+    match value {
+        Value::Array(items) => inner(Box::new(items.iter())),
+        Value::Object(fields) => inner(Box::new(fields.values())),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_and_texts_are_measured_alike() {
+        for (text, depth) in [("1", 0), ("[]", 1), (r#"{"a":[{}]}"#, 3)] {
+            let value: Value = serde_json::from_str(text).unwrap();
+            assert_eq!(shape(text.as_bytes()).depth, depth);
+            assert!(!is_value_deeper(&value, depth) && (depth == 0 || is_value_deeper(&value, depth - 1)), "{text}");
+        }
+    }
+
+    #[test]
+    fn brackets_in_strings_do_not_nest() {
+        let text = r#"{"a[{":["}\\\"[",{"b":[1,2]}]}"#;
+        assert!(serde_json::from_str::<serde_json::Value>(text).is_ok());
+        assert_eq!(shape(text.as_bytes()).depth, 4);
+        assert!(shape(text.as_bytes()).values >= 7);
+    }
+
+    #[test]
+    fn a_text_at_the_limit_passes_and_one_above_does_not() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(!is_deeper(&nested(10), 10));
+        assert!(is_deeper(&nested(11), 10));
+        assert!(!is_deeper(&format!("[{}]", vec!["[]"; 50].join(",")), 10), "many lists beside each other");
+    }
+}
