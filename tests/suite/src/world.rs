@@ -115,7 +115,6 @@ impl World {
             previous: None,
             destroy: false,
             follows: None,
-            grants_at_most: None,
         }
     }
 

@@ -57,7 +57,6 @@ pub(crate) fn render(render: &Render, application: &Application) -> Result<Code,
         previous: None,
         destroy: false,
         follows: None,
-        grants_at_most: None,
     };
     let (plan, _) = planning.plan(&input, &provenance)?;
     let generated = if render.with_secrets {

@@ -195,33 +195,6 @@ impl<'a> Cx<'a> {
 }
 
 impl Cx<'_> {
-    /// Returns the grants of a document; in a rollback never more than today's.
-    pub(crate) fn grants(&self, name: &DocumentName, written: &[windlass_model::platform::Grant]) -> Vec<windlass_model::platform::Grant> {
-        let Some(today) = &self.input.grants_at_most else { return written.to_vec() };
-        let Some(today) = today.get(name) else { return written.to_vec() };
-        written
-            .iter()
-            .filter_map(|grant| {
-                let allowed = today.iter().find(|other| other.import == grant.import)?;
-                let mut grant = grant.clone();
-                grant.kinds.retain(|kind| allowed.kinds.contains(kind));
-                grant.allow.retain(|exception| allowed.allow.contains(exception));
-                grant.paths.retain(|path| allowed.paths.contains(path));
-                grant.metadata.retain(|key| allowed.metadata.contains(key));
-                grant.uses.retain(|object| allowed.uses.contains(object));
-                grant.hosts.retain(|host| allowed.hosts.contains(host));
-                grant.records.retain(|record| allowed.records.contains(record));
-                // No record listed would mean all hosts of the domain.
-                if grant.records.is_empty() {
-                    grant.records.clone_from(&allowed.records);
-                }
-                Some(grant)
-            })
-            .collect()
-    }
-}
-
-impl Cx<'_> {
     /// Lists what staged actions refer to by name.
     pub(crate) fn claims(&self, node: &NodeKey, staged: &[StagedAction], grants: &[Grant]) -> Vec<Claim> {
         let mut claims = Vec::new();

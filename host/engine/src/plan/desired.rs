@@ -130,7 +130,6 @@ pub(crate) fn digest(
         secrets,
         policy,
         revisions,
-        &input.grants_at_most,
     ))
     .map_err(bug)
 }

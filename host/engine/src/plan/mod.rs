@@ -12,6 +12,7 @@ mod reference;
 mod references;
 pub(crate) mod rendering;
 pub(crate) mod resource;
+mod rollback;
 mod stage;
 mod unencoded;
 pub(crate) mod workload;
@@ -29,7 +30,7 @@ use windlass_model::{
     application::Model,
     name::{DocumentName, EnvironmentTypeName},
     plan::{KnownValue, Need, Plan, PlannedDriver, PlannedNode, PlannedStage, SCHEMA, WinningDocument},
-    platform::{Grant, LayerName, Layers},
+    platform::{LayerName, Layers},
     state::{EnvironmentKey, RecordedState},
 };
 use windlass_resolve::{Effective, Graph, GraphInput, Maker, NodeKind};
@@ -46,6 +47,7 @@ pub use connections::{Connections, DIRECTORY_DEFAULT, claim_of};
 pub use desired::platform_documents;
 pub use reference::stores;
 pub(crate) use reference::{Kept, kept, kept_by, may_be_kept};
+pub use rollback::rolled_back;
 pub use stage::incomplete;
 
 /// Everything that planning may look at: bytes and digests, no path, no handle, no clock.
@@ -75,8 +77,6 @@ pub struct PlanInput {
     /// The stage before, if this is not the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follows: Option<Follows>,
-    /// Grants may not exceed those of today's definitions: a rollback.
-    pub grants_at_most: Option<BTreeMap<DocumentName, Vec<Grant>>>,
 }
 
 /// The stage before: its plan, and what was done in this deployment.

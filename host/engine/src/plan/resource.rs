@@ -88,8 +88,7 @@ pub(crate) fn prepare<'a>(
     if let Err(problem) = sealing {
         problems.push(problem.on(&document));
     }
-    let grants = cx.grants(definition.name(), &definition.spec.grants);
-    match cx.driver(&document, *layer, &definition.spec.driver, &grants, World::ResourceDriver) {
+    match cx.driver(&document, *layer, &definition.spec.driver, &definition.spec.grants, World::ResourceDriver) {
         Ok(used) if problems.is_empty() => {
             let mut fields = [
                 Fields { value: &mut inputs, base: "/spec/inputs", schema: |schemas| &schemas.inputs },

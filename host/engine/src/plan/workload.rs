@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use windlass_model::{
     Diagnostic, NodeKey,
-    name::{DocumentName, WorkloadName},
+    name::WorkloadName,
     plan::{PlannedNode, WinningDocument},
-    platform::{LayerName, Stage},
+    platform::Stage,
     pointer::escape,
     score::Workload,
 };
@@ -80,13 +80,7 @@ pub(crate) fn prepare<'a>(
     let owner = profile.as_ref().map_or_else(|| key.to_string(), |(_, profile, _)| format!("WorkloadProfile/{}", profile.name()));
     for (layer, stage) in stages {
         let inputs = stage_inputs(&lookup, stage, &owner, &mut problems);
-        match cx.driver(
-            &owner,
-            *layer,
-            &stage.driver,
-            &stage_grants(cx, profile.as_ref().map(|(_, profile, _)| profile.name()), *layer, stage),
-            World::WorkloadDriver,
-        ) {
+        match cx.driver(&owner, *layer, &stage.driver, &stage.grants, World::WorkloadDriver) {
             Ok(used) => calls.push(StageCall { stage, used, inputs }),
             Err(more) => problems.extend(more),
         }
@@ -115,13 +109,6 @@ pub(crate) fn prepare<'a>(
         depends_on: edges.iter().cloned().collect(),
         settled,
     })
-}
-
-fn stage_grants(cx: &Cx<'_>, profile: Option<&DocumentName>, _: LayerName, stage: &Stage) -> Vec<windlass_model::platform::Grant> {
-    match profile {
-        Some(profile) => cx.grants(profile, &stage.grants),
-        None => stage.grants.clone(),
-    }
 }
 
 /// Inputs of a stage may use `${context.…}`; they belong to the platform, not to the workload.

@@ -4,4 +4,5 @@ mod connections;
 mod growth;
 mod host_access;
 mod references;
+mod rollback;
 mod secret_paths;
