@@ -118,6 +118,13 @@ impl Planning {
         if errors.is_empty() { Ok((platform, provenance)) } else { Err(located(errors, &provenance)) }
     }
 
+    /// Gives a platform of a plan file this build's drivers under their names, whatever the file calls so.
+    pub(crate) fn with_own_components(&self, mut platform: Platform) -> Platform {
+        platform.components.retain(|key, _| !self.built_in.components.contains_key(key));
+        platform.components.extend(self.built_in.components.clone());
+        platform
+    }
+
     /// Asks every driver what it is, once, and compares that with the type that it is used for.
     fn misfits(&self, platform: &Platform) -> Result<Vec<Diagnostic>, Failure> {
         let mut problems = Vec::new();

@@ -262,7 +262,6 @@ impl Workspace {
             previous,
             destroy: false,
             follows: None,
-            grants_at_most: None,
         })
     }
 
@@ -390,6 +389,11 @@ fn written<T: serde::Serialize>(scratch: &mut Vec<u8>, document: &T) -> Result<B
     Ok(Bytes::copy_from_slice(scratch))
 }
 
+/// Refuses a document that no later command could read.
+fn read_back<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<(), CanonicalError> {
+    serde_json::from_slice::<T>(bytes).map(drop).map_err(|error| CanonicalError::Serialize(format!("it could not be read back: {error}")))
+}
+
 impl Planned {
     /// Writes down what the plan was made of.
     pub(crate) fn documents(&self, planning: &Planning) -> Result<Documents, CanonicalError> {
@@ -401,9 +405,13 @@ impl Planned {
             digest
         };
         // A plan names its model by its digest. Of the others only these bytes are known.
-        put(canonical::to_vec(self.input.model.as_ref())?.into());
+        let model: Bytes = canonical::to_vec(self.input.model.as_ref())?.into();
+        read_back::<Model>(&model)?;
+        put(model);
         let mut scratch = Vec::new();
-        let layers = put(written(&mut scratch, &self.input.layers)?);
+        let layers = written(&mut scratch, &self.input.layers)?;
+        read_back::<Layers>(&layers)?;
+        let layers = put(layers);
         let provenance = put(written(&mut scratch, &self.provenance)?);
         let components = self.plan.components.values();
         all.extend(components.filter_map(|digest| planning.components.bytes(digest).map(|bytes| (*digest, bytes))));

@@ -3,6 +3,7 @@
 //! This crate reads files; it must not know how anything is planned or applied.
 
 mod application;
+mod closed;
 mod discover;
 mod folder;
 mod overrides;
@@ -15,6 +16,7 @@ mod source_files;
 mod tree;
 
 pub use application::{ApplicationInput, LoadedApplication, load_application, split_image};
+pub use closed::{ClosedError, check_closed, check_closed_value};
 pub use discover::{Discovered, discover};
 pub use overrides::{merge, parse_property, set_property};
 pub use platform::{LoadedPlatform, load_platform, load_platform_sources};

@@ -70,6 +70,14 @@ pub fn schema_of(kind: &str) -> Option<&'static Value> {
     SCHEMAS.get(kind)
 }
 
+/// Returns the place and the message of the first error in a document of a kind.
+pub(crate) fn first_error(kind: &str, value: &Value) -> Option<(String, String)> {
+    let compiled = KINDS.iter().position(|known| *known == kind).and_then(|index| VALIDATORS.get(index)).and_then(|lazy| lazy.as_ref());
+    let Some(compiled) = compiled else { return Some((String::new(), format!("is of an unknown kind `{kind}`"))) };
+    let error = compiled.validator.iter_errors(value).next()?;
+    Some((error.instance_path().to_string(), format!("does not fit: {}", error.masked())))
+}
+
 /// Checks a document; every finding is added to `problems`.
 pub(crate) fn check(kind: &'static str, source: &Arc<Source>, node: &Node, value: &Value, problems: &mut Problems) {
     let Some(compiled) =

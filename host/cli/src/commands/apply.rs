@@ -1,7 +1,6 @@
 //! `deploy`, `resume`, `rollback`, `destroy`.
 
 use std::{
-    collections::BTreeMap,
     io::IsTerminal as _,
     path::Path,
     sync::{Arc, OnceLock},
@@ -10,13 +9,13 @@ use std::{
 use tokio::signal::unix::{SignalKind, signal};
 use windlass_engine::{
     apply::{Engine, Outcome, Request},
+    plan::rolled_back,
     session::Cancel,
 };
 use windlass_model::{
     event::{DeploymentNumber, DeploymentStatus, Verb},
-    name::DocumentName,
     plan::Plan,
-    platform::{Grant, LayerName, Layers, Platform},
+    platform::Layers,
     state::{EnvironmentKey, EnvironmentRecord},
 };
 
@@ -27,11 +26,11 @@ use super::{
 };
 use crate::{
     arguments::{Applying, Environment, Format, Global, Planning},
-    bundle::Bundle,
+    bundle::{Bundle, Purpose, check_equal},
     exit::{Code, Failure},
     page::Page,
     print,
-    workspace::{Planned, Workspace, connections, environment_type, given},
+    workspace::{Planned, Workspace, connections, environment_type},
 };
 
 pub(crate) async fn deploy(
@@ -42,8 +41,9 @@ pub(crate) async fn deploy(
     format: Format,
 ) -> Result<Code, Failure> {
     let workspace = Workspace::open(global).await?;
-    let carry_out = async |planned| {
-        let request = workspace.request(&planned, Verb::Deploy, applying, None)?;
+    let carry_out = async |planned: Planned| {
+        let verb = if planned.input.destroy { Verb::Destroy } else { Verb::Deploy };
+        let request = workspace.request(&planned, verb, applying, None)?;
         ask_and_go(&workspace, planned, request, applying, format).await
     };
     match Bundle::read(path)? {
@@ -53,32 +53,37 @@ pub(crate) async fn deploy(
     }
 }
 
-/// Applies a plan file exactly, or says what has moved.
-async fn from_bundle(workspace: &Workspace, bundle: Bundle, planning: &Planning) -> Result<Planned, Failure> {
+/// Plans what a plan file asks for, with this machine's platform, connections and grants; refuses a file that holds another plan.
+async fn from_bundle(workspace: &Workspace, mut bundle: Bundle, planning: &Planning) -> Result<Planned, Failure> {
     for (digest, bytes) in bundle.components()? {
         workspace.planning.components.add_known("plan file", digest, bytes);
     }
-    let plan = bundle.plan;
-    let key = plan.environment_key();
-    if planning.environment.env != plan.environment || planning.environment.app.as_ref().is_some_and(|app| *app != plan.application) {
-        return Err(Failure::usage(format!("the plan is for `{key}`")).hint(format!("say `-e {}`", plan.environment)));
-    }
-    let given = given(&bundle.layers).map(|platform| (platform.clone(), bundle.provenance.clone()));
-    let (layers, _) = workspace.layers(given).await?;
-    let state = workspace.store.load(&key).await?;
-    environment_type(&key, state.as_ref(), Some(&plan.environment_type), &layers)?;
-    let mut input = workspace.plan_input(&key, &plan.environment_type, state, bundle.model, layers).await?;
-    // What the plan was made of is kept with it, not what is stored here today.
-    let built_in = input.layers.0.iter().filter(|(layer, _)| *layer == LayerName::BuiltIn).cloned();
-    input.layers = Layers(bundle.layers.0.into_iter().chain(built_in).collect());
-    let here = workspace.planning.plan(&input, &bundle.provenance).map(|(plan, _)| plan.policy);
-    if let Ok(policy) = here
-        && policy != plan.policy
+    let approved = &bundle.plan;
+    let key = approved.environment_key();
+    if planning.environment.env != approved.environment || planning.environment.app.as_ref().is_some_and(|app| *app != approved.application)
     {
-        return Err(Failure::failed("the plan is stale: the environment type or a connection changed since it was made").hint("plan again"));
+        return Err(Failure::usage(format!("the plan is for `{key}`")).hint(format!("say `-e {}`", approved.environment)));
     }
-    input.follows = follows(workspace, &plan).await?;
-    Ok(Planned { input, plan: Arc::new(plan), provenance: bundle.provenance, driver_calls: 0, is_exact: true })
+    if bundle.model.application != approved.application {
+        return Err(Failure::new(Code::BadInput, format!("the plan file holds a model of `{}`, not of `{key}`", bundle.model.application)));
+    }
+    let planned = match bundle.purpose {
+        Purpose::Destroy => plan_destroy(workspace, &key).await?,
+        Purpose::Deploy => {
+            let mut provenance = bundle.provenance;
+            let given = bundle.platform.take().map(|platform| (workspace.planning.with_own_components(platform), provenance.clone()));
+            let (layers, places) = workspace.layers(given).await?;
+            let state = workspace.store.load(&key).await?;
+            let kind = environment_type(&key, state.as_ref(), Some(&approved.environment_type), &layers)?;
+            for (document, file) in places.0 {
+                provenance.0.entry(document).or_insert(file);
+            }
+            let input = workspace.plan_input(&key, &kind, state, bundle.model, layers).await?;
+            finish(workspace, input, provenance)?
+        }
+    };
+    check_equal(approved, &planned.plan)?;
+    Ok(Planned { is_exact: true, ..planned })
 }
 
 pub(crate) async fn resume(global: &Global, environment: &Environment, applying: &Applying) -> Result<Code, Failure> {
@@ -112,11 +117,9 @@ pub(crate) async fn deployed(workspace: &Workspace, key: &EnvironmentKey, number
     let state = workspace.state(key).await?;
     let model = workspace.read("model", &documents.model).await?;
     let is_rollback = state.last.as_ref().is_some_and(|last| last.number == number && last.rollback_to.is_some());
+    let layers = if is_rollback { rolled_back(&layers, &workspace.todays_layers(key).await?.0) } else { layers };
     let mut input = workspace.plan_input(key, &plan.environment_type, Some(state), model, layers).await?;
     input.follows = follows(workspace, &plan).await?;
-    if is_rollback {
-        input.grants_at_most = Some(grants(&workspace.todays_layers(key).await?.0));
-    }
     let provenance = workspace.read("provenance", &documents.provenance).await?;
     Ok(Planned { input, plan: Arc::new(plan), provenance, driver_calls: 0, is_exact: false })
 }
@@ -157,7 +160,7 @@ async fn roll_back(
     let documents = workspace.store.documents_of(key, target.number).await?;
     let then: Layers = workspace.read("platform", &documents.layers).await?;
     let (today, mut provenance) = workspace.todays_layers(key).await?;
-    let layers = mixed(&then, &today);
+    let layers = rolled_back(&then, &today);
     for (_, platform) in &layers.0 {
         workspace.load_components(platform).await?;
     }
@@ -169,47 +172,13 @@ async fn roll_back(
     // Images that were left open then are those of then.
     let plan_then: Plan = workspace.read("plan", &documents.plan).await?;
     input.last_images.extend(plan_then.images);
-    input.grants_at_most = Some(grants(&today));
     let planned = finish(workspace, input, provenance)?;
     print::note(&format!(
-        "Rolling back to deployment {}: its model, definitions and components; today's connections, environment type and secrets.",
+        "Rolling back to deployment {}: its model, definitions and components; today's grants, connections, environment type and secrets.",
         target.number
     ));
     let request = workspace.request(&planned, Verb::Rollback, applying, Some(target.number))?;
     ask_and_go(workspace, planned, request, applying, Format::Text).await
-}
-
-/// Lists what definitions grant, the strongest layer's word.
-fn grants(layers: &Layers) -> BTreeMap<DocumentName, Vec<Grant>> {
-    let of = |platform: &Arc<Platform>| -> Vec<(DocumentName, Vec<Grant>)> {
-        platform.definitions.values().map(|definition| (definition.name().clone(), definition.spec.grants.clone())).collect()
-    };
-    layers.0.iter().rev().flat_map(|(_, platform)| of(platform)).collect()
-}
-
-/// Definitions, profiles, types and components from then; connections and environment types from now.
-fn mixed(then: &Layers, today: &Layers) -> Layers {
-    let mut layers: Vec<(LayerName, Arc<Platform>)> = Vec::new();
-    for name in [LayerName::Given, LayerName::Stored, LayerName::BuiltIn] {
-        let find = |layers: &Layers| {
-            layers.0.iter().find(|(layer, _)| *layer == name).map(|(_, platform)| platform.as_ref().clone()).unwrap_or_default()
-        };
-        let (old, new) = (find(then), find(today));
-        let mut components: BTreeMap<_, _> = new.components;
-        components.extend(old.components);
-        let platform = Platform {
-            connections: new.connections,
-            environment_types: new.environment_types,
-            components,
-            definitions: old.definitions,
-            profiles: old.profiles,
-            resource_types: old.resource_types,
-        };
-        if !platform.is_empty() {
-            layers.push((name, Arc::new(platform)));
-        }
-    }
-    Layers(layers)
 }
 
 pub(crate) async fn destroy(global: &Global, environment: &Environment, applying: &Applying) -> Result<Code, Failure> {

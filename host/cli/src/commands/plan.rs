@@ -15,7 +15,7 @@ use windlass_model::{
 
 use crate::{
     arguments::{Application, Applying, Format, Global, Planning},
-    bundle::Bundle,
+    bundle::{Bundle, Purpose},
     exit::{Code, Failure},
     print,
     workspace::{self, Planned, Workspace},
@@ -165,11 +165,10 @@ pub(crate) async fn plan(
     }
     if let Some(out) = &options.out {
         let components = planned.foreign_components(&workspace.planning);
-        let layers = windlass_model::platform::Layers(
-            planned.input.layers.0.iter().filter(|(layer, _)| *layer != windlass_model::platform::LayerName::BuiltIn).cloned().collect(),
-        );
-        Bundle::new(planned.plan.as_ref().clone(), planned.input.model.as_ref().clone(), layers, planned.provenance.clone(), &components)
-            .write(out)?;
+        let purpose = if planned.input.destroy { Purpose::Destroy } else { Purpose::Deploy };
+        let (plan, model) = (planned.plan.as_ref().clone(), planned.input.model.as_ref().clone());
+        let platform = workspace::given(&planned.input.layers).filter(|_| purpose == Purpose::Deploy).cloned();
+        Bundle::new(purpose, plan, model, platform, planned.provenance.clone(), &components)?.write(out)?;
         print::note(&format!("plan written to {}", out.display()));
     }
     Ok(if options.detailed_exitcode && planned.plan.has_changes() { Code::Changes } else { Code::Done })

@@ -203,16 +203,11 @@ pub(crate) async fn diff(
         if !only.is_empty() && !only.contains(&record.key.environment) {
             continue;
         }
-        let state = workspace.state(&record.key).await?;
-        let Some(last) = &state.last else { continue };
-        let model = workspace.read("model", &last.model).await?;
-        let (key, kind) = (&record.key, &record.environment_type);
-        let input = workspace.plan_input_beside(&claims, key, kind, Some(state), model, layers.clone()).await?;
-        let output = windlass_engine::plan(&input, &workspace.planning.planners, &workspace.planning.host);
-        match output.plan {
-            Some(plan) if !plan.has_changes() => unchanged += 1,
-            Some(plan) => groups.entry(changes(&plan, &record.key)).or_default().push(record.key.to_string()),
-            None => failed.entry(output.diagnostics.iter().map(ToString::to_string).collect()).or_default().push(record.key.to_string()),
+        match plan_with(&workspace, &record.key, &layers, &claims).await {
+            Ok(None) => {}
+            Ok(Some(plan)) if !plan.has_changes() => unchanged += 1,
+            Ok(Some(plan)) => groups.entry(changes(&plan, &record.key)).or_default().push(record.key.to_string()),
+            Err(problems) => failed.entry(problems).or_default().push(record.key.to_string()),
         }
     }
     let changed = !groups.is_empty() || !failed.is_empty();
@@ -237,6 +232,25 @@ pub(crate) async fn diff(
         print::structured(format, &json!({ "changed": list(&groups), "failed": list(&failed), "unchanged": unchanged }))?;
     }
     Ok(if detailed_exitcode && changed { Code::Changes } else { Code::Done })
+}
+
+/// Plans what an environment holds with other layers; none if nothing was deployed to it. Whatever goes wrong concerns this environment alone.
+async fn plan_with(
+    workspace: &Workspace,
+    key: &EnvironmentKey,
+    layers: &Layers,
+    claims: &Arc<BTreeMap<String, String>>,
+) -> Result<Option<Plan>, Vec<String>> {
+    let input = async {
+        let state = workspace.state(key).await?;
+        let Some(last) = &state.last else { return Ok::<_, Failure>(None) };
+        let model = workspace.read("model", &last.model).await?;
+        let kind = state.record.environment_type.clone();
+        workspace.plan_input_beside(claims, key, &kind, Some(state), model, layers.clone()).await.map(Some)
+    };
+    let Some(input) = input.await.map_err(|failure| vec![failure.message().to_owned()])? else { return Ok(None) };
+    let output = windlass_engine::plan(&input, &workspace.planning.planners, &workspace.planning.host);
+    output.plan.map(Some).ok_or_else(|| output.diagnostics.iter().map(ToString::to_string).collect())
 }
 
 /// Writes a plan's changes so that equal ones of different environments are equal.
