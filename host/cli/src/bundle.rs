@@ -35,8 +35,8 @@ const SCHEMAS: &str = "windlass.dev/plan-file/";
 const HEAD_BYTES: usize = 64;
 /// Length of a value in the message about a difference.
 const SHOWN_CHARS_MAX: usize = 120;
-/// Digests in a plan that differ whenever the things differ that they cover: those say more.
-const SUMMARIES: [&str; 6] = ["/basis", "/components", "/desired", "/model", "/platform", "/policy"];
+/// Digests in a plan that differ whenever what they cover differs, which says more; the most telling one comes first.
+const SUMMARIES: [&str; 7] = ["/policy", "/platform", "/components", "/model", "/basis", "/desired", "/request"];
 
 /// What a plan file asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -201,15 +201,16 @@ pub(crate) fn check_equal(approved: &Plan, made: &Plan) -> Result<(), Failure> {
 fn first_difference(approved: &Plan, made: &Plan) -> Result<String, Failure> {
     let unreadable = |error: serde_json::Error| Failure::new(Code::BadInput, format!("the plan in the file can't be read: {error}"));
     let (approved, made) = (serde_json::to_value(approved).map_err(unreadable)?, serde_json::to_value(made).map_err(unreadable)?);
-    let (mut found, mut summary) = (None, None);
+    let mut first: Option<(usize, String)> = None;
     differences(&approved, &made, &|value| Sealed::from_json(value).is_some(), &mut |at, Difference { from, to }| {
         let at = at.to_string();
-        let slot = if SUMMARIES.iter().any(|summary| at.starts_with(summary)) { &mut summary } else { &mut found };
-        if slot.is_none() {
-            *slot = Some(format!("`{at}` is {} in the file and {} here", shown(from), shown(to)));
+        // What is no digest comes before all digests.
+        let rank = SUMMARIES.iter().position(|summary| at.starts_with(summary) || at.ends_with(summary)).map_or(0, |rank| rank + 1);
+        if first.as_ref().is_none_or(|(found, _)| rank < *found) {
+            first = Some((rank, format!("`{at}` is {} in the file and {} here", shown(from), shown(to))));
         }
     });
-    Ok(found.or(summary).unwrap_or_else(|| "its text is not canonical".to_owned()))
+    Ok(first.map_or_else(|| "its text is not canonical".to_owned(), |(_, difference)| difference))
 }
 
 fn shown(value: Option<&Value>) -> String {
@@ -218,5 +219,27 @@ fn shown(value: Option<&Value>) -> String {
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nested(levels: usize) -> Vec<u8> {
+        [b"[".repeat(levels), b"]".repeat(levels)].concat()
+    }
+
+    #[test]
+    fn a_file_at_each_limit_passes_and_one_above_does_not() {
+        assert_eq!(check_shape(&nested(limits::PLAN_FILE_DEPTH_MAX)), Ok(()));
+        assert!(check_shape(&nested(limits::PLAN_FILE_DEPTH_MAX + 1)).is_err_and(|reason| reason.contains("levels deep")));
+        // A list of n numbers counts its bracket, its commas and the whole.
+        let list = |values: usize| [b"[".as_slice(), &b"1,".repeat(values - 2), b"1]"].concat();
+        assert_eq!(check_shape(&list(limits::PLAN_FILE_VALUES_MAX)), Ok(()));
+        assert!(check_shape(&list(limits::PLAN_FILE_VALUES_MAX + 1)).is_err_and(|reason| reason.contains("values")));
+        let long = vec![b' '; limits::PLAN_FILE_BYTES_MAX + 1];
+        assert_eq!(check_shape(long.get(1..).unwrap()), Ok(()));
+        assert!(check_shape(&long).is_err_and(|reason| reason.contains("MiB")));
     }
 }

@@ -32,7 +32,10 @@ fn file(folder: &Folder) -> Value {
 fn edited(folder: &Folder, edit: impl FnOnce(&mut Value)) {
     let mut file = file(folder);
     edit(&mut file);
-    folder.write("edited.json", &file.to_string());
+    // The schema comes first: it says what the file is.
+    let schema = file.as_object_mut().unwrap().remove("schema").unwrap();
+    let rest = file.to_string();
+    folder.write("edited.json", &format!("{{\"schema\":{schema},{}", rest.strip_prefix('{').unwrap()));
 }
 
 /// Finds the workload's node, and an action of a kind in it.
@@ -91,7 +94,7 @@ fn an_edited_model_is_planned_and_compared() {
     folder.ok(PLAN);
     let image = |file: &mut Value| file["model"]["workloads"]["web"]["score"]["containers"]["main"]["image"] = json!("evil:1");
     edited(&folder, image);
-    assert_refused(&folder, "a model", "its model is not the one that was planned");
+    assert_refused(&folder, "a model", "\"web:1\" in the file and \"evil:1\" here");
     edited(&folder, |file| {
         image(file);
         file["plan"]["model"] = json!(Digest::of(&file["model"]).unwrap());
@@ -161,7 +164,7 @@ fn a_given_platform_goes_with_the_file_and_names_no_other_drivers() {
     let folder = application();
     folder.write(
         "given/p.yaml",
-        "apiVersion: windlass.dev/v1alpha1\nkind: ResourceDefinition\nmetadata: { name: mine }\nspec:\n  type: postgres\n  driver: { builtin: template }\n  inputs: { outputs: { host: given.example, port: 5432, name: n, username: u, password: p } }\n",
+        "apiVersion: windlass.dev/v1alpha1\nkind: ResourceDefinition\nmetadata: { name: mine }\nspec:\n  type: postgres\n  driver: { builtin: template }\n  inputs: { outputs: { host: given.example, port: 5432, name: n, username: u, password: p } }\n  grants:\n    - { import: windlass:kubernetes/objects }\n    - { import: windlass:secrets/generated }\n",
     );
     folder.ok(&format!("{PLAN} --platform given"));
     let other = Folder::new();

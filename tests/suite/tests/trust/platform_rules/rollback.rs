@@ -13,7 +13,9 @@ spec:
   inputs:
     manifests:
       note: { apiVersion: v1, kind: ConfigMap, metadata: { name: note, namespace: shared }, data: { a: b } }
-  grants: [{ import: windlass:kubernetes/objects, kinds: [v1/ConfigMap], allow: [foreignNamespaces] }]
+  grants:
+    - { import: windlass:kubernetes/objects, kinds: [v1/ConfigMap], allow: [foreignNamespaces] }
+    - { import: windlass:secrets/generated }
 ";
 const TYPE: &str = "---\napiVersion: windlass.dev/v1alpha1\nkind: ResourceType\nmetadata: { name: note }\nspec: { params: { type: object }, outputs: { type: object } }\n";
 
