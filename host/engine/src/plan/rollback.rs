@@ -170,7 +170,8 @@ mod tests {
     fn an_empty_list_of_records_never_stands_for_more() {
         let grants = |records: &[&str]| json!([{ "import": "windlass:aws/route53", "records": records }]);
         let rolled = |then: &[&str], today: &[&str]| {
-            let (then, today) = (layers(LayerName::Stored, Some(grants(then)), None, None), layers(LayerName::Stored, Some(grants(today)), None, None));
+            let (then, today) =
+                (layers(LayerName::Stored, Some(grants(then)), None, None), layers(LayerName::Stored, Some(grants(today)), None, None));
             rights(&rolled_back(&then, &today))[0].clone()
         };
         assert_eq!(rolled(&["a.example", "b.example"], &["b.example"]), grants(&["b.example"]));
