@@ -15,6 +15,7 @@ pub mod limits;
 pub mod name;
 mod nearest;
 pub mod nesting;
+pub mod network;
 pub mod placeholder;
 pub mod plan;
 pub mod platform;

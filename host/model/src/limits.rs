@@ -143,3 +143,59 @@ pub const PLAN_FILE_DEPTH_MAX: usize = 120;
 /// Nesting of the spec of an action with its sealed values written out: readers of JSON stop at 128 levels, and the plan around a spec
 /// takes about ten.
 pub const SPEC_DEPTH_MAX: usize = 110;
+/// A module package as it travels in a registry: text that unpacks to a module of at most 1 MiB, with its documentation.
+pub const ARCHIVE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// A module package unpacked: packages hold examples, tests and several modules.
+pub const ARCHIVE_UNPACKED_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Entries of a module package; large public modules have some hundred files.
+pub const ARCHIVE_ENTRIES_MAX: usize = 2_000;
+/// Times that an archive may grow: HCL and Markdown shrink to a fifth, deflate alone can do a thousand.
+pub const ARCHIVE_EXPANSION_MAX: u64 = 200;
+/// A manifest in a registry: the distribution specification asks registries to take 4 MiB.
+pub const REGISTRY_MANIFEST_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// An answer of a token endpoint: tokens with many scopes are about 10 KiB.
+pub const REGISTRY_TOKEN_BYTES_MAX: u64 = 256 * 1024;
+/// Redirects of one request to a registry: public ones redirect a blob once, to their storage.
+pub const REGISTRY_REDIRECTS_MAX: usize = 5;
+/// Silence of a registry between two pieces of an answer.
+pub const REGISTRY_SILENCE_MAX: Duration = Duration::from_secs(30);
+/// One package of a registry, from the first request to the last byte.
+pub const REGISTRY_FETCH_TIME_MAX: Duration = Duration::from_secs(2 * 60);
+/// What fetching one commit of a repository may bring: a snapshot of the Linux kernel is about 250 MiB.
+pub const GIT_FETCH_BYTES_MAX: u64 = 512 * 1024 * 1024;
+/// Fetching one commit, over a slow line.
+pub const GIT_FETCH_TIME_MAX: Duration = Duration::from_secs(5 * 60);
+/// What Git may say: the list of a tree of 2,000 files is about 200 KiB, and 100,000 files are listed before 2,000 are refused.
+pub const GIT_TEXT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// What `git cat-file --batch` says around an object: its name, type and size.
+pub const GIT_HEADER_BYTES_MAX: u64 = 128;
+/// A message of a server or a program that is shown to a person: more is not read, and would fill a log.
+pub const SERVER_TEXT_CHARS_MAX: usize = 2_000;
+/// Values in one list of an API server: metadata of a page of 5,000 objects with managed fields holds about a million.
+pub const CLUSTER_ANSWER_VALUES_MAX: usize = 2_000_000;
+/// One object of an API server: it has at most 1.5 MiB in etcd, and its managed fields may double it.
+pub const CLUSTER_OBJECT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Values in one object: a CustomResourceDefinition of 1 MiB holds about 50,000.
+pub const CLUSTER_OBJECT_VALUES_MAX: usize = 200_000;
+/// Lists of one API server that are read at once: each may take a few hundred MiB as a tree.
+pub const CLUSTER_LISTS_AT_ONCE_MAX: usize = 4;
+/// Objects of one kind in one namespace: API servers are tested with 150,000 pods in a whole cluster.
+pub const CLUSTER_LIST_OBJECTS_MAX: usize = 100_000;
+/// Pages of one list: 20 hold as many objects as a list may have; a server may make them smaller.
+pub const CLUSTER_LIST_PAGES_MAX: usize = 1_000;
+/// What the lists of one session keep, names and marks: about 300 bytes for each object.
+pub const CLUSTER_LISTS_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// What one watch keeps, as it is in memory: 20,000 pods take about 280 MiB.
+pub const CLUSTER_WATCH_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// API groups of a cluster; one with many operators has about 150.
+pub const CLUSTER_GROUPS_MAX: usize = 1_000;
+/// Kinds of one version of a group; Crossplane's provider of AWS, the largest known, has about 1,000 in all its groups.
+pub const CLUSTER_GROUP_KINDS_MAX: usize = 2_000;
+/// A token by which a server names its next page: those of Kubernetes and AWS are below 4 KiB.
+pub const PAGE_TOKEN_BYTES_MAX: usize = 16 * 1024;
+/// One answer of Vault: a secret is at most 1 MiB where its storage is Raft or Consul, and metadata of 100 versions is about 20 KiB.
+pub const VAULT_ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// One answer of an AWS service: a page of 100 instances of RDS is about 500 KiB, a secret at most 64 KiB.
+pub const AWS_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Pages of one list of an AWS service, each with up to 100 entries.
+pub const AWS_PAGES_MAX: usize = 1_000;
