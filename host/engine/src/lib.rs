@@ -18,6 +18,7 @@ pub mod session;
 pub mod spec;
 pub mod store;
 pub mod tokens;
+pub mod transport;
 
 pub use plan::{Follows, PlanInput, PlanOutput, plan};
 pub use planner::Planners;

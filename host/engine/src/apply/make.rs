@@ -21,6 +21,7 @@ use windlass_model::{
 
 use super::{
     effects::{Effect, Effects, Scope, System},
+    reading::reading,
     run::{Notes, Run},
     stop::{Stop, broken_off, failures, first},
     values::{self, FIRST_VERSION},
@@ -68,8 +69,8 @@ impl Run<'_> {
     pub(crate) async fn make(&mut self, deadline: Instant, cancel: &Cancel) -> Result<(), Stop> {
         let plan = Arc::clone(&self.request.plan);
         let planned: BTreeMap<&ActionId, &PlannedAction> = plan.actions().map(|action| (&action.id, action)).collect();
-        let mut pending = self.pending(&planned).await?;
-        self.read_kept().await?;
+        let mut pending = self.pending(&planned, deadline, cancel).await?;
+        reading("secrets that other systems keep", deadline, cancel, self.read_kept()).await??;
         self.preflight(&planned, &pending, deadline, cancel).await?;
         let scope = Scope::new(self, deadline, cancel);
         let mut effects = Effects::new(&scope);
@@ -84,11 +85,17 @@ impl Run<'_> {
     }
 
     /// Finds out what is to be made: what the plan changes, and what others changed that it leaves alone.
-    async fn pending(&mut self, planned: &BTreeMap<&ActionId, &PlannedAction>) -> Result<Pending, Stop> {
+    async fn pending(
+        &mut self,
+        planned: &BTreeMap<&ActionId, &PlannedAction>,
+        deadline: Instant,
+        cancel: &Cancel,
+    ) -> Result<Pending, Stop> {
+        const LOOK: &str = "a look at what exists";
         let depth = self.depth();
-        let mut changed = self.changed_in_the_world(depth).await?;
+        let mut changed = reading(LOOK, deadline, cancel, self.changed_in_the_world(depth)).await??;
         if depth == Depth::Presence && changed.values().any(|found| found.phase == Phase::Present) {
-            changed = self.changed_in_the_world(Depth::Full).await?;
+            changed = reading(LOOK, deadline, cancel, self.changed_in_the_world(Depth::Full)).await??;
         }
         let restored = changed.keys().cloned().collect();
         let mut pending = Pending { ranks: BTreeMap::new(), restored, under_way: BTreeSet::new(), failed: BTreeMap::new() };
@@ -216,7 +223,8 @@ impl Run<'_> {
         }
         let (notes, journal) = (Notes(self.engine), self.journal());
         let cx = self.effect_cx(deadline, cancel, &journal, &notes);
-        let answers = join_all(asked.iter().map(|(session, preflights)| session.preflight(&cx, preflights))).await;
+        let answers = join_all(asked.iter().map(|(session, preflights)| session.preflight(&cx, preflights)));
+        let answers = reading("what systems would refuse", deadline, cancel, answers).await?;
         let answers = asked.into_iter().zip(answers).flat_map(|((_, preflights), answers)| preflights.into_iter().zip(answers));
         refused.extend(answers.filter_map(|(asked, answer)| Some((asked.identity, answer.err()?))));
         let Some((_, first)) = refused.first() else { return Ok(()) };

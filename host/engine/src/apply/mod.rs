@@ -8,6 +8,7 @@ mod intents;
 mod look;
 mod make;
 mod order;
+mod reading;
 mod release;
 mod remove;
 mod run;
@@ -24,7 +25,7 @@ pub use values::sent;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -47,6 +48,7 @@ use crate::{
     store::{EnvironmentState, NewDeployment, Store, StoreError},
 };
 
+use reading::reading;
 use run::Run;
 
 /// Everything that applying needs from outside.
@@ -250,7 +252,9 @@ impl Engine {
         };
         self.observer.begin(plan);
         self.observer.point("before begin");
-        let (number, ()) = join(self.store.begin(&environment, lease.fence(), deployment, &started), run.look_ahead()).await;
+        let ahead = reading("a look ahead", Instant::now() + request.timeout, cancel, run.look_ahead());
+        // A look that is left is asked for again by what needs it.
+        let (number, _) = join(self.store.begin(&environment, lease.fence(), deployment, &started), ahead).await;
         let number = number?;
         self.observer.event(&started);
         self.observer.point("after begin");
