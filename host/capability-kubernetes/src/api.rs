@@ -17,7 +17,11 @@ use windlass_model::{
     limits,
 };
 
-use crate::transport::Clients;
+use crate::{
+    answer::{self, Size, Unfit},
+    resource::JSON,
+    transport::Clients,
+};
 
 /// The name under which fields are ours.
 pub(crate) const MANAGER: &str = "windlass";
@@ -27,8 +31,12 @@ const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
 const OUTAGE_TIME_MAX: Duration = Duration::from_secs(60);
 /// How long one that never answered is: it is called otherwise, or down.
 const FIRST_ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// A server may ask for patience, but not for more than this at a time.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Answers 500 are often final (a broken webhook): they are tried so often.
 const INTERNAL_TRIES_MAX: u32 = 5;
+/// Causes of a refusal that are told.
+const CAUSES_MAX: usize = 20;
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
@@ -36,6 +44,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 pub(crate) struct Api {
     clients: Clients,
     in_flight: Semaphore,
+    /// Lists are larger than anything else.
+    lists: Semaphore,
     jitter: AtomicU64,
     /// The server answered, if only with a refusal.
     is_reached: AtomicBool,
@@ -61,6 +71,8 @@ pub(crate) enum Failure {
     Refused(Refusal),
     /// No answer came, or none that can be read: it may have happened.
     Lost(String),
+    /// The answer passes a bound.
+    TooLarge(String),
     /// The server never answered anything: nothing can have happened.
     Unreached(String),
 }
@@ -79,25 +91,34 @@ impl Api {
         Self {
             clients,
             in_flight: Semaphore::new(limits::CLUSTER_REQUESTS_MAX),
+            lists: Semaphore::new(limits::CLUSTER_LISTS_AT_ONCE_MAX),
             jitter: AtomicU64::new(u64::from_le_bytes(seed) | 1),
             is_reached: AtomicBool::new(false),
         }
     }
 
-    /// Reads.
-    pub(crate) async fn get(&self, path: &str, accept: &'static str, until: Instant) -> Result<Value, Failure> {
-        self.call(Method::GET, path, &[(header::ACCEPT, accept)], Bytes::new(), until).await
+    /// Reads an object.
+    pub(crate) async fn get(&self, path: &str, until: Instant) -> Result<Value, Failure> {
+        self.call(Method::GET, path, &[(header::ACCEPT, JSON)], Bytes::new(), Size::Object, until).await
+    }
+
+    /// Reads a list.
+    pub(crate) async fn list(&self, path: &str, accept: &'static str, until: Instant) -> Result<Value, Failure> {
+        // Before anything is sent: an answer that nobody reads would hold up all others on the same connection.
+        let turn = tokio::time::timeout_at(until.into(), self.lists.acquire()).await;
+        let _turn = turn.map_err(|_| out_of_time())?.map_err(|error| Failure::Lost(error.to_string()))?;
+        self.call(Method::GET, path, &[(header::ACCEPT, accept)], Bytes::new(), Size::List, until).await
     }
 
     /// Reads text, for people: the log of a container. One try.
-    pub(crate) async fn text(&self, path: &str) -> Option<String> {
+    pub(crate) async fn text(&self, path: &str, until: Instant) -> Option<String> {
         let request = Request::builder().method(Method::GET).uri(path).body(Body::empty()).ok()?;
-        let answer = tokio::time::timeout(REQUEST_TIME_MAX, self.clients.requests.send(request)).await.ok()?.ok()?;
-        if !answer.status().is_success() {
-            return None;
-        }
-        let bytes = Limited::new(answer.into_body(), limits::CLUSTER_LOG_BYTES_MAX).collect().await.ok()?.to_bytes();
-        Some(String::from_utf8_lossy(&bytes).into_owned())
+        let asked = async {
+            let answer = self.clients.requests.send(request).await.ok().filter(|answer| answer.status().is_success())?;
+            let bytes = Limited::new(answer.into_body(), limits::CLUSTER_LOG_BYTES_MAX).collect().await.ok()?.to_bytes();
+            Some(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        tokio::time::timeout(until.saturating_duration_since(Instant::now()).min(REQUEST_TIME_MAX), asked).await.ok()?
     }
 
     /// Applies on the server; the same again is no change.
@@ -106,14 +127,14 @@ impl Api {
         let dry = if dry_run { "&dryRun=All" } else { "" };
         let path = format!("{path}?fieldManager={MANAGER}&fieldValidation=Strict&force={force}{dry}");
         let bytes = serde_json::to_vec(body).map_err(|error| Failure::Lost(error.to_string()))?;
-        self.call(Method::PATCH, &path, &[(header::CONTENT_TYPE, "application/apply-patch+yaml")], bytes.into(), until).await
+        self.call(Method::PATCH, &path, &[(header::CONTENT_TYPE, "application/apply-patch+yaml")], bytes.into(), Size::Object, until).await
     }
 
     /// Merges fields into the object; `null` takes one away.
     pub(crate) async fn merge(&self, path: &str, body: &Value, until: Instant) -> Result<Value, Failure> {
         let path = format!("{path}?fieldManager={MANAGER}");
         let bytes = serde_json::to_vec(body).map_err(|error| Failure::Lost(error.to_string()))?;
-        self.call(Method::PATCH, &path, &[(header::CONTENT_TYPE, "application/merge-patch+json")], bytes.into(), until).await
+        self.call(Method::PATCH, &path, &[(header::CONTENT_TYPE, "application/merge-patch+json")], bytes.into(), Size::Object, until).await
     }
 
     /// Deletes exactly the object with this uid.
@@ -122,13 +143,13 @@ impl Api {
             "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background", "preconditions": { "uid": uid }
         });
         let bytes = serde_json::to_vec(&body).map_err(|error| Failure::Lost(error.to_string()))?;
-        self.call(Method::DELETE, path, &[(header::CONTENT_TYPE, "application/json")], bytes.into(), until).await
+        self.call(Method::DELETE, path, &[(header::CONTENT_TYPE, "application/json")], bytes.into(), Size::Object, until).await
     }
 
     /// Begins a stream that lasts.
     pub(crate) async fn stream(&self, path: &str) -> Option<Response<Body>> {
         let request = Request::builder().method(Method::GET).uri(path).body(Body::empty()).ok()?;
-        let answer = self.clients.watches.send(request).await.ok()?;
+        let answer = tokio::time::timeout(REQUEST_TIME_MAX, self.clients.watches.send(request)).await.ok()?.ok()?;
         answer.status().is_success().then_some(answer)
     }
 
@@ -139,9 +160,11 @@ impl Api {
         path: &str,
         headers: &[(header::HeaderName, &'static str)],
         body: Bytes,
+        size: Size,
         until: Instant,
     ) -> Result<Value, Failure> {
-        let _turn = self.in_flight.acquire().await.map_err(|error| Failure::Lost(error.to_string()))?;
+        let turn = tokio::time::timeout_at(until.into(), self.in_flight.acquire()).await;
+        let _turn = turn.map_err(|_| out_of_time())?.map_err(|error| Failure::Lost(error.to_string()))?;
         let began = Instant::now();
         let mut tries = 0;
         loop {
@@ -150,13 +173,14 @@ impl Api {
                 request = request.header(name, *value);
             }
             let request = request.body(Body::from(body.clone())).map_err(|error| Failure::Lost(error.to_string()))?;
-            let (failure, wait) = match self.once(request).await {
+            let (failure, wait) = match self.once(request, size, until).await {
                 Ok(value) => return Ok(value),
                 Err((failure, wait)) => (failure, wait),
             };
             tries += 1;
             let again = match &failure {
                 Failure::Lost(why) | Failure::Unreached(why) => !refuses_certificate(why),
+                Failure::TooLarge(_) => false,
                 Failure::Refused(refusal) => match refusal.code {
                     429 | 502 | 503 | 504 => true,
                     500 => tries < INTERNAL_TRIES_MAX,
@@ -177,31 +201,33 @@ impl Api {
     }
 
     /// One try; a refusal may say when to ask again.
-    async fn once(&self, request: Request<Body>) -> Result<Value, (Failure, Option<Duration>)> {
+    async fn once(&self, request: Request<Body>, size: Size, until: Instant) -> Result<Value, (Failure, Option<Duration>)> {
         let lost = |why: String| (Failure::Lost(why), None);
+        let unfit = |unfit: Unfit| (unfit.into(), None);
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err((out_of_time(), None));
+        }
         let asked = async {
             let answer = self.clients.requests.send(request).await.map_err(|error| lost(chain(&error)))?;
             self.is_reached.store(true, Ordering::Relaxed);
             let (head, body) = answer.into_parts();
-            let bytes = Limited::new(body, limits::CLUSTER_ANSWER_BYTES_MAX)
-                .collect()
-                .await
-                .map_err(|error| lost(format!("the answer broke off: {error}")))?
-                .to_bytes();
+            let bytes = read(body, size.bytes_max()).await.map_err(unfit)?;
             Ok((head, bytes))
         };
-        let (head, bytes) = tokio::time::timeout(REQUEST_TIME_MAX, asked)
-            .await
-            .map_err(|_| lost(format!("no answer within {} s", REQUEST_TIME_MAX.as_secs())))??;
+        let time_max = REQUEST_TIME_MAX.min(left);
+        let (head, bytes) = tokio::time::timeout(time_max, asked).await.map_err(|_| {
+            if time_max < REQUEST_TIME_MAX { (out_of_time(), None) } else { lost(format!("no answer within {} s", time_max.as_secs())) }
+        })??;
         if head.status.is_success() {
-            return serde_json::from_slice(&bytes).map_err(|error| lost(format!("the answer can't be read: {error}")));
+            return answer::parse(&bytes, size).map_err(unfit);
         }
         let wait = head
             .headers
             .get(header::RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
             .and_then(|seconds| seconds.parse().ok())
-            .map(Duration::from_secs);
+            .map(|seconds| Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
         Err((Failure::Refused(refusal(head.status.as_u16(), &bytes)), wait))
     }
 
@@ -227,14 +253,36 @@ pub(crate) struct ApplyOptions {
     pub dry_run: bool,
 }
 
-fn refusal(code: u16, bytes: &[u8]) -> Refusal {
-    let status: Value = serde_json::from_slice(bytes).unwrap_or(Value::Null);
-    let text = |value: &Value, field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+/// Reads a body to its end.
+async fn read(mut body: Body, bytes_max: usize) -> Result<Bytes, Unfit> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Unfit::Broken(format!("the answer broke off: {}", chain(&error))))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > bytes_max {
+            return Err(Unfit::TooLarge(format!("it has more than {bytes_max} bytes")));
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes.into())
+}
+
+fn out_of_time() -> Failure {
+    Failure::Lost("there is no more time".to_owned())
+}
+
+fn refusal(code: u16, bytes: &Bytes) -> Refusal {
+    let status: Value = answer::parse(bytes, Size::Object).unwrap_or_default();
+    let text = |value: &Value, field: &str| {
+        let text = value.get(field).and_then(Value::as_str).unwrap_or_default();
+        text.chars().take(limits::SERVER_TEXT_CHARS_MAX).collect::<String>()
+    };
     let causes = status
         .pointer("/details/causes")
         .and_then(Value::as_array)
         .into_iter()
         .flatten()
+        .take(CAUSES_MAX)
         .map(|cause| (text(cause, "field"), text(cause, "message")))
         .collect();
     let said = text(&status, "message");
@@ -242,6 +290,15 @@ fn refusal(code: u16, bytes: &[u8]) -> Refusal {
     // An object that does not have the shape of its kind is answered with 500, and stays wrong.
     let code = if code == 500 && message.starts_with("failed to create typed patch object") { 422 } else { code };
     Refusal { code, reason: text(&status, "reason"), message, causes }
+}
+
+impl From<Unfit> for Failure {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::TooLarge(why) => Self::TooLarge(why),
+            Unfit::Broken(why) => Self::Lost(why),
+        }
+    }
 }
 
 impl From<Failure> for CapabilityError {
@@ -257,6 +314,8 @@ impl From<Failure> for CapabilityError {
             Failure::Lost(why) => {
                 Self::new(Kind::Uncertain, format!("the API server did not answer: {why}")).hint("deploy again: it is looked at first")
             }
+            Failure::TooLarge(why) => Self::new(Kind::Failed, format!("the answer of the API server can't be read: {why}"))
+                .hint("is the address of the connection that of an API server?"),
             Failure::Refused(refusal) => refused(&refusal),
         }
     }
@@ -298,7 +357,7 @@ mod tests {
     #[test]
     fn refusals_in_a_persons_words() {
         let say = |code: u16, body: Value| {
-            let error = CapabilityError::from(Failure::Refused(refusal(code, body.to_string().as_bytes())));
+            let error = CapabilityError::from(Failure::Refused(refusal(code, &body.to_string().into())));
             format!("{:?}: {} [{}]", error.kind, error.message, error.hint.unwrap_or_default())
         };
         insta::assert_snapshot!(

@@ -14,6 +14,7 @@ use kube::{
 use windlass_engine::{
     host_access::HostAccess,
     session::{CapabilityError, CapabilityErrorKind as Kind, Executor, OpenConnection, Session, TokenSource},
+    transport::InsecureTransport,
 };
 use windlass_model::{
     platform::{ConnectionSettings, KubernetesSettings, Reference},
@@ -27,6 +28,8 @@ use crate::{api::Api, eks, resource::Discovery, session::ClusterSession, transpo
 pub struct ClusterOptions {
     /// A kubeconfig may name programs and files of this machine: `exec`, `auth-provider`, paths of keys and tokens.
     pub local_credentials: bool,
+    /// Where connections without TLS, or without its checks, may lead.
+    pub insecure: InsecureTransport,
 }
 
 /// Opens clusters; one set of clients and one list of kinds for each.
@@ -71,7 +74,9 @@ impl Executor for KubernetesExecutor {
             Some(known) => known,
             None => {
                 let clients = match (&settings.eks, &self.tokens) {
-                    (Some(eks), Some(tokens)) => eks::clients(&settings, eks, connection, Arc::clone(tokens)).await?,
+                    (Some(eks), Some(tokens)) => {
+                        eks::clients(&settings, eks, connection, Arc::clone(tokens), self.options.insecure).await?
+                    }
                     (Some(_), None) => return Err(invalid("this build can't reach clusters of EKS".to_owned())),
                     (None, _) => clients(&settings, self.options, &connection.access).await?,
                 };
@@ -118,8 +123,25 @@ async fn clients(settings: &KubernetesSettings, options: ClusterOptions, access:
             })?
         }
     };
+    check_transport(&config, settings, options.insecure)?;
     act_as(&mut config, settings);
     Clients::new(&config, ClientBuilder::build).map_err(|error| invalid(format!("the cluster's settings can't be used: {error}")))
+}
+
+/// Refuses a server whose answers anybody on the way could have written, unless that is asked for and allowed.
+pub(crate) fn check_transport(
+    config: &kube::Config,
+    settings: &KubernetesSettings,
+    allowed: InsecureTransport,
+) -> Result<(), CapabilityError> {
+    let host = config.cluster_url.host().unwrap_or_default();
+    let permit = |what: &str| allowed.permit(what, host, settings.insecure);
+    match config.cluster_url.scheme_str() {
+        Some("https") if config.accept_invalid_certs => permit("the kubeconfig says `insecure-skip-tls-verify`"),
+        Some("https") => Ok(()),
+        Some("http") => permit("the kubeconfig names a server without TLS, `http://`"),
+        other => Err(invalid(format!("the kubeconfig names a server by `{}`; `https` is spoken", other.unwrap_or_default()))),
+    }
 }
 
 /// Says as whom requests are made.
@@ -257,6 +279,34 @@ mod tests {
         ");
     }
 
+    #[tokio::test]
+    async fn insecure_servers_are_refused_unless_they_are_asked_for_and_allowed() {
+        let checked = async |server: &str, cluster: &str, insecure: bool, allowed: InsecureTransport| {
+            let text = format!(
+                "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{{ name: c, context: {{ cluster: k, user: u }} }}]\nclusters: [{{ name: k, cluster: {{ server: \"{server}\" {cluster} }} }}]\nusers: [{{ name: u, user: {{}} }}]\n"
+            );
+            let config = kube::Config::from_custom_kubeconfig(Kubeconfig::from_yaml(&text).unwrap(), &KubeConfigOptions::default()).await;
+            let settings = KubernetesSettings { insecure, ..KubernetesSettings::default() };
+            check_transport(&config.unwrap(), &settings, allowed).is_ok()
+        };
+        const UNCHECKED: &str = ", insecure-skip-tls-verify: true";
+        use InsecureTransport::{Anywhere, Loopback};
+        for (server, cluster, insecure, allowed, is_fine) in [
+            ("https://example.com", "", false, Loopback, true),
+            ("https://example.com", UNCHECKED, false, Anywhere, false),
+            ("https://example.com", UNCHECKED, true, Loopback, false),
+            ("https://example.com", UNCHECKED, true, Anywhere, true),
+            ("https://127.0.0.1:6443", UNCHECKED, false, Loopback, false),
+            ("https://127.0.0.1:6443", UNCHECKED, true, Loopback, true),
+            ("http://example.com", "", false, Anywhere, false),
+            ("http://example.com", "", true, Loopback, false),
+            ("http://[::1]:8080", "", true, Loopback, true),
+            ("http://localhost:8080", "", false, Loopback, false),
+        ] {
+            assert_eq!(checked(server, cluster, insecure, allowed).await, is_fine, "{server} {cluster} {insecure} {allowed:?}");
+        }
+    }
+
     #[test]
     fn a_kubeconfig_names_only_programs_and_files_that_the_host_lends() {
         let told = |user: &str, cluster: &str, access: &HostAccess| {
@@ -289,7 +339,7 @@ mod tests {
         let closed = HostAccess::closed();
         for kubeconfig in [None, Some(Reference::File("/etc/hostname".into())), Some(Reference::Env("PATH".into()))] {
             let settings = KubernetesSettings { kubeconfig, ..KubernetesSettings::default() };
-            let refused = clients(&settings, ClusterOptions { local_credentials: true }, &closed).await.err().unwrap();
+            let refused = clients(&settings, ClusterOptions { local_credentials: true, ..ClusterOptions::default() }, &closed).await.err().unwrap();
             assert!(refused.message.starts_with("this host does not lend the "), "{refused}");
         }
         // A variable that is lent holds the path of a file that is not.

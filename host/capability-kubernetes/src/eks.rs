@@ -12,11 +12,14 @@ use kube::{
 };
 use tokio::sync::Mutex;
 use tower::{BoxError, buffer::BufferLayer, filter::AsyncFilterLayer};
-use windlass_engine::session::{CapabilityError, OpenConnection, TokenSource};
+use windlass_engine::{
+    session::{CapabilityError, OpenConnection, TokenSource},
+    transport::InsecureTransport,
+};
 use windlass_model::platform::{EksSettings, KubernetesSettings};
 
 use crate::{
-    connect::{act_as, invalid},
+    connect::{act_as, check_transport, invalid},
     transport::{Clients, Sender},
 };
 
@@ -57,6 +60,7 @@ pub(crate) async fn clients(
     eks: &EksSettings,
     connection: &OpenConnection,
     tokens: Arc<dyn TokenSource>,
+    allowed: InsecureTransport,
 ) -> Result<Clients, CapabilityError> {
     let wrong = |error: &dyn std::fmt::Display| invalid(format!("the EKS cluster `{}` can't be reached: {error}", eks.cluster));
     let cluster = tokens.cluster(eks, connection).await?;
@@ -69,6 +73,7 @@ pub(crate) async fn clients(
     let kubeconfig: Kubeconfig = serde_json::from_value(kubeconfig).map_err(|error| wrong(&error))?;
     let mut config =
         kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(|error| wrong(&error))?;
+    check_transport(&config, settings, allowed)?;
     act_as(&mut config, settings);
     let signer = Arc::new(Signer { tokens, eks: eks.clone(), connection: connection.clone(), last: Mutex::new(None) });
     // A token that can't be signed is found here, before anything is done.

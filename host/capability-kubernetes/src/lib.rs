@@ -2,10 +2,12 @@
 //!
 //! The only crate that names kube. What is known of objects without a cluster is in `windlass-manifest`.
 
+mod answer;
 mod api;
 mod connect;
 mod eks;
 mod fields;
+mod list;
 mod marks;
 mod namespace;
 mod resource;

@@ -48,6 +48,11 @@ impl Marks {
         Self { tool: other_tool(metadata), mark: annotation(metadata, ANNOTATION_MARK).map(str::to_owned) }
     }
 
+    /// Returns how many bytes its texts take.
+    pub(crate) fn bytes(&self) -> usize {
+        [&self.tool, &self.mark].into_iter().flatten().map(String::len).sum()
+    }
+
     /// Tells whose it is, seen by an owner.
     pub(crate) fn ownership(&self, owner: &Owner) -> Ownership {
         match (&self.tool, &self.mark) {

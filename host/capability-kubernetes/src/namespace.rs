@@ -37,7 +37,7 @@ fn is_looked_at(kind: &Resource) -> bool {
 }
 
 async fn first_of(api: &Api, kind: &Resource, namespace: &str, owner: &Owner, until: Instant) -> Result<Option<String>, CapabilityError> {
-    let list = match api.get(&format!("{}?limit=500", kind.path(namespace)), METADATA_LIST, until).await {
+    let list = match api.list(&format!("{}?limit=500", kind.path(namespace)), METADATA_LIST, until).await {
         Ok(list) => list,
         // What we may not see might be somebody's: the namespace stays.
         Err(failure) if failure.is_code(403) => return Ok(Some(format!("{} that can't be listed", kind.plural))),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::Mutex;
 use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind};
-use windlass_model::platform::Scope;
+use windlass_model::{limits, platform::Scope};
 
 use crate::api::{Api, Failure};
 
@@ -116,7 +116,7 @@ impl Discovery {
         if let Some(known) = versions.get(api_version) {
             return Ok(Arc::clone(known));
         }
-        let list = match api.get(&format!("/{}/{api_version}", root(api_version)), JSON, until).await {
+        let list = match api.list(&format!("/{}/{api_version}", root(api_version)), JSON, until).await {
             Ok(list) => list,
             Err(failure) if failure.is_code(404) => return Err(unknown(api_version, "")),
             Err(failure) => return Err(failure.into()),
@@ -128,14 +128,20 @@ impl Discovery {
 
     /// Lists every kind that can be listed: one version of each.
     pub(crate) async fn all(&self, api: &Api, until: Instant) -> Result<Vec<Resource>, CapabilityError> {
-        let groups = api.get("/apis", JSON, until).await.map_err(CapabilityError::from)?;
+        let groups = api.list("/apis", JSON, until).await.map_err(CapabilityError::from)?;
         let preferred = groups
             .get("groups")
             .and_then(Value::as_array)
             .into_iter()
             .flatten()
             .filter_map(|group| group.pointer("/preferredVersion/groupVersion").and_then(Value::as_str))
-            .map(str::to_owned);
+            .filter(|version| is_name(version, &['.', '-', '/']))
+            .map(str::to_owned)
+            .take(limits::CLUSTER_GROUPS_MAX + 1)
+            .collect::<Vec<_>>();
+        if preferred.len() > limits::CLUSTER_GROUPS_MAX {
+            return Err(CapabilityError::new(Kind::Failed, format!("the cluster serves more than {} groups", limits::CLUSTER_GROUPS_MAX)));
+        }
         let mut all = Vec::new();
         for version in std::iter::once("v1".to_owned()).chain(preferred) {
             match self.served(api, &version, until).await {
@@ -164,19 +170,59 @@ fn resources(list: &Value, api_version: &str) -> Vec<Resource> {
         .filter_map(|entry| {
             let text = |field: &str| entry.get(field).and_then(Value::as_str);
             let verbs = entry.get("verbs").and_then(Value::as_array)?;
-            let plural = text("name").filter(|name| !name.contains('/'))?;
+            let plural = text("name").filter(|name| is_name(name, &['-']))?;
+            let kind = text("kind").filter(|kind| is_name(kind, &[]))?;
             verbs.iter().any(|verb| verb == "list").then_some(())?;
             Some(Resource {
                 api_version: api_version.to_owned(),
-                kind: text("kind")?.to_owned(),
+                kind: kind.to_owned(),
                 plural: plural.to_owned(),
                 is_namespaced: entry.get("namespaced").and_then(Value::as_bool)?,
             })
         })
+        .take(limits::CLUSTER_GROUP_KINDS_MAX)
         .collect()
+}
+
+/// Tells whether a text of the server can stand in a path: letters, digits and some more.
+fn is_name(text: &str, more: &[char]) -> bool {
+    let is_fine = |c: char| c.is_ascii_alphanumeric() || more.contains(&c);
+    !text.is_empty() && text.len() <= limits::OBJECT_NAME_CHARS_MAX && !text.contains("..") && text.chars().all(is_fine)
 }
 
 /// Tells whether a failure means that the kind itself is gone, and with it all its objects.
 pub(crate) fn is_gone(failure: &Failure) -> bool {
     failure.is_code(404)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn kind(name: &str, kind: &str) -> Value {
+        json!({ "name": name, "kind": kind, "namespaced": true, "verbs": ["list"] })
+    }
+
+    #[test]
+    fn kinds_whose_names_would_lead_elsewhere_are_left_out() {
+        let list = json!({ "resources": [
+            kind("widgets", "Widget"), kind("widgets/status", "Widget"), kind("../secrets", "Widget"), kind("secrets?x=", "Widget"),
+            kind("", "Widget"), kind("gadgets", "Gad/get"), kind("long", &"K".repeat(limits::OBJECT_NAME_CHARS_MAX + 1)),
+        ] });
+        let names: Vec<String> = resources(&list, "example.com/v1").into_iter().map(|resource| resource.plural).collect();
+        assert_eq!(names, ["widgets"]);
+    }
+
+    #[test]
+    fn kinds_of_a_group_are_bounded() {
+        let with = |count: usize| json!({ "resources": (0..count).map(|i| kind(&format!("k{i}"), "K")).collect::<Vec<_>>() });
+        for (count, read) in [
+            (limits::CLUSTER_GROUP_KINDS_MAX, limits::CLUSTER_GROUP_KINDS_MAX),
+            (limits::CLUSTER_GROUP_KINDS_MAX + 1, limits::CLUSTER_GROUP_KINDS_MAX),
+        ] {
+            assert_eq!(resources(&with(count), "v1").len(), read);
+        }
+    }
 }

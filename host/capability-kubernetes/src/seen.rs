@@ -46,6 +46,14 @@ impl Seen {
         }
     }
 
+    /// Returns about how many bytes it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        let texts =
+            [self.uid.len(), self.version.len(), self.namespace.len(), self.marks.bytes(), self.fields.as_ref().map_or(0, String::len)];
+        let finalizers = self.finalizers.iter().map(|finalizer| size_of::<String>() + finalizer.len());
+        size_of::<Self>() + texts.into_iter().sum::<usize>() + finalizers.sum::<usize>()
+    }
+
     /// Reads what matters of an object.
     pub(crate) fn of_object(object: &Value) -> Self {
         Self::of(object.get("metadata").unwrap_or(&Value::Null))

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     num::NonZeroUsize,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
 
@@ -19,9 +19,11 @@ use windlass_model::{ActionId, limits, state::RecordedAction};
 
 use crate::{
     api::{Api, ApplyOptions, Failure},
-    fields, marks,
-    resource::{Discovery, JSON, Place, Resource, is_gone},
-    seen::{Listed, Names, Seen},
+    fields,
+    list::Pages,
+    marks,
+    resource::{Discovery, Place, Resource, is_gone},
+    seen::{Listed, Names},
     watch::Watch,
 };
 
@@ -41,6 +43,8 @@ pub(crate) struct ClusterSession {
     api: Arc<Api>,
     discovery: Arc<Discovery>,
     listed: Listed,
+    /// Bytes of all lists that were read.
+    kept_bytes: AtomicUsize,
     /// Held by who lists.
     surveying: tokio::sync::Mutex<()>,
     /// Namespaces that this session made: nothing of anybody can be in them.
@@ -104,6 +108,7 @@ impl ClusterSession {
             api,
             discovery,
             listed: Listed::default(),
+            kept_bytes: AtomicUsize::default(),
             surveying: tokio::sync::Mutex::default(),
             made: Mutex::default(),
             watches: Mutex::default(),
@@ -193,24 +198,16 @@ impl ClusterSession {
 
     /// Lists metadata, page by page.
     async fn list(&self, resource: &Resource, namespace: &str, filter: &str, until: Instant) -> Result<Names, CapabilityError> {
-        let mut found = Names::new();
-        let mut next = String::new();
-        loop {
-            let path = format!("{}?limit={PAGE}{filter}{next}", resource.path(namespace));
-            let list = match self.api.get(&path, METADATA_LIST, until).await {
-                Ok(list) => list,
-                Err(failure) if is_gone(&failure) => return Ok(found),
+        let path = format!("{}?limit={PAGE}{filter}", resource.path(namespace));
+        let mut pages = Pages::new(&self.kept_bytes);
+        while let Some(next) = pages.next() {
+            match self.api.list(&format!("{path}{next}"), METADATA_LIST, until).await {
+                Ok(page) => pages.add(&page).map_err(|why| too_much(resource, &why))?,
+                Err(failure) if is_gone(&failure) => break,
                 Err(failure) => return Err(failure.into()),
-            };
-            let token = text(&list, "/metadata/continue").to_owned();
-            for metadata in items(&list).filter_map(|item| item.get("metadata")) {
-                found.insert(text(metadata, "/name").to_owned(), Arc::new(Seen::of(metadata)));
             }
-            if token.is_empty() {
-                return Ok(found);
-            }
-            next = format!("&continue={token}");
         }
+        Ok(pages.into_names())
     }
 
     async fn observe_one(
@@ -239,7 +236,7 @@ impl ClusterSession {
             ..seen
         };
         if depth == Depth::Full && !seen.intact && seen.phase == Phase::Present {
-            let live = self.api.get(&place.path(), JSON, until).await.map_err(CapabilityError::from)?;
+            let live = self.api.get(&place.path(), until).await.map_err(CapabilityError::from)?;
             let body = apply::body(action.spec, owner, Some(&found.uid));
             let options = ApplyOptions { force: true, dry_run: true };
             let wanted = self.api.apply(&place.path(), &body, options, until).await.map_err(CapabilityError::from)?;
@@ -343,6 +340,11 @@ impl Session for ClusterSession {
         }
         Ok(ours)
     }
+}
+
+fn too_much(resource: &Resource, why: &str) -> CapabilityError {
+    CapabilityError::new(Kind::Failed, format!("the list of {} can't be read: {why}", resource.plural))
+        .hint("is the address of the connection that of an API server?")
 }
 
 /// Says whose something is, to whoever wanted it.

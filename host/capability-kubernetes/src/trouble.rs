@@ -9,8 +9,9 @@ use std::{
 
 use serde_json::Value;
 use windlass_manifest::{PodTrouble, pod_trouble};
+use windlass_model::limits;
 
-use crate::{api::Api, fields, resource::JSON, session::items};
+use crate::{answer, api::Api, fields, resource::JSON, session::items};
 
 /// Pods that are told about; more say the same.
 const PODS_MAX: usize = 3;
@@ -117,7 +118,7 @@ pub(crate) async fn explain(api: &Api, live: &Value, pods: &Pods, warnings: &mut
         let Some(trouble) = pod_trouble(pod).filter(|_| lines.len() < PODS_MAX) else { continue };
         lines.push(format!("pod `{name}`: {}", trouble.text));
         if let Some(container) = trouble.container.filter(|_| trouble.has_log) {
-            lines.extend(log(api, namespace, name, &container).await);
+            lines.extend(log(api, namespace, name, &container, until).await);
         }
     }
     lines.extend(warnings.about(api, namespace, &names, until).await);
@@ -126,14 +127,15 @@ pub(crate) async fn explain(api: &Api, live: &Value, pods: &Pods, warnings: &mut
 }
 
 /// The last lines that a container wrote before it ended.
-async fn log(api: &Api, namespace: &str, pod: &str, container: &str) -> Vec<String> {
+async fn log(api: &Api, namespace: &str, pod: &str, container: &str, until: Instant) -> Vec<String> {
+    let (pod, container) = (answer::encode(pod), answer::encode(container));
     let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/log?container={container}&tailLines={LOG_LINES}");
-    let text = match api.text(&format!("{path}&previous=true")).await {
+    let text = match api.text(&format!("{path}&previous=true"), until).await {
         Some(text) => Some(text),
-        None => api.text(&path).await,
+        None => api.text(&path, until).await,
     };
     let printable = |line: &str| format!("    {}", line.chars().filter(|c| !c.is_control()).take(200).collect::<String>());
-    text.unwrap_or_default().lines().map(printable).collect()
+    text.unwrap_or_default().lines().take(LOG_LINES).map(printable).collect()
 }
 
 impl Warnings {
@@ -141,10 +143,13 @@ impl Warnings {
     async fn about(&mut self, api: &Api, namespace: &str, names: &[String], until: Instant) -> Vec<String> {
         if !self.0.contains_key(namespace) {
             let path = format!("/api/v1/namespaces/{namespace}/events?fieldSelector=type%3DWarning&limit={EVENTS_READ_MAX}");
-            let list = api.get(&path, JSON, until).await.unwrap_or_default();
+            let list = api.list(&path, JSON, until).await.unwrap_or_default();
             self.0.insert(namespace.to_owned(), list);
         }
-        let text = |event: &Value, pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |event: &Value, pointer: &str| {
+            let text = event.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+            text.chars().take(limits::SERVER_TEXT_CHARS_MAX).collect::<String>()
+        };
         let is_about = |event: &&Value| {
             let about = text(event, "/involvedObject/name");
             names.iter().any(|name| about == *name || about.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with('-')))

@@ -6,12 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tokio::{sync::Notify, task::JoinHandle};
 use windlass_model::limits;
 
 use crate::{
+    answer::{self, Size},
     api::Api,
     resource::{JSON, Resource},
 };
@@ -20,6 +22,8 @@ use crate::{
 const WATCH_SECONDS: u32 = 290;
 /// How long a list of what exists is asked for before the watch is begun without one.
 const LIST_TIME_MAX: Duration = Duration::from_secs(60);
+/// A server that says nothing for so long, not even that the watch is over, is gone.
+const SILENCE_MAX: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 30);
 /// Pause before a watch that broke off is begun again.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -33,12 +37,30 @@ pub(crate) struct Watch {
 struct Seen {
     objects: HashMap<String, Arc<Value>>,
     deleted: HashSet<String>,
+    /// About how many bytes each told object takes, and all that was told.
+    weights: HashMap<String, usize>,
+    weight: usize,
+    /// Why nothing more is heard.
+    trouble: Option<String>,
 }
 
 impl Seen {
     /// Tells whether nothing was told yet.
     fn is_untold(&self) -> bool {
         self.objects.is_empty() && self.deleted.is_empty()
+    }
+
+    /// Counts what was told of an object; nothing if that is more than a watch may keep.
+    fn weigh(&mut self, name: &str, weight: usize) -> Option<()> {
+        let weight = weight + name.len();
+        let before = self.weights.insert(name.to_owned(), weight).unwrap_or_default();
+        self.weight = self.weight.saturating_sub(before) + weight;
+        if self.weights.len() > limits::CLUSTER_LIST_OBJECTS_MAX {
+            self.trouble = Some(format!("it tells of more than {} objects", limits::CLUSTER_LIST_OBJECTS_MAX));
+        } else if self.weight > limits::CLUSTER_WATCH_BYTES_MAX {
+            self.trouble = Some(format!("it tells more than {} bytes", limits::CLUSTER_WATCH_BYTES_MAX));
+        }
+        self.trouble.is_none().then_some(())
     }
 }
 
@@ -71,6 +93,11 @@ impl Watch {
         lock(&self.seen).deleted.contains(name)
     }
 
+    /// Says why the watch came to an end for good.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        lock(&self.seen).trouble.clone()
+    }
+
     /// Returns all objects.
     pub(crate) fn objects(&self) -> Vec<Arc<Value>> {
         lock(&self.seen).objects.values().cloned().collect()
@@ -91,14 +118,24 @@ async fn follow(api: Arc<Api>, watched: Watched, seen: Arc<Mutex<Seen>>, news: A
         let from = format!(
             "{}&watch=1&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}{}{version}",
             watched.path,
-            if version.is_empty() { "" } else { "&resourceVersion=" }
+            if version.is_empty() { "" } else { "&resourceVersion=" },
+            version = answer::encode(&version),
         );
-        if once(&api, &from, &seen, &news, &mut version).await.is_none() {
+        let began = Instant::now();
+        let is_over = once(&api, &from, &seen, &news, &mut version).await.is_some();
+        if lock(&seen).trouble.is_some() {
+            news.notify_waiters();
+            return;
+        }
+        if began.elapsed() < PAUSE {
+            // A server that ends each watch at once is asked no faster.
             tokio::time::sleep(PAUSE).await;
+        }
+        if !is_over {
             version.clear();
             // A watch from nowhere tells what exists, and not what went away while nobody listened.
             if !lock(&seen).is_untold()
-                && let Ok(list) = api.get(&watched.path, JSON, Instant::now() + LIST_TIME_MAX).await
+                && let Ok(list) = api.list(&watched.path, JSON, Instant::now() + LIST_TIME_MAX).await
             {
                 version = renew(list, &watched.resource, &seen);
                 news.notify_waiters();
@@ -122,6 +159,8 @@ fn renew(mut list: Value, resource: &Resource, seen: &Mutex<Seen>) -> String {
     seen.deleted.extend(gone);
     seen.deleted.retain(|name| !objects.contains_key(name));
     seen.objects = objects;
+    // What is listed is bounded by its answer.
+    (seen.weights, seen.weight) = (HashMap::new(), 0);
     list.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
@@ -129,17 +168,16 @@ fn renew(mut list: Value, resource: &Resource, seen: &Mutex<Seen>) -> String {
 async fn once(api: &Api, path: &str, seen: &Mutex<Seen>, news: &Notify, version: &mut String) -> Option<()> {
     let mut body = api.stream(path).await?.into_body();
     let mut line: Vec<u8> = Vec::new();
-    while let Some(frame) = body.frame().await {
+    while let Some(frame) = tokio::time::timeout(SILENCE_MAX, body.frame()).await.ok()? {
         let Ok(data) = frame.ok()?.into_data() else { continue };
         for piece in data.split_inclusive(|byte| *byte == b'\n') {
             line.extend_from_slice(piece);
-            if line.len() > limits::CLUSTER_ANSWER_BYTES_MAX {
+            if line.len() > limits::CLUSTER_OBJECT_BYTES_MAX {
                 return None;
             }
             if piece.ends_with(b"\n") {
-                let event: Value = serde_json::from_slice(&line).ok()?;
-                line.clear();
-                tell(event, seen, version)?;
+                let text = Bytes::from(std::mem::take(&mut line));
+                tell(answer::parse(&text, Size::Object).ok()?, answer::weight(&text), seen, version)?;
                 news.notify_waiters();
             }
         }
@@ -147,7 +185,8 @@ async fn once(api: &Api, path: &str, seen: &Mutex<Seen>, news: &Notify, version:
     Some(())
 }
 
-fn tell(mut event: Value, seen: &Mutex<Seen>, version: &mut String) -> Option<()> {
+/// Takes an event in; nothing if the watch has to begin anew, or can't go on.
+fn tell(mut event: Value, weight: usize, seen: &Mutex<Seen>, version: &mut String) -> Option<()> {
     let object = event.get_mut("object").map(Value::take)?;
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
     let told = event.get("type").and_then(Value::as_str)?;
@@ -157,6 +196,7 @@ fn tell(mut event: Value, seen: &Mutex<Seen>, version: &mut String) -> Option<()
     *version = text("/metadata/resourceVersion")?;
     let Some(name) = text("/metadata/name").filter(|_| told != "BOOKMARK") else { return Some(()) };
     let mut seen = lock(seen);
+    seen.weigh(&name, if told == "DELETED" { 0 } else { weight })?;
     if told == "DELETED" {
         seen.objects.remove(&name);
         seen.deleted.insert(name);
@@ -178,7 +218,7 @@ mod tests {
         let seen = Mutex::new(Seen::default());
         let mut version = String::new();
         let mut hear =
-            |told: &str, object: Value| tell(json!({ "type": told, "object": object }), &seen, &mut version).map(|()| version.clone());
+            |told: &str, object: Value| tell(json!({ "type": told, "object": object }), 10, &seen, &mut version).map(|()| version.clone());
         let object = |version: &str| json!({ "metadata": { "name": "web", "resourceVersion": version } });
         assert_eq!(hear("ADDED", object("1")).as_deref(), Some("1"));
         assert_eq!(hear("MODIFIED", object("2")).as_deref(), Some("2"));
@@ -198,7 +238,7 @@ mod tests {
         let mut version = String::new();
         for name in ["web", "old"] {
             let object = json!({ "metadata": { "name": name, "resourceVersion": "1" } });
-            tell(json!({ "type": "ADDED", "object": object }), &seen, &mut version).unwrap();
+            tell(json!({ "type": "ADDED", "object": object }), 10, &seen, &mut version).unwrap();
         }
         let list = json!({ "metadata": { "resourceVersion": "9" }, "items": [{ "metadata": { "name": "web" } }, { "metadata": { "name": "new" } }] });
         assert_eq!(renew(list, &Resource::core("Pod", "pods", true), &seen), "9");
@@ -206,5 +246,36 @@ mod tests {
         assert_eq!(seen.objects["web"]["kind"], "Pod", "lists leave the kind out");
         assert!(seen.objects.contains_key("new") && !seen.objects.contains_key("old"));
         assert!(seen.deleted.contains("old") && !seen.deleted.contains("web"));
+    }
+    #[test]
+    fn what_a_watch_tells_is_bounded() {
+        let told = |count: usize, kind: &str, weight: usize| {
+            let (seen, mut version) = (Mutex::new(Seen::default()), String::new());
+            let mut hear = |index: usize| {
+                let object = json!({ "metadata": { "name": format!("{index:08}"), "resourceVersion": "1" } });
+                tell(json!({ "type": kind, "object": object }), weight, &seen, &mut version)
+            };
+            let heard = (0..count).try_for_each(&mut hear);
+            (heard.is_some(), lock(&seen).trouble.clone().unwrap_or_default())
+        };
+        let most = limits::CLUSTER_LIST_OBJECTS_MAX;
+        for kind in ["ADDED", "DELETED"] {
+            assert!(told(most, kind, 1).0, "{kind}");
+            let (heard, why) = told(most + 1, kind, 1);
+            assert!(!heard && why.contains("objects"), "{kind}: {why}");
+        }
+        // Each name has eight bytes.
+        let half = limits::CLUSTER_WATCH_BYTES_MAX / 2 - 8;
+        assert!(told(2, "MODIFIED", half).0);
+        assert!(told(2, "MODIFIED", half + 1).1.contains("bytes"));
+    }
+
+    #[test]
+    fn an_object_that_is_told_again_counts_once() {
+        let (seen, mut version) = (Mutex::new(Seen::default()), String::new());
+        for _ in 0..10 {
+            let object = json!({ "metadata": { "name": "web", "resourceVersion": "1" } });
+            tell(json!({ "type": "MODIFIED", "object": object }), limits::CLUSTER_WATCH_BYTES_MAX - 3, &seen, &mut version).unwrap();
+        }
     }
 }

@@ -157,7 +157,7 @@ impl ClusterSession {
 
     /// Reads the metadata of one place anew.
     pub(super) async fn look_again(&self, place: &Place, cx: &EffectCx<'_>) -> Result<(), CapabilityError> {
-        match self.api.get(&place.path(), crate::resource::JSON, cx.deadline).await {
+        match self.api.get(&place.path(), cx.deadline).await {
             Ok(live) => self.listed.note(place, Some(Arc::new(Seen::of_object(&live)))),
             Err(failure) if failure.is_code(404) => self.listed.note(place, None),
             Err(failure) => return Err(failure.into()),

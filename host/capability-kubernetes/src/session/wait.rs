@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     marks,
-    resource::{JSON, Place, Resource},
+    resource::{Place, Resource},
     seen::Seen,
     trouble::{self, Pods, Warnings},
     watch::Watch,
@@ -155,12 +155,15 @@ impl ClusterSession {
 
     async fn look(&self, cx: &EffectCx<'_>, waited: &Waited, known: &mut Known) -> Result<Look, CapabilityError> {
         let watch = self.watch(&waited.place.resource, &waited.place.namespace, marks::selector(cx.owner));
+        if let Some(why) = watch.trouble() {
+            return Err(CapabilityError::new(Kind::Failed, format!("the API server can't be watched: {why}")));
+        }
         let age_ms = u128::from(now_ms().saturating_sub(waited.since_ms));
         let live = match watch.object(&waited.place.name) {
             Some(live) => live,
             None if watch.is_deleted(&waited.place.name) => return Ok(Look::Failed(None, "somebody deleted it".to_owned())),
             None if age_ms < TOLD_WITHIN_MS => return Ok(Look::Waiting("sent".to_owned())),
-            None => match self.api.get(&waited.place.path(), JSON, cx.deadline).await {
+            None => match self.api.get(&waited.place.path(), cx.deadline).await {
                 Ok(live) => Arc::new(live),
                 Err(failure) if failure.is_code(404) => return Ok(Look::Failed(None, "somebody deleted it".to_owned())),
                 Err(failure) => return Err(failure.into()),
