@@ -11,17 +11,19 @@ use aws_config::{
     sts::AssumeRoleProvider, timeout::TimeoutConfig,
 };
 use aws_credential_types::provider::{ProvideCredentials, error::CredentialsError, future};
-use aws_smithy_http_client::{Builder, tls};
 use windlass_engine::{
     credential,
     host_access::HostAccess,
     session::{CapabilityError, CapabilityErrorKind as Kind, OpenConnection},
+    transport::InsecureTransport,
 };
 use windlass_model::{
     diagnostic::chain,
     platform::{AwsSettings, ConnectionSettings, of_environment},
     state::EnvironmentKey,
 };
+
+use crate::http;
 
 /// How often a call is tried; the SDK waits between, with jitter, and as long as a throttled service asks.
 const ATTEMPTS: u32 = 8;
@@ -50,10 +52,17 @@ impl Default for AwsOptions {
 /// Configurations by connection and environment; credentials are asked for when they are used.
 #[derive(Clone, Default)]
 pub struct Accounts {
+    allowed: InsecureTransport,
     known: Arc<Mutex<HashMap<String, SdkConfig>>>,
 }
 
 impl Accounts {
+    /// Takes what the operator allows of endpoints without TLS.
+    #[must_use]
+    pub fn new(allowed: InsecureTransport) -> Self {
+        Self { allowed, known: Arc::default() }
+    }
+
     /// Returns the configuration of a connection.
     pub async fn open(&self, connection: &OpenConnection) -> Result<SdkConfig, CapabilityError> {
         let ConnectionSettings::Aws { aws } = &connection.settings else {
@@ -70,7 +79,7 @@ impl Accounts {
         if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(known.clone());
         }
-        let config = load(aws, environment, access).await?;
+        let config = load(aws, environment, access, self.allowed).await?;
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(key, config.clone());
         Ok(config)
     }
@@ -85,8 +94,13 @@ fn lent(aws: &AwsSettings, access: &HostAccess) -> Result<(), CapabilityError> {
     }
 }
 
-async fn load(aws: &AwsSettings, environment: &EnvironmentKey, access: &HostAccess) -> Result<SdkConfig, CapabilityError> {
-    let http = Builder::new().tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring)).build_https();
+async fn load(
+    aws: &AwsSettings,
+    environment: &EnvironmentKey,
+    access: &HostAccess,
+    allowed: InsecureTransport,
+) -> Result<SdkConfig, CapabilityError> {
+    let http = http::client(allowed);
     let region = Region::new(aws.region.clone());
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .region(region.clone())
@@ -103,6 +117,10 @@ async fn load(aws: &AwsSettings, environment: &EnvironmentKey, access: &HostAcce
         loader = loader.endpoint_url(endpoint);
     }
     let config = loader.load().await;
+    // It may come from a variable or a profile, too.
+    if let Some(endpoint) = config.endpoint_url() {
+        http::check_endpoint(endpoint, aws.insecure, allowed)?;
+    }
     let Some(role) = &aws.assume_role else { return Ok(config) };
     let mut provider = AssumeRoleProvider::builder(of_environment(&role.role_arn, environment))
         .configure(&config)

@@ -37,7 +37,8 @@ impl EksTokens {
 
 /// Returns how AWS is reached for a cluster.
 fn settings(eks: &EksSettings) -> AwsSettings {
-    let default = AwsSettings { region: eks.region.clone(), profile: None, assume_role: None, endpoint: None, zones: None };
+    let default =
+        AwsSettings { region: eks.region.clone(), profile: None, assume_role: None, endpoint: None, zones: None, insecure: false };
     AwsSettings { region: eks.region.clone(), ..eks.aws.clone().unwrap_or(default) }
 }
 

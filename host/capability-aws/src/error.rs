@@ -3,7 +3,7 @@
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind};
-use windlass_model::diagnostic::chain;
+use windlass_model::{diagnostic::chain, limits};
 
 /// Turns an error of a client into one of the ports. `what` names what was being done.
 pub(crate) fn of<E, R>(what: &str, error: &SdkError<E, R>) -> CapabilityError
@@ -15,7 +15,7 @@ where
         SdkError::ServiceError(service) => {
             let said = service.err();
             let code = said.code().unwrap_or("unknown");
-            let message = said.message().unwrap_or("AWS gave no reason");
+            let message: String = said.message().unwrap_or("AWS gave no reason").chars().take(limits::SERVER_TEXT_CHARS_MAX).collect();
             let kind = kind(code);
             let error = CapabilityError::new(kind, format!("{what}: {message} ({code})"));
             match kind {

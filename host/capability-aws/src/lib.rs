@@ -6,6 +6,7 @@
 mod account;
 mod eks;
 mod error;
+mod http;
 mod mark;
 mod pages;
 pub mod rds;

@@ -1,33 +1,43 @@
 //! Connections: one client for each, logged in by what the connection says.
 
-use std::{io::Write as _, path::Path, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use vaultrs::{
-    auth,
-    client::{Client as _, VaultClient, VaultClientSettingsBuilder},
+    api::auth::{
+        approle::requests::LoginWithApproleRequest, kubernetes::requests::LoginWithKubernetesRequest, oidc::requests::JWTLoginRequest,
+    },
     error::ClientError,
 };
 use windlass_engine::{
     credential,
     host_access::HostAccess,
     session::{CapabilityError, CapabilityErrorKind as Kind, Entries, Executor, OpenConnection, Secret, Session},
+    transport::InsecureTransport,
 };
 use windlass_model::{
     diagnostic::{chain, refuses_certificate},
     platform::{ConnectionSettings, Reference, VaultAuth, VaultSettings},
 };
 
-use crate::store::Vault;
+use crate::{store::Vault, transport::VaultClient};
 
-/// Longest request.
-const REQUEST_WITHIN: Duration = Duration::from_secs(20);
 /// Where Kubernetes puts the token of a pod's account.
 const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 /// Opens servers.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct VaultExecutor;
+pub struct VaultExecutor {
+    allowed: InsecureTransport,
+}
+
+impl VaultExecutor {
+    /// Takes what the operator allows of connections without TLS.
+    #[must_use]
+    pub fn new(allowed: InsecureTransport) -> Self {
+        Self { allowed }
+    }
+}
 
 #[async_trait]
 impl Executor for VaultExecutor {
@@ -43,77 +53,74 @@ impl Executor for VaultExecutor {
         let ConnectionSettings::Vault { vault } = &connection.settings else {
             return Err(CapabilityError::new(Kind::Invalid, format!("connection `{}` is no Vault", connection.name)));
         };
-        Ok(Arc::new(Entries::new(Vault::open(vault, &connection.access).await?)))
+        Ok(Arc::new(Entries::new(Vault::open(vault, &connection.access, self.allowed).await?)))
     }
 }
 
 /// Makes a client and logs it in.
-pub(crate) async fn client(settings: &VaultSettings, access: &HostAccess) -> Result<VaultClient, CapabilityError> {
+pub(crate) async fn client(
+    settings: &VaultSettings,
+    access: &HostAccess,
+    allowed: InsecureTransport,
+) -> Result<VaultClient, CapabilityError> {
     // Whoever was first decided already, and it was one of us.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let invalid = |why: String| CapabilityError::new(Kind::Invalid, format!("{}: {why}", settings.address));
-    url::Url::parse(&settings.address).map_err(|error| invalid(error.to_string()))?;
-    let mut authorities = Vec::new();
-    // It is read while the client is made; then it may go.
-    let mut file = None;
-    match &settings.ca_cert {
-        Some(Reference::File(path)) => authorities.push(access.file(Path::new(path))?.display().to_string()),
-        Some(reference @ Reference::Env(_)) => {
-            let text = credential::read("the server's authority", reference, access)?;
-            let mut written = tempfile::NamedTempFile::new().map_err(|error| invalid(error.to_string()))?;
-            written.write_all(text.expose().as_bytes()).map_err(|error| invalid(error.to_string()))?;
-            authorities.push(written.path().display().to_string());
-            file = Some(written);
-        }
-        None => {}
+    let address = url::Url::parse(&settings.address).map_err(|error| invalid(error.to_string()))?;
+    match address.scheme() {
+        "https" => {}
+        "http" => allowed.permit("Vault without TLS, `http://`", address.host_str().unwrap_or_default(), settings.insecure)?,
+        other => return Err(invalid(format!("`{other}` is spoken by no Vault; `https` is"))),
     }
-    let settings_of = |token: &str| {
-        VaultClientSettingsBuilder::default()
-            .address(&settings.address)
-            .ca_certs(authorities.clone())
-            .identity(None)
-            .verify(true)
-            .timeout(Some(REQUEST_WITHIN))
-            .token(token)
-            .namespace(settings.namespace.clone())
-            .build()
-            .map_err(|error| invalid(error.to_string()))
-    };
-    let made = |token: &str| VaultClient::new(settings_of(token)?).map_err(|error| invalid(error.to_string()));
-    let client = match &settings.auth {
-        VaultAuth::Token(token) => made(credential::read("the token of Vault", token, access)?.expose())?,
-        auth => {
-            let mut client = made("")?;
-            let token = login(&client, auth, access).await?;
-            client.set_token(&token);
-            client
+    let authorities = match &settings.ca_cert {
+        Some(reference) => {
+            let text = credential::read("the server's authority", reference, access)?;
+            reqwest::Certificate::from_pem_bundle(text.expose().as_bytes()).map_err(|error| invalid(chain(&error)))?
         }
+        None => Vec::new(),
     };
-    drop(file);
-    Ok(client)
+    let client = VaultClient::new(&settings.address, authorities, settings.namespace.clone()).map_err(|error| invalid(chain(&error)))?;
+    let token = login(&client, &settings.auth, access).await?;
+    // The client would fail with it in its own way.
+    if !token.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(invalid("the token holds characters that no header may have".to_owned()));
+    }
+    Ok(client.with_token(token.expose()))
 }
 
-async fn login(client: &VaultClient, auth: &VaultAuth, access: &HostAccess) -> Result<String, CapabilityError> {
+/// Exchanges what the connection refers to for a token.
+async fn login(client: &VaultClient, auth: &VaultAuth, access: &HostAccess) -> Result<Secret, CapabilityError> {
     let mount = |mount: &Option<String>, default: &str| mount.clone().unwrap_or_else(|| default.to_owned());
     let answer = match auth {
+        VaultAuth::Token(token) => return credential::read("the token of Vault", token, access),
         VaultAuth::AppRole { mount: at, role_id, secret_id } => {
             let secret = credential::read("the secret id of Vault", secret_id, access)?;
-            auth::approle::login(client, &mount(at, "approle"), role_id, secret.expose()).await
+            let mut request = LoginWithApproleRequest::builder();
+            let request = request.mount(mount(at, "approle")).role_id(role_id).secret_id(secret.expose()).build();
+            client.login(request.map_err(unbuilt)?).await
         }
         VaultAuth::Kubernetes { mount: at, role, token } => {
             let token = match token {
                 Some(token) => credential::read("the token of the service account", token, access)?,
                 None => own_token(access)?,
             };
-            auth::kubernetes::login(client, &mount(at, "kubernetes"), role, token.expose()).await
+            let mut request = LoginWithKubernetesRequest::builder();
+            let request = request.mount(mount(at, "kubernetes")).role(role).jwt(token.expose()).build();
+            client.login(request.map_err(unbuilt)?).await
         }
         VaultAuth::Jwt { mount: at, role, token } => {
             let token = credential::read("the token for Vault", token, access)?;
-            auth::oidc::login(client, &mount(at, "jwt"), token.expose(), Some(role.clone())).await
+            let mut request = JWTLoginRequest::builder();
+            let request = request.mount(mount(at, "jwt")).role(role).jwt(token.expose()).build();
+            client.login(request.map_err(unbuilt)?).await
         }
-        VaultAuth::Token(token) => return credential::read("the token of Vault", token, access).map(|token| token.expose().to_owned()),
     };
-    answer.map(|info| info.client_token).map_err(|error| failed("logging in to Vault", &error))
+    answer.map(|info| Secret::new(info.client_token)).map_err(|error| failed("logging in to Vault", &error))
+}
+
+/// Says that a request lacks a field: its path would name nothing.
+pub(crate) fn unbuilt(error: impl std::fmt::Display) -> CapabilityError {
+    CapabilityError::new(Kind::Invalid, format!("the request for Vault: {error}"))
 }
 
 /// Reads the token of the pod that this process runs in: the identity of the host, not a file that a document names.
@@ -137,6 +144,12 @@ pub(crate) fn failed(what: &str, error: &ClientError) -> CapabilityError {
                     ),
                 ),
                 404 => (Kind::Invalid, None),
+                300..=399 => (
+                    Kind::Denied,
+                    Some(
+                        "the server redirects, and its token is sent nowhere else: the connection's `address` must be that of the active node",
+                    ),
+                ),
                 429 | 412 | 472 | 473 | 500..=599 => (Kind::Unavailable, None),
                 _ => (Kind::Invalid, None),
             };

@@ -7,6 +7,7 @@ mod connect;
 mod planner;
 mod spec;
 mod store;
+mod transport;
 
 pub use connect::VaultExecutor;
 pub use planner::ExternalPlanner;

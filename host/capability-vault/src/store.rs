@@ -12,22 +12,25 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use vaultrs::{
     api::kv2::{
-        requests::{SetSecretMetadataRequest, SetSecretRequestOptions},
+        requests::{
+            DeleteSecretMetadataRequest, ReadSecretMetadataRequest, ReadSecretRequest, SetSecretMetadataRequest, SetSecretRequest,
+            SetSecretRequestOptions,
+        },
         responses::ReadSecretMetadataResponse,
     },
-    client::VaultClient,
     error::ClientError,
-    kv2,
 };
 use windlass_engine::{
     host_access::HostAccess,
     session::{CapabilityError, CapabilityErrorKind as Kind, EntryStore, Fields, Owner, Ownership},
+    transport::InsecureTransport,
 };
 use windlass_model::platform::VaultSettings;
 
 use crate::{
-    connect::{client, failed},
+    connect::{client, failed, unbuilt},
     spec::split,
+    transport::VaultClient,
 };
 
 /// The key of the custom metadata that says whose a value is.
@@ -43,6 +46,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Vault {
     settings: VaultSettings,
     access: HostAccess,
+    allowed: InsecureTransport,
     login: Mutex<Login>,
 }
 
@@ -54,32 +58,38 @@ struct Login {
 }
 
 impl Login {
-    async fn new(settings: &VaultSettings, access: &HostAccess) -> Result<Self, CapabilityError> {
-        Ok(Self { client: Arc::new(client(settings, access).await?), at: Instant::now() })
+    async fn new(settings: &VaultSettings, access: &HostAccess, allowed: InsecureTransport) -> Result<Self, CapabilityError> {
+        Ok(Self { client: Arc::new(client(settings, access, allowed).await?), at: Instant::now() })
     }
 }
 
 impl Vault {
     /// Logs in.
-    pub(crate) async fn open(settings: &VaultSettings, access: &HostAccess) -> Result<Self, CapabilityError> {
-        let login = Mutex::new(Login::new(settings, access).await?);
-        Ok(Self { settings: settings.clone(), access: access.clone(), login })
+    pub(crate) async fn open(settings: &VaultSettings, access: &HostAccess, allowed: InsecureTransport) -> Result<Self, CapabilityError> {
+        let login = Mutex::new(Login::new(settings, access, allowed).await?);
+        Ok(Self { settings: settings.clone(), access: access.clone(), allowed, login })
     }
 
     /// Calls the server: again while it is busy, and with another token where the one that we have ran out.
-    async fn call<T, R>(&self, what: String, call: impl Fn(Arc<VaultClient>) -> R) -> Result<T, CapabilityError>
+    async fn call<Q, U, T, R>(
+        &self,
+        what: String,
+        request: impl Fn() -> Result<Q, U>,
+        send: impl Fn(Arc<VaultClient>, Q) -> R,
+    ) -> Result<T, CapabilityError>
     where
+        U: std::fmt::Display,
         R: Future<Output = Result<T, ClientError>>,
     {
         let attempt = || async {
             let login = self.login.lock().await.clone();
-            match call(login.client.clone()).await {
+            match send(login.client.clone(), request().map_err(unbuilt)?).await {
                 Err(error) if is_denied(&error) && login.at.elapsed() > TOKEN_RUNS_OUT_AFTER => {
                     let client = self.log_in_again(&login).await.map_err(|again| {
                         let error = failed(&what, &error);
                         CapabilityError { message: format!("{}; another token was not given: {again}", error.message), ..error }
                     })?;
-                    call(client).await
+                    send(client, request().map_err(unbuilt)?).await
                 }
                 answer => answer,
             }
@@ -93,7 +103,7 @@ impl Vault {
     async fn log_in_again(&self, used: &Login) -> Result<Arc<VaultClient>, CapabilityError> {
         let mut login = self.login.lock().await;
         if login.at == used.at {
-            *login = Login::new(&self.settings, &self.access).await?;
+            *login = Login::new(&self.settings, &self.access, self.allowed).await?;
         }
         Ok(login.client.clone())
     }
@@ -109,20 +119,17 @@ impl Vault {
     /// Replaces the custom metadata of a path.
     async fn set_custom(&self, what: String, path: &str, custom: &HashMap<String, String>) -> Result<(), CapabilityError> {
         let (mount, rest) = self.parts(path)?;
-        self.call(what, |client| async move {
-            let mut request = SetSecretMetadataRequest::builder();
-            kv2::set_metadata(&*client, mount, rest, Some(request.custom_metadata(custom.clone()))).await
-        })
-        .await
+        let request = || SetSecretMetadataRequest::builder().mount(mount).path(rest).custom_metadata(custom.clone()).build();
+        self.call(what, request, |client, request| async move { client.effect(request).await }).await
     }
 
     async fn put(&self, path: &str, data: &BTreeMap<String, String>, over: u64) -> Result<Value, CapabilityError> {
         let (mount, rest) = self.parts(path)?;
         let cas = u32::try_from(over)
             .map_err(|_| CapabilityError::new(Kind::Invalid, format!("`{path}` has more versions than can be written over")))?;
-        let written = self.call(format!("writing `{path}`"), |client| async move {
-            kv2::set_with_options(&*client, mount, rest, data, SetSecretRequestOptions { cas }).await
-        });
+        let options = || SetSecretRequestOptions { cas };
+        let request = || SetSecretRequest::builder().mount(mount).path(rest).data(json!(data)).options(options()).build();
+        let written = self.call(format!("writing `{path}`"), request, |client, request| async move { client.data(request).await });
         Ok(json!(written.await?.version))
     }
 }
@@ -136,7 +143,8 @@ impl EntryStore for Vault {
 
     async fn look(&self, path: &str) -> Result<Option<ReadSecretMetadataResponse>, CapabilityError> {
         let (mount, rest) = self.parts(path)?;
-        self.call(format!("looking at `{path}`"), |client| async move { found(kv2::read_metadata(&*client, mount, rest).await) }).await
+        let request = || ReadSecretMetadataRequest::builder().mount(mount).path(rest).build();
+        self.call(format!("looking at `{path}`"), request, |client, request| async move { found(client.data(request).await) }).await
     }
 
     fn whose(&self, known: &ReadSecretMetadataResponse, owner: &Owner) -> Ownership {
@@ -150,10 +158,12 @@ impl EntryStore for Vault {
 
     async fn fields(&self, path: &str) -> Result<Option<Fields>, CapabilityError> {
         let (mount, rest) = self.parts(path)?;
-        let read = self.call(format!("reading `{path}`"), |client| async move {
-            found(kv2::read::<BTreeMap<String, Value>>(&*client, mount, rest).await)
-        });
-        Ok(read.await?.map(Fields::new))
+        let request = || ReadSecretRequest::builder().mount(mount).path(rest).build();
+        let read = self.call(format!("reading `{path}`"), request, |client, request| async move { found(client.data(request).await) });
+        let Some(read) = read.await? else { return Ok(None) };
+        let fields: BTreeMap<String, Value> = serde_json::from_value(read.data)
+            .map_err(|_| CapabilityError::new(Kind::Invalid, format!("reading `{path}`: its data is no object")))?;
+        Ok(Some(Fields::new(fields)))
     }
 
     async fn create(&self, owner: &Owner, path: &str, data: &BTreeMap<String, String>) -> Result<Value, CapabilityError> {
@@ -186,7 +196,8 @@ impl EntryStore for Vault {
 
     async fn delete(&self, path: &str, _: &ReadSecretMetadataResponse) -> Result<bool, CapabilityError> {
         let (mount, rest) = self.parts(path)?;
-        let deleted = self.call(format!("deleting `{path}`"), |client| async move { kv2::delete_metadata(&*client, mount, rest).await });
+        let request = || DeleteSecretMetadataRequest::builder().mount(mount).path(rest).build();
+        let deleted = self.call(format!("deleting `{path}`"), request, |client, request| async move { client.effect(request).await });
         deleted.await.map(|()| true)
     }
 }

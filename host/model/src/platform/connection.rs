@@ -238,6 +238,10 @@ pub struct KubernetesSettings {
     /// Acts as somebody else: an account of each environment, with no more than it needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub impersonate: Option<Impersonation>,
+    /// Reached without TLS, or without a check of its certificate: for servers on this machine. Others need the operator's
+    /// `--allow-insecure-transport`, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub insecure: bool,
 }
 
 /// A cluster of Amazon EKS: address and authority come from its API, tokens are signed in the process.
@@ -329,6 +333,10 @@ pub struct AwsSettings {
     /// Hosted zones of Route 53 that records may stand in, by id or name; all of the account's if none is listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zones: Option<Vec<String>>,
+    /// Reached without TLS, or without a check of its certificate: for servers on this machine. Others need the operator's
+    /// `--allow-insecure-transport`, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub insecure: bool,
 }
 
 /// A role of AWS to act with; `${application}` and `${environment}` stand for the names.
@@ -385,6 +393,10 @@ pub struct VaultSettings {
     pub ca_cert: Option<Reference>,
     /// How Windlass says who it is.
     pub auth: VaultAuth,
+    /// Reached without TLS, or without a check of its certificate: for servers on this machine. Others need the operator's
+    /// `--allow-insecure-transport`, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub insecure: bool,
 }
 
 /// How Windlass says to Vault who it is.
