@@ -5,6 +5,7 @@ mod groups;
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use windlass_engine::transport::InsecureTransport;
 use windlass_model::{
     event::DeploymentNumber,
     name::{ApplicationName, EnvironmentName, EnvironmentTypeName},
@@ -46,12 +47,22 @@ pub(crate) struct Global {
     /// Kubeconfigs may name programs and files of this machine (exec plugins, paths of keys); without it they are refused
     #[arg(long, global = true, env = "WINDLASS_ALLOW_LOCAL_CREDENTIALS")]
     pub allow_local_credentials: bool,
+    /// Connections that say `insecure: true` may lead to other machines; without it they are refused there
+    #[arg(long, global = true, env = "WINDLASS_ALLOW_INSECURE_TRANSPORT")]
+    pub allow_insecure_transport: bool,
     /// How many deployments of an environment are kept, with everything that they were made of; the last one that succeeded always is
     #[arg(long, global = true, env = "WINDLASS_KEEP_DEPLOYMENTS", default_value = "100", value_name = "NUMBER")]
     pub keep_deployments: std::num::NonZeroU32,
     /// When to use colours
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     pub color: Color,
+}
+
+impl Global {
+    /// Returns where connections that say `insecure: true` may lead.
+    pub(crate) fn insecure_transport(&self) -> InsecureTransport {
+        if self.allow_insecure_transport { InsecureTransport::Anywhere } else { InsecureTransport::Loopback }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

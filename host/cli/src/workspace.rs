@@ -98,13 +98,14 @@ impl Workspace {
             secrets,
             data: global.data_dir.clone(),
             keep_deployments: global.keep_deployments,
-            cluster_options: ClusterOptions { local_credentials: global.allow_local_credentials },
+            cluster_options: ClusterOptions { local_credentials: global.allow_local_credentials, insecure: global.insecure_transport() },
         })
     }
 
     /// Returns the engine with everything that acts.
     pub(crate) fn engine(&self) -> Engine {
-        let accounts = Accounts::default();
+        let insecure = self.cluster_options.insecure;
+        let accounts = Accounts::new(insecure);
         Engine {
             store: Arc::clone(&self.store),
             secrets: Arc::clone(&self.secrets),
@@ -115,7 +116,7 @@ impl Workspace {
                 Arc::new(RdsExecutor::new(accounts.clone(), aws_options())),
                 Arc::new(Route53Executor::new(accounts.clone(), aws_options())),
                 Arc::new(SecretsManagerExecutor::new(accounts)),
-                Arc::new(VaultExecutor),
+                Arc::new(VaultExecutor::new(insecure)),
                 Arc::new(TerraformExecutor::new(&self.data, Arc::clone(&self.secrets)).confined_by(wrapper())),
                 Arc::new(GeneratedExecutor::new(Arc::clone(&self.secrets))),
             ],
