@@ -345,6 +345,6 @@ impl Account {
 #[must_use]
 pub fn aws_connection(endpoint: &str) -> String {
     format!(
-        "apiVersion: windlass.dev/v1alpha1\nkind: Connection\nmetadata: {{ name: aws }}\nspec:\n  capability: aws\n  aws: {{ region: {REGION}, endpoint: \"{endpoint}\" }}\n"
+        "apiVersion: windlass.dev/v1alpha1\nkind: Connection\nmetadata: {{ name: aws }}\nspec:\n  capability: aws\n  aws: {{ region: {REGION}, endpoint: \"{endpoint}\", insecure: true }}\n"
     )
 }

@@ -6,6 +6,7 @@ pub mod binary;
 pub mod cloud;
 pub mod cluster;
 pub mod contract;
+pub mod hostile;
 pub mod kills;
 pub mod memory;
 pub mod mission;

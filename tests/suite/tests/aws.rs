@@ -202,8 +202,14 @@ fn a_cluster_is_found_by_its_name() {
     let endpoint = SharedServers::find().unwrap().aws_endpoint();
     let name = format!("cluster-{}", std::process::id());
     Account::open(&endpoint).cluster(&name);
-    let aws =
-        AwsSettings { region: windlass_suite::aws::REGION.into(), profile: None, assume_role: None, endpoint: Some(endpoint), zones: None };
+    let aws = AwsSettings {
+        region: windlass_suite::aws::REGION.into(),
+        profile: None,
+        assume_role: None,
+        endpoint: Some(endpoint),
+        zones: None,
+        insecure: true,
+    };
     let eks =
         |cluster: &str| EksSettings { cluster: cluster.to_owned(), region: aws.region.clone(), connection: None, aws: Some(aws.clone()) };
     let environment = windlass_model::state::EnvironmentKey { application: "shop".parse().unwrap(), environment: "dev".parse().unwrap() };

@@ -32,7 +32,7 @@ kind: Connection
 metadata: { name: secrets-manager }
 spec:
   capability: secretsManager
-  secretsManager: { region: eu-central-1, endpoint: \"ENDPOINT\" }
+  secretsManager: { region: eu-central-1, endpoint: \"ENDPOINT\", insecure: true }
 ---
 apiVersion: windlass.dev/v1alpha1
 kind: ResourceDefinition

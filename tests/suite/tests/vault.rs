@@ -69,7 +69,7 @@ fn scene(name: &str, auth: &str) -> (Folder, String) {
     folder.write("shop/web.score.yaml", &MAIL.replace("PATH", &path));
     folder.write("platform/platform.yaml", PLATFORM);
     folder.write("platform/connection.yaml", &format!(
-        "apiVersion: windlass.dev/v1alpha1\nkind: Connection\nmetadata: {{ name: vault }}\nspec:\n  capability: vault\n  vault: {{ address: \"{address}\", auth: {auth} }}\n"
+        "apiVersion: windlass.dev/v1alpha1\nkind: Connection\nmetadata: {{ name: vault }}\nspec:\n  capability: vault\n  vault: {{ address: \"{address}\", auth: {auth}, insecure: true }}\n"
     ));
     folder.ok("platform apply platform");
     (folder, path)
@@ -200,7 +200,8 @@ fn a_role_logs_in_and_a_wrong_one_is_told() {
 
 fn connection(auth: VaultAuth, mounts: &[&str]) -> OpenConnection {
     let mounts = mounts.iter().map(ToString::to_string).collect();
-    let vault = VaultSettings { address: SharedServers::find().unwrap().vault().0, namespace: None, mounts, ca_cert: None, auth };
+    let vault =
+        VaultSettings { address: SharedServers::find().unwrap().vault().0, namespace: None, mounts, ca_cert: None, auth, insecure: true };
     let environment = EnvironmentKey { application: "shop".parse().unwrap(), environment: "dev".parse().unwrap() };
     OpenConnection {
         name: "vault".parse().unwrap(),
@@ -228,12 +229,12 @@ fn mounts_with_slashes_are_named_by_the_connection() {
     let token = || VaultAuth::Token(Reference::File(folder.path().join("token").display().to_string()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let session = VaultExecutor.open(&connection(token(), &[&kv, &format!("{deep}/")])).await.unwrap();
+        let session = VaultExecutor::default().open(&connection(token(), &[&kv, &format!("{deep}/")])).await.unwrap();
         for mount in [&team, &kv, &deep] {
             let read = session.read(&[&format!("{mount}/app#where")]).await.remove(0);
             assert_eq!(read.unwrap().expose(), mount);
         }
-        let unaware = VaultExecutor.open(&connection(token(), &[])).await.unwrap();
+        let unaware = VaultExecutor::default().open(&connection(token(), &[])).await.unwrap();
         let missing = unaware.read(&[&format!("{kv}/app#where")]).await.remove(0).unwrap_err();
         assert!(missing.hint.unwrap().contains("`mounts` of the connection"), "{}", missing.message);
     });
@@ -254,7 +255,7 @@ fn a_token_that_runs_out_is_replaced() {
     let connection = connection(VaultAuth::AppRole { mount: None, role_id, secret_id }, &[]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let session = VaultExecutor.open(&connection).await.unwrap();
+        let session = VaultExecutor::default().open(&connection).await.unwrap();
         let reference = format!("secret/{path}#password");
         let read = async || session.read(&[&reference]).await.remove(0);
         assert_eq!(read().await.unwrap().expose(), "long-lived");

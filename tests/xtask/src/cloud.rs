@@ -136,7 +136,7 @@ fn connections(cluster: &Cluster, servers: &Servers) -> String {
     };
     [
         document("cluster", "kubernetes", &format!("{{ kubeconfig: {{ file: {} }} }}", file(&cluster.folder().join("kubeconfig")))),
-        document("account", "aws", &format!("{{ region: eu-central-1, endpoint: \"{}\" }}", shared.aws_endpoint())),
+        document("account", "aws", &format!("{{ region: eu-central-1, endpoint: \"{}\", insecure: true }}", shared.aws_endpoint())),
         document(
             "databases",
             "postgres",
