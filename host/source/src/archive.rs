@@ -37,9 +37,14 @@ impl Default for Bounds {
 pub(crate) fn unpack(archive: &[u8], into: &Path, bounds: Bounds) -> Result<(), String> {
     let expanded_max = (archive.len() as u64).saturating_mul(bounds.expansion_max);
     let broken = |error: zip::result::ZipError| format!("its archive can't be read: {error}");
+    let declared = declared_entries(archive);
     let mut archive = zip::ZipArchive::new(Cursor::new(archive)).map_err(broken)?;
     if archive.len() > bounds.entries_max {
         return Err(format!("its archive has {} entries; {} are allowed", archive.len(), bounds.entries_max));
+    }
+    // Of two entries of one name each program reads another one.
+    if declared.is_some_and(|declared| declared != archive.len()) {
+        return Err("its archive has two entries of one name".to_owned());
     }
 
     let mut unpacked = 0;
@@ -70,6 +75,16 @@ pub(crate) fn unpack(archive: &[u8], into: &Path, bounds: Bounds) -> Result<(), 
     Ok(())
 }
 
+/// Returns how many entries the end of an archive declares: the reader keeps one of each name.
+fn declared_entries(archive: &[u8]) -> Option<usize> {
+    const END: &[u8] = b"PK\x05\x06";
+    /// Where the number stands behind the signature.
+    const COUNT: usize = 10;
+    let at = archive.windows(END.len()).rposition(|bytes| bytes == END)?;
+    let count = archive.get(at + COUNT..at + COUNT + 2)?;
+    Some(usize::from(u16::from_le_bytes(count.try_into().ok()?)))
+}
+
 /// Returns the path that a name means below a folder. `None`: it is absolute, leaves the folder, or means different things to
 /// different programs.
 pub(crate) fn relative(name: &str) -> Option<PathBuf> {
@@ -80,7 +95,7 @@ pub(crate) fn relative(name: &str) -> Option<PathBuf> {
     path.components().all(|part| matches!(part, Component::Normal(_))).then(|| path.to_owned())
 }
 
-/// Writes a file that is not there yet: two entries of one name would mean whichever a program reads last.
+/// Writes a file that is not there yet.
 fn write(path: &Path, content: &[u8]) -> std::io::Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
@@ -145,7 +160,7 @@ mod tests {
     #[test]
     fn names_that_leave_the_folder_are_refused() {
         let plain = with_file("abcdefgh.tf", b"x");
-        for name in ["../cdefg.tf", "a/../../h.t", "/bcdefgh.tf", "..\\defgh.tf", "C:\\efgh.tf", "abc\ndefg.tf", "abc\0efgh.tf"] {
+        for name in ["../cdefg.tf", "a/../../h.t", "/bcdefgh.tf", "..\\defgh.tf", "C:\\defgh.tf", "abc\ndefg.tf", "abc\0efgh.tf"] {
             let said = refused(&renamed(plain.clone(), "abcdefgh.tf", name));
             assert!(said.contains("leaves the folder"), "{name:?}: {said}");
         }
@@ -161,7 +176,7 @@ mod tests {
             archive.start_file("b.tf", options).unwrap();
         });
         let twice = refused(&renamed(twice, "b.tf", "a.tf"));
-        assert!(twice.contains("archive"), "{twice}");
+        assert!(twice.contains("two entries of one name"), "{twice}");
         let below_a_file = refused(&zipped(|archive| {
             archive.start_file("a", options).unwrap();
             archive.start_file("a/b.tf", options).unwrap();

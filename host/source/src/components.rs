@@ -2,7 +2,8 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
+    fs::{self, File},
+    io::{self, Read as _},
     path::Path,
     sync::{Mutex, PoisonError},
 };
@@ -56,10 +57,18 @@ impl Components {
         let shown = path.display().to_string();
         let read = |source| SourceError::Read { path: shown.clone(), source };
         let metadata = fs::metadata(path).map_err(read)?;
-        if metadata.len() > limits::COMPONENT_BYTES_MAX as u64 {
-            return Err(SourceError::TooLarge { path: shown, bytes: metadata.len() });
+        // Opening a pipe would wait for who writes to it.
+        if !metadata.is_file() {
+            return Err(read(io::Error::other("it is no regular file")));
         }
-        Ok(self.add(name, Bytes::from(fs::read(path).map_err(read)?)))
+        let file = File::open(path).map_err(read)?;
+        let mut bytes = Vec::new();
+        // It may grow while it is read.
+        file.take(limits::COMPONENT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(read)?;
+        if bytes.len() > limits::COMPONENT_BYTES_MAX {
+            return Err(SourceError::TooLarge { path: shown, bytes: metadata.len().max(bytes.len() as u64) });
+        }
+        Ok(self.add(name, Bytes::from(bytes)))
     }
 }
 
@@ -70,5 +79,25 @@ impl ComponentSource for Components {
 
     fn name(&self, component: &Digest) -> Option<String> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).get(component).map(|(name, _)| name.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_component_is_a_file_of_bounded_size() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("driver.wasm");
+        let sized = |bytes: usize| {
+            File::create(&path).unwrap().set_len(bytes as u64).unwrap();
+            Components::default().add_file("driver", &path)
+        };
+        assert!(sized(limits::COMPONENT_BYTES_MAX).is_ok());
+        assert!(matches!(sized(limits::COMPONENT_BYTES_MAX + 1), Err(SourceError::TooLarge { .. })));
+        for endless in ["/dev/zero", "/dev"] {
+            assert!(matches!(Components::default().add_file("driver", Path::new(endless)), Err(SourceError::Read { .. })), "{endless}");
+        }
     }
 }

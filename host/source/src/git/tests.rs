@@ -75,7 +75,7 @@ fn options_refspecs_and_other_transports_are_refused() {
 fn nothing_of_the_repository_changes_or_runs_anything() {
     let folder = repository();
     let bait = folder.path().join("ran");
-    fs::write(folder.path().join(".gitattributes"), "*.tf filter=evil eol=crlf ident working-tree-encoding=UTF-16\n").unwrap();
+    fs::write(folder.path().join(".gitattributes"), "*.tf filter=evil eol=crlf ident\n").unwrap();
     fs::write(folder.path().join(".gitmodules"), "[submodule \"s\"]\n\tpath = s\n\turl = ext::touch ran\n").unwrap();
     fs::write(folder.path().join("bucket/ident.tf"), "# $Id$\n").unwrap();
     git(folder.path(), &["-c", "filter.evil.clean=cat", "add", "--all", "."]);
