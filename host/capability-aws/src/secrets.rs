@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use windlass_engine::session::{
     CapabilityError, CapabilityErrorKind as Kind, Entries, EntryStore, Executor, Fields, OpenConnection, Owner, Ownership, Session,
 };
-use windlass_model::{limits, platform::ConnectionSettings};
+use windlass_model::platform::ConnectionSettings;
 
 use crate::{
     account::Accounts,

@@ -19,11 +19,11 @@ use crate::{
 };
 
 /// The server ends a watch after this long; another one follows.
-const WATCH_SECONDS: u32 = 290;
+const WATCH_SECONDS: u64 = 290;
 /// How long a list of what exists is asked for before the watch is begun without one.
 const LIST_TIME_MAX: Duration = Duration::from_secs(60);
 /// A server that says nothing for so long, not even that the watch is over, is gone.
-const SILENCE_MAX: Duration = Duration::from_secs(WATCH_SECONDS as u64 + 30);
+const SILENCE_MAX: Duration = Duration::from_secs(WATCH_SECONDS + 30);
 /// Pause before a watch that broke off is begun again.
 const PAUSE: Duration = Duration::from_millis(500);
 

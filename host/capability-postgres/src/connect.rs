@@ -12,13 +12,14 @@ use windlass_engine::{
     credential,
     host_access::HostAccess,
     session::{CapabilityError, CapabilityErrorKind as Kind, Executor, OpenConnection, Session},
+    transport::InsecureTransport,
 };
 use windlass_model::{
     limits,
     platform::{ConnectionSettings, PostgresSettings, SslMode},
 };
 
-use crate::{error, link::Link, session::PostgresSession, sql};
+use crate::{error, link::Link, session::PostgresSession, sql, transport};
 
 /// The port of PostgreSQL.
 const PORT: u16 = 5432;
@@ -54,7 +55,17 @@ pub(crate) const SEARCH_PATH: &str = "SHOW search_path";
 
 /// Opens servers.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct PostgresExecutor;
+pub struct PostgresExecutor {
+    allowed: InsecureTransport,
+}
+
+impl PostgresExecutor {
+    /// Takes what the operator allows of connections without TLS, or without its checks.
+    #[must_use]
+    pub fn new(allowed: InsecureTransport) -> Self {
+        Self { allowed }
+    }
+}
 
 #[async_trait]
 impl Executor for PostgresExecutor {
@@ -70,6 +81,7 @@ impl Executor for PostgresExecutor {
         let ConnectionSettings::Postgres { postgres } = &connection.settings else {
             return Err(CapabilityError::new(Kind::Invalid, format!("connection `{}` is no PostgreSQL server", connection.name)));
         };
+        transport::check(postgres, self.allowed)?;
         let server = Server::new(postgres, &connection.access)?;
         // A wrong address or password is found here, before anything is done.
         drop(server.manage().await?);

@@ -12,6 +12,7 @@ mod query;
 mod session;
 mod spec;
 mod sql;
+mod transport;
 
 pub use connect::PostgresExecutor;
 pub use planner::DatabasesPlanner;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{Request, Response};
-use rustify::{Client, Endpoint, endpoint::EndpointResult as Answered, errors::ClientError as RestError};
+use rustify::{Endpoint, client::Client, endpoint::EndpointResult as Answered, errors::ClientError as RestError};
 use serde::de::DeserializeOwned;
 use vaultrs::{
     api::{AuthInfo, EndpointError, EndpointMiddleware, EndpointResult},

@@ -112,7 +112,7 @@ impl Workspace {
             executors: vec![
                 Arc::new(DirectoryExecutor::new(&self.data)),
                 Arc::new(KubernetesExecutor::new(self.cluster_options).with_tokens(Arc::new(EksTokens::new(accounts.clone())))),
-                Arc::new(PostgresExecutor),
+                Arc::new(PostgresExecutor::new(insecure)),
                 Arc::new(RdsExecutor::new(accounts.clone(), aws_options())),
                 Arc::new(Route53Executor::new(accounts.clone(), aws_options())),
                 Arc::new(SecretsManagerExecutor::new(accounts)),

@@ -197,5 +197,3 @@ pub const PAGE_TOKEN_BYTES_MAX: usize = 16 * 1024;
 pub const VAULT_ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// One answer of an AWS service: a page of 100 instances of RDS is about 500 KiB, a secret at most 64 KiB.
 pub const AWS_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Pages of one list of an AWS service, each with up to 100 entries.
-pub const AWS_PAGES_MAX: usize = 1_000;

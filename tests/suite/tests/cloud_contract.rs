@@ -33,6 +33,7 @@ fn postgres_settings(servers: &SharedServers) -> ConnectionSettings {
         password: Some(Reference::File(servers.postgres_password().display().to_string())),
         database: None,
         ssl_mode: None,
+        insecure: false,
         ssl_root_cert: Some(Reference::File(servers.postgres_authority().display().to_string())),
     };
     ConnectionSettings::Postgres { postgres }
@@ -54,7 +55,7 @@ fn postgres() {
         }),
         lists: true,
     };
-    run(&PostgresExecutor, &postgres_settings(&servers), &subject);
+    run(&PostgresExecutor::default(), &postgres_settings(&servers), &subject);
     servers.psql("postgres", &format!("DROP ROLE {}", quoted.join(", "))).unwrap();
 }
 
@@ -68,7 +69,7 @@ fn roles_lend_their_rights_to_nobody_elses() {
     servers.psql("postgres", &format!("CREATE ROLE \"{powerful}\" CREATEDB; CREATE ROLE \"{plain}\"; GRANT \"{powerful}\", \"{plain}\" TO manager WITH ADMIN OPTION")).unwrap();
     let make = |installation: &str, spec: &Value| {
         let identity = format!("{}/{}", spec["kind"].as_str().unwrap(), spec["name"].as_str().unwrap());
-        runtime.block_on(make(&PostgresExecutor, &settings, installation, &identity, spec))
+        runtime.block_on(make(&PostgresExecutor::default(), &settings, installation, &identity, spec))
     };
     let role = |name: &str, of: &[&str]| json!({ "kind": "role", "name": name, "memberOf": of });
     let login = |acts_as: &str| json!({ "kind": "login", "name": named("login"), "actsAs": acts_as, "password": "SCRAM-SHA-256$4096:c2FsdA==$a:b" });

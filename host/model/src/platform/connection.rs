@@ -238,8 +238,7 @@ pub struct KubernetesSettings {
     /// Acts as somebody else: an account of each environment, with no more than it needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub impersonate: Option<Impersonation>,
-    /// Reached without TLS, or without a check of its certificate: for servers on this machine. Others need the operator's
-    /// `--allow-insecure-transport`, too.
+    /// No TLS, or no check of the server, is fine: on this machine; elsewhere only with `--allow-insecure-transport`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub insecure: bool,
 }
@@ -295,6 +294,9 @@ pub struct PostgresSettings {
     /// The authority that signed the server's certificate, in PEM; the usual ones if nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssl_root_cert: Option<Reference>,
+    /// No TLS, or no check of the server, is fine: on this machine; elsewhere only with `--allow-insecure-transport`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub insecure: bool,
 }
 
 /// Encryption of a connection, with the names and meanings of libpq.
@@ -333,8 +335,7 @@ pub struct AwsSettings {
     /// Hosted zones of Route 53 that records may stand in, by id or name; all of the account's if none is listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zones: Option<Vec<String>>,
-    /// Reached without TLS, or without a check of its certificate: for servers on this machine. Others need the operator's
-    /// `--allow-insecure-transport`, too.
+    /// No TLS, or no check of the server, is fine: on this machine; elsewhere only with `--allow-insecure-transport`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub insecure: bool,
 }
@@ -393,8 +394,7 @@ pub struct VaultSettings {
     pub ca_cert: Option<Reference>,
     /// How Windlass says who it is.
     pub auth: VaultAuth,
-    /// Reached without TLS, or without a check of its certificate: for servers on this machine. Others need the operator's
-    /// `--allow-insecure-transport`, too.
+    /// No TLS, or no check of the server, is fine: on this machine; elsewhere only with `--allow-insecure-transport`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub insecure: bool,
 }
