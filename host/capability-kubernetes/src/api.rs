@@ -73,6 +73,8 @@ pub(crate) enum Failure {
     Lost(String),
     /// The answer passes a bound.
     TooLarge(String),
+    /// The run has no more time to wait for it: it may have happened.
+    OutOfTime,
     /// The server never answered anything: nothing can have happened.
     Unreached(String),
 }
@@ -106,7 +108,7 @@ impl Api {
     pub(crate) async fn list(&self, path: &str, accept: &'static str, until: Instant) -> Result<Value, Failure> {
         // Before anything is sent: an answer that nobody reads would hold up all others on the same connection.
         let turn = tokio::time::timeout_at(until.into(), self.lists.acquire()).await;
-        let _turn = turn.map_err(|_| out_of_time())?.map_err(|error| Failure::Lost(error.to_string()))?;
+        let _turn = turn.map_err(|_| Failure::OutOfTime)?.map_err(|error| Failure::Lost(error.to_string()))?;
         self.call(Method::GET, path, &[(header::ACCEPT, accept)], Bytes::new(), Size::List, until).await
     }
 
@@ -164,7 +166,7 @@ impl Api {
         until: Instant,
     ) -> Result<Value, Failure> {
         let turn = tokio::time::timeout_at(until.into(), self.in_flight.acquire()).await;
-        let _turn = turn.map_err(|_| out_of_time())?.map_err(|error| Failure::Lost(error.to_string()))?;
+        let _turn = turn.map_err(|_| Failure::OutOfTime)?.map_err(|error| Failure::Lost(error.to_string()))?;
         let began = Instant::now();
         let mut tries = 0;
         loop {
@@ -180,7 +182,7 @@ impl Api {
             tries += 1;
             let again = match &failure {
                 Failure::Lost(why) | Failure::Unreached(why) => !refuses_certificate(why),
-                Failure::TooLarge(_) => false,
+                Failure::TooLarge(_) | Failure::OutOfTime => false,
                 Failure::Refused(refusal) => match refusal.code {
                     429 | 502 | 503 | 504 => true,
                     500 => tries < INTERNAL_TRIES_MAX,
@@ -206,7 +208,7 @@ impl Api {
         let unfit = |unfit: Unfit| (unfit.into(), None);
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err((out_of_time(), None));
+            return Err((Failure::OutOfTime, None));
         }
         let asked = async {
             let answer = self.clients.requests.send(request).await.map_err(|error| lost(chain(&error)))?;
@@ -217,7 +219,11 @@ impl Api {
         };
         let time_max = REQUEST_TIME_MAX.min(left);
         let (head, bytes) = tokio::time::timeout(time_max, asked).await.map_err(|_| {
-            if time_max < REQUEST_TIME_MAX { (out_of_time(), None) } else { lost(format!("no answer within {} s", time_max.as_secs())) }
+            if time_max < REQUEST_TIME_MAX {
+                (Failure::OutOfTime, None)
+            } else {
+                lost(format!("no answer within {} s", time_max.as_secs()))
+            }
         })??;
         if head.status.is_success() {
             return answer::parse(&bytes, size).map_err(unfit);
@@ -267,10 +273,6 @@ async fn read(mut body: Body, bytes_max: usize) -> Result<Bytes, Unfit> {
     Ok(bytes.into())
 }
 
-fn out_of_time() -> Failure {
-    Failure::Lost("there is no more time".to_owned())
-}
-
 fn refusal(code: u16, bytes: &Bytes) -> Refusal {
     let status: Value = answer::parse(bytes, Size::Object).unwrap_or_default();
     let text = |value: &Value, field: &str| {
@@ -316,6 +318,8 @@ impl From<Failure> for CapabilityError {
             }
             Failure::TooLarge(why) => Self::new(Kind::Failed, format!("the answer of the API server can't be read: {why}"))
                 .hint("is the address of the connection that of an API server?"),
+            Failure::OutOfTime => Self::new(Kind::Uncertain, "the API server did not answer: there is no more time".to_owned())
+                .hint("deploy again: it is looked at first"),
             Failure::Refused(refusal) => refused(&refusal),
         }
     }

@@ -3,7 +3,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read, Write},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     process::{Child, Stdio},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},

@@ -227,6 +227,8 @@ impl Run<'_> {
         let answers = reading("what systems would refuse", deadline, cancel, answers).await?;
         let answers = asked.into_iter().zip(answers).flat_map(|((_, preflights), answers)| preflights.into_iter().zip(answers));
         refused.extend(answers.filter_map(|(asked, answer)| Some((asked.identity, answer.err()?))));
+        // No system refused what it had no time to look at.
+        broken_off(refused.iter().map(|(identity, error)| (identity.as_str(), error)), deadline, cancel)?;
         let Some((_, first)) = refused.first() else { return Ok(()) };
         let hint = first.hint.clone();
         let reason =
