@@ -339,7 +339,8 @@ mod tests {
         let closed = HostAccess::closed();
         for kubeconfig in [None, Some(Reference::File("/etc/hostname".into())), Some(Reference::Env("PATH".into()))] {
             let settings = KubernetesSettings { kubeconfig, ..KubernetesSettings::default() };
-            let refused = clients(&settings, ClusterOptions { local_credentials: true, ..ClusterOptions::default() }, &closed).await.err().unwrap();
+            let refused =
+                clients(&settings, ClusterOptions { local_credentials: true, ..ClusterOptions::default() }, &closed).await.err().unwrap();
             assert!(refused.message.starts_with("this host does not lend the "), "{refused}");
         }
         // A variable that is lent holds the path of a file that is not.

@@ -34,25 +34,25 @@ async fn a_closed_host_refuses_each_name_of_a_connection() {
     let aws = |more: Value| json!({ "capability": "aws", "aws": merged(json!({ "region": "eu-central-1" }), more) });
     let (file, variable) = (json!({ "file": "/etc/hostname" }), json!({ "env": "PATH" }));
     let role = |from: &Value| json!({ "assumeRole": { "roleArn": "arn:aws:iam::123456789012:role/x", "externalId": from } });
-    let accounts = Accounts::default();
-    let clusters = KubernetesExecutor::new(ClusterOptions { local_credentials: true })
+    let (databases, vaults, accounts) = (PostgresExecutor::default(), VaultExecutor::default(), Accounts::default());
+    let clusters = KubernetesExecutor::new(ClusterOptions { local_credentials: true, ..ClusterOptions::default() })
         .with_tokens(std::sync::Arc::new(EksTokens::new(accounts.clone())));
     let (rds, route53) =
         (RdsExecutor::new(accounts.clone(), AwsOptions::default()), Route53Executor::new(accounts.clone(), AwsOptions::default()));
     let secrets = SecretsManagerExecutor::new(accounts);
     let ca = |from: &Value| json!({ "capability": "vault", "vault": { "address": NOWHERE, "auth": { "token": { "env": "PATH" } }, "caCert": from } });
     let cases: Vec<(&dyn Executor, Value)> = vec![
-        (&PostgresExecutor, postgres(json!({ "password": variable }))),
-        (&PostgresExecutor, postgres(json!({ "password": file }))),
-        (&PostgresExecutor, postgres(json!({ "sslRootCert": file }))),
-        (&VaultExecutor, vault(json!({ "token": variable }))),
-        (&VaultExecutor, vault(json!({ "token": file }))),
-        (&VaultExecutor, vault(json!({ "appRole": { "roleId": "x", "secretId": file } }))),
-        (&VaultExecutor, vault(json!({ "kubernetes": { "role": "x" } }))),
-        (&VaultExecutor, vault(json!({ "kubernetes": { "role": "x", "token": file } }))),
-        (&VaultExecutor, vault(json!({ "jwt": { "role": "x", "token": variable } }))),
-        (&VaultExecutor, ca(&file)),
-        (&VaultExecutor, ca(&variable)),
+        (&databases, postgres(json!({ "password": variable }))),
+        (&databases, postgres(json!({ "password": file }))),
+        (&databases, postgres(json!({ "sslRootCert": file }))),
+        (&vaults, vault(json!({ "token": variable }))),
+        (&vaults, vault(json!({ "token": file }))),
+        (&vaults, vault(json!({ "appRole": { "roleId": "x", "secretId": file } }))),
+        (&vaults, vault(json!({ "kubernetes": { "role": "x" } }))),
+        (&vaults, vault(json!({ "kubernetes": { "role": "x", "token": file } }))),
+        (&vaults, vault(json!({ "jwt": { "role": "x", "token": variable } }))),
+        (&vaults, ca(&file)),
+        (&vaults, ca(&variable)),
         (&clusters, cluster(json!({}))),
         (&clusters, cluster(json!({ "kubeconfig": file }))),
         (&clusters, cluster(json!({ "kubeconfig": variable }))),
