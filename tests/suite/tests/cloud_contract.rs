@@ -100,7 +100,9 @@ const PATIENCE: AwsOptions = AwsOptions { poll: Duration::from_millis(50), pace:
 
 fn aws() -> ConnectionSettings {
     let endpoint = Some(SharedServers::find().unwrap().aws_endpoint());
-    ConnectionSettings::Aws { aws: AwsSettings { region: REGION.into(), profile: None, assume_role: None, endpoint, zones: None, insecure: true } }
+    ConnectionSettings::Aws {
+        aws: AwsSettings { region: REGION.into(), profile: None, assume_role: None, endpoint, zones: None, insecure: true },
+    }
 }
 
 /// A kind of record set: its type, its set where there are several, and the rest of its spec for a value.
