@@ -50,7 +50,7 @@ impl Planner for DatabasesPlanner {
             && let Some(sealed) = Sealed::from_json(password)
             && !is_verifier(&sealed)
         {
-            let verifier = Origin::Derived { op: SCRAM.to_owned(), of: vec![sealed] };
+            let verifier = Origin::Derived { op: SCRAM.to_owned(), of: [sealed].into() };
             *password = Sealed::of(verifier, true, Encoding::Json).to_json();
         }
         spec

@@ -5,7 +5,9 @@
 
 pub mod apply;
 pub mod authorize;
+pub mod budget;
 pub mod credential;
+pub mod derive;
 pub mod driver;
 pub mod explain;
 pub mod host_access;

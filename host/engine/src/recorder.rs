@@ -5,23 +5,16 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::Value;
 use windlass_model::{
     ActionId, Diagnostic, NodeKey, limits, pointer,
-    sealed::{Encoding, Origin, Sealed},
+    sealed::{Encoding, Origin, Part, Sealed, SealedPart, SharedPart},
     visible,
 };
 
 use crate::{
+    budget::{CallBudget, Cost, LimitReached, PlanBudget, json_values},
+    derive::{self, encode},
     planner::{Authority, Planner, Planners, SpecContext},
-    tokens::{self, TokenTable},
+    tokens::{self, TokenError, TokenTable},
 };
-
-/// A limit that a call met inside the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LimitReached {
-    /// The limit's name.
-    pub limit: &'static str,
-    /// Its value, for people.
-    pub value: String,
-}
 
 /// An action that a driver staged.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,8 +45,7 @@ pub struct Recorder {
     pub diagnostics: Vec<Diagnostic>,
     /// What actions are called by their driver, and by us.
     names: BTreeMap<String, String>,
-    calls: u64,
-    bytes: usize,
+    budget: CallBudget,
 }
 
 /// What a recorder needs to know about its call.
@@ -71,13 +63,15 @@ pub struct RecorderInput {
     pub secret_versions: Arc<BTreeMap<String, u64>>,
     /// The tokens of the request.
     pub tokens: TokenTable,
+    /// What all calls of the plan share.
+    pub budget: Arc<PlanBudget>,
 }
 
 impl Recorder {
     /// Starts a recording.
     #[must_use]
     pub fn new(input: RecorderInput) -> Self {
-        let RecorderInput { planners, node, authorities, contexts, secret_versions, tokens } = input;
+        let RecorderInput { planners, node, authorities, contexts, secret_versions, tokens, budget } = input;
         Self {
             planners,
             node,
@@ -88,8 +82,7 @@ impl Recorder {
             actions: Vec::new(),
             diagnostics: Vec::new(),
             names: BTreeMap::new(),
-            calls: 0,
-            bytes: 0,
+            budget: CallBudget::new(budget),
         }
     }
 
@@ -98,29 +91,46 @@ impl Recorder {
         self.authorities.keys().map(String::as_str)
     }
 
-    /// Counts a call and its bytes.
-    pub fn count(&mut self, bytes: usize) -> Result<(), LimitReached> {
-        self.calls += 1;
-        self.bytes = self.bytes.saturating_add(bytes);
-        if self.calls > limits::HOST_CALLS_MAX {
-            return Err(LimitReached { limit: "host calls", value: limits::HOST_CALLS_MAX.to_string() });
-        }
-        if self.bytes > limits::DRIVER_OUTPUT_BYTES_MAX {
-            return Err(LimitReached { limit: "output bytes", value: limits::DRIVER_OUTPUT_BYTES_MAX.to_string() });
+    /// Pays for a call and the bytes that it hands over.
+    fn count(&mut self, bytes: usize) -> Result<(), LimitReached> {
+        self.budget.spend(Cost::Calls, 1)?;
+        self.budget.spend(Cost::OutputBytes, bytes)
+    }
+
+    /// Pays for JSON texts, before they are read.
+    ///
+    /// # Errors
+    ///
+    /// The limit that they pass.
+    pub fn count_json<'t>(&mut self, texts: impl IntoIterator<Item = &'t str>) -> Result<(), LimitReached> {
+        for text in texts {
+            self.budget.spend(Cost::OutputBytes, text.len())?;
+            self.budget.spend(Cost::JsonValues, json_values(text))?;
         }
         Ok(())
     }
 
+    /// Turns what the driver wrote into plan JSON.
+    ///
+    /// # Errors
+    ///
+    /// The refused strings, by their places.
+    pub fn close(&mut self, value: Value) -> Result<Value, Vec<(String, TokenError)>> {
+        self.tokens.close(value, &mut self.budget)
+    }
+
     /// Stages an action; a refusal becomes a diagnostic and the handle stays usable.
     pub fn construct(&mut self, interface: &str, resource: &str, name: &str, spec: &str) -> Result<u32, LimitReached> {
-        self.count(name.len() + spec.len())?;
+        self.count(name.len())?;
+        self.count_json([spec])?;
         if self.actions.len() >= limits::ACTIONS_MAX {
-            return Err(LimitReached { limit: "actions", value: limits::ACTIONS_MAX.to_string() });
+            return Err(LimitReached::new("actions", limits::ACTIONS_MAX));
         }
         let called = format!("{resource}/{name}");
         let (spec, mut problems) = match self.stage(interface, resource, name, spec) {
             Ok((spec, problems)) => (spec, problems),
-            Err(problem) => (Value::Null, vec![problem]),
+            Err(Refusal::Limit(limit)) => return Err(limit),
+            Err(Refusal::Finding(problem)) => (Value::Null, vec![problem]),
         };
         let own = self.planners.get(interface).map_or_else(|| name.to_owned(), |planner| planner.action_name(name, &spec));
         let local = format!("{resource}/{own}");
@@ -140,12 +150,12 @@ impl Recorder {
         self.diagnostics.extend(problems.into_iter().take(room));
     }
 
-    fn stage(&self, interface: &str, resource: &str, name: &str, spec: &str) -> Result<(Value, Vec<Diagnostic>), Diagnostic> {
+    fn stage(&mut self, interface: &str, resource: &str, name: &str, spec: &str) -> Result<(Value, Vec<Diagnostic>), Refusal> {
         check_action_name(name)?;
         let value: Value =
             serde_json::from_str(spec).map_err(|error| Diagnostic::error("invalid-json", format!("the spec is no JSON: {error}")))?;
         windlass_model::canonical::check(&value).map_err(|error| Diagnostic::error("invalid-json", error.to_string()))?;
-        let closed = self.tokens.close(value).map_err(|errors| token_problem(&errors))?;
+        let closed = self.close(value).map_err(Refusal::of_tokens)?;
         Ok(self.admit(interface, resource, closed, None))
     }
 
@@ -190,8 +200,8 @@ impl Recorder {
                 } else {
                     Origin::Action { id, output: declaration.output }
                 };
-                let part = windlass_model::sealed::SealedPart { origin, secret: declaration.secret, encoding: Encoding::Json };
-                Ok(self.tokens.token(&part))
+                let part = SealedPart { origin, secret: declaration.secret, encoding: Encoding::Json };
+                Ok(self.tokens.token(&SharedPart::new(part)))
             }
             Err(problem) => {
                 self.refuse(vec![problem.on(id)]);
@@ -212,68 +222,92 @@ impl Recorder {
     }
 
     /// Does a function of `windlass:driver/sealed`: at once where everything is known, else when the plan is applied.
+    ///
+    /// # Errors
+    ///
+    /// A limit of the call, or of one sealed value.
     pub fn sealed(&mut self, function: &str, values: &[&str], number: Option<u8>) -> Result<String, LimitReached> {
         self.count(values.iter().map(|value| value.len()).sum())?;
+        if values.len() > limits::SEALED_PARTS_MAX {
+            return Err(LimitReached::new("sealed parts", limits::SEALED_PARTS_MAX));
+        }
         let mut closed = Vec::with_capacity(values.len());
         for value in values {
             match self.tokens.close_text(value) {
-                Ok(sealed) => closed.push(sealed.unwrap_or_else(|| Sealed::new([windlass_model::sealed::Part::Text((*value).to_owned())]))),
+                Ok(sealed) => closed.push(sealed.unwrap_or_else(|| Sealed::new([Part::Text((*value).to_owned())]))),
                 Err(error) => {
                     self.refuse(vec![Diagnostic::error("sealed-token", format!("an argument of `sealed.{function}` {error}"))]);
                     return Ok(String::new());
                 }
             }
         }
-        if function == "bcrypt" && !number.is_some_and(|cost| (4..=14).contains(&cost)) {
-            self.refuse(vec![Diagnostic::error("bcrypt-cost", "the cost of bcrypt is 4 to 14")]);
+        if function == "bcrypt" && !number.is_some_and(derive::is_bcrypt_cost) {
+            let range = format!("the cost of bcrypt is {} to {}", limits::BCRYPT_COST_MIN, limits::BCRYPT_COST_MAX);
+            self.refuse(vec![Diagnostic::error("bcrypt-cost", range)]);
             return Ok(String::new());
         }
-        let known = closed.iter().all(|value| value.sealed().next().is_none());
-        if let (true, [value]) = (known, values)
+        let is_known = closed.iter().all(|value| value.sealed().next().is_none());
+        if let (true, [value]) = (is_known, values)
             && let Some(text) = encode(function, value)
         {
+            self.budget.spend(Cost::OutputBytes, text.len())?;
             return Ok(text);
         }
         if function == "to-text" {
             // Text as it stands: only the encoding of the parts changes.
             let text = closed.pop().map(Sealed::into_text).unwrap_or_else(|| Sealed::new([]));
+            text.size().check()?;
             return Ok(self.tokens.text(&text));
         }
-        let secret = function != "fingerprint" && closed.iter().any(Sealed::is_secret);
-        let origin = tokens::derived(function, number, closed.into_iter().map(Sealed::into_text).collect());
-        Ok(self.tokens.token(&windlass_model::sealed::SealedPart { origin, secret, encoding: Encoding::Text }))
+        self.derived(function, number, closed)
+    }
+
+    /// Hands out the token of a value that is made when the plan is applied, and pays for the work then.
+    fn derived(&mut self, function: &str, number: Option<u8>, of: Vec<Sealed>) -> Result<String, LimitReached> {
+        let secret = function != "fingerprint" && of.iter().any(Sealed::is_secret);
+        let origin = derive::derived(function, number, of.into_iter().map(Sealed::into_text).collect());
+        let rounds = match &origin {
+            Origin::Derived { op, .. } => derive::hash_rounds(op).unwrap_or(usize::MAX),
+            _ => 0,
+        };
+        let part = SharedPart::new(SealedPart { origin, secret, encoding: Encoding::Text });
+        part.size().check()?;
+        let known = self.tokens.parts().len();
+        let token = self.tokens.token(&part);
+        // Equal values are made once.
+        if self.tokens.parts().len() > known {
+            self.budget.spend(Cost::HashRounds, rounds)?;
+        }
+        Ok(token)
     }
 }
 
-/// Encodes text that is known.
-#[must_use]
-pub fn encode(function: &str, text: &str) -> Option<String> {
-    use base64::Engine as _;
-    match function {
-        "to-text" => Some(text.to_owned()),
-        "to-base64" => Some(base64::engine::general_purpose::STANDARD.encode(text)),
-        "to-url-component" => Some(url_component(text)),
-        "to-json-string" | "to-yaml-string" => Some(Value::String(text.to_owned()).to_string()),
-        _ => None,
-    }
+/// Why a spec is not staged.
+enum Refusal {
+    /// The driver is told nothing; the finding ends its call.
+    Finding(Diagnostic),
+    /// The call ends at once.
+    Limit(LimitReached),
 }
 
-/// Percent-encodes everything but the unreserved characters of RFC 3986.
-fn url_component(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
+impl Refusal {
+    fn of_tokens(errors: Vec<(String, TokenError)>) -> Self {
+        match errors.last() {
+            Some((_, TokenError::Limit(limit))) => Self::Limit(limit.clone()),
+            _ => Self::Finding(token_problem(&errors)),
         }
     }
-    out
+}
+
+impl From<Diagnostic> for Refusal {
+    fn from(finding: Diagnostic) -> Self {
+        Self::Finding(finding)
+    }
 }
 
 /// Turns token errors into one finding.
 #[must_use]
-pub fn token_problem(errors: &[(String, tokens::TokenError)]) -> Diagnostic {
+pub fn token_problem(errors: &[(String, TokenError)]) -> Diagnostic {
     match errors.first() {
         Some((at, error)) if at.is_empty() => Diagnostic::error("sealed-token", format!("the value {error}")),
         Some((at, error)) => {

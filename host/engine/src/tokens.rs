@@ -8,15 +8,21 @@ use std::collections::BTreeMap;
 use base64::{Engine as _, engine::general_purpose};
 use serde_json::{Map, Value};
 use windlass_model::{
+    limits,
     pointer::Pointer,
-    sealed::{self, Encoding, Origin, Part, Sealed, SealedPart, TOKEN_CLOSE, TOKEN_OPEN},
+    sealed::{self, Encoding, Part, Sealed, SharedPart, TOKEN_CLOSE, TOKEN_OPEN},
 };
+
+use crate::budget::{CallBudget, Cost, LimitReached};
+
+/// Levels of plan JSON that each derivation of a sealed value takes.
+const LEVELS_OF_A_DERIVATION: usize = 5;
 
 /// The tokens that were handed out in one call.
 #[derive(Clone, Debug, Default)]
 pub struct TokenTable {
-    parts: Vec<SealedPart>,
-    indices: BTreeMap<SealedPart, usize>,
+    parts: Vec<SharedPart>,
+    indices: BTreeMap<SharedPart, usize>,
 }
 
 /// Why a text of a driver is refused.
@@ -31,11 +37,14 @@ pub enum TokenError {
     /// A token in another alphabet.
     #[error("holds a re-encoded sealed token ({0}); use the functions of `windlass:driver/sealed`")]
     Reencoded(&'static str),
+    /// A sealed value that is too large, or too many of them.
+    #[error("{0}")]
+    Limit(#[from] LimitReached),
 }
 
 impl TokenTable {
     /// Returns the token of a part; equal parts share one.
-    pub fn token(&mut self, part: &SealedPart) -> String {
+    pub fn token(&mut self, part: &SharedPart) -> String {
         let index = match self.indices.get(part) {
             Some(index) => *index,
             None => {
@@ -55,14 +64,14 @@ impl TokenTable {
 
     /// Returns the origins by index: part of the request's digest.
     #[must_use]
-    pub fn parts(&self) -> &[SealedPart] {
+    pub fn parts(&self) -> &[SharedPart] {
         &self.parts
     }
 
     /// Turns a sealed string into text with tokens.
     pub fn text(&mut self, value: &Sealed) -> String {
-        let parts: Vec<Part> = value.parts().to_vec();
-        parts
+        value
+            .parts()
             .iter()
             .map(|part| match part {
                 Part::Text(text) => text.clone(),
@@ -85,23 +94,31 @@ impl TokenTable {
         }
     }
 
-    /// Turns what a driver wrote into plan JSON, in place; every refused string is named by its place.
-    pub fn close(&self, mut value: Value) -> Result<Value, Vec<(String, TokenError)>> {
+    /// Turns what a driver wrote into plan JSON, in place; every refused string is named by its place. The budget pays for each sealed
+    /// value before it is written out.
+    ///
+    /// # Errors
+    ///
+    /// The refused strings; nothing behind a limit that was passed.
+    pub fn close(&self, mut value: Value, budget: &mut CallBudget) -> Result<Value, Vec<(String, TokenError)>> {
         let mut errors = Vec::new();
-        self.close_at(&mut value, &Pointer::Root, &mut errors);
+        self.close_at(&mut value, &Pointer::Root, 0, budget, &mut errors);
         if errors.is_empty() { Ok(value) } else { Err(errors) }
     }
 
-    fn close_at(&self, value: &mut Value, at: &Pointer<'_>, errors: &mut Vec<(String, TokenError)>) {
+    fn close_at(&self, value: &mut Value, at: &Pointer<'_>, depth: usize, budget: &mut CallBudget, errors: &mut Vec<(String, TokenError)>) {
+        if matches!(errors.last(), Some((_, TokenError::Limit(_)))) {
+            return;
+        }
         match value {
-            Value::String(text) => match self.close_text(text) {
+            Value::String(text) => match self.write_out(text, depth, budget) {
                 Ok(None) => {}
-                Ok(Some(sealed)) => *value = sealed.to_json(),
+                Ok(Some(sealed)) => *value = sealed,
                 Err(error) => errors.push((at.to_string(), error)),
             },
             Value::Array(items) => {
                 for (index, item) in items.iter_mut().enumerate() {
-                    self.close_at(item, &at.element(index), errors);
+                    self.close_at(item, &at.element(index), depth + 1, budget, errors);
                 }
             }
             Value::Object(fields) => {
@@ -112,7 +129,7 @@ impl TokenTable {
                         errors.push((at.to_string(), error));
                     }
                     is_escaped |= sealed::needs_escape(key);
-                    self.close_at(item, at, errors);
+                    self.close_at(item, at, depth + 1, budget, errors);
                 }
                 if is_escaped {
                     *fields = std::mem::take(fields).into_iter().map(|(key, item)| (sealed::escape_key(&key), item)).collect();
@@ -120,6 +137,18 @@ impl TokenTable {
             }
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
+    }
+
+    /// Writes one text as plan JSON, `depth` levels inside its value; none if it holds no token.
+    fn write_out(&self, text: &str, depth: usize, budget: &mut CallBudget) -> Result<Option<Value>, TokenError> {
+        let Some(sealed) = self.close_text(text)? else { return Ok(None) };
+        let size = sealed.size();
+        size.check().map_err(LimitReached::from)?;
+        if depth + size.depth * LEVELS_OF_A_DERIVATION > limits::PLAN_VALUE_DEPTH_MAX {
+            return Err(LimitReached::new("levels of plan JSON", limits::PLAN_VALUE_DEPTH_MAX).into());
+        }
+        budget.spend(Cost::SealedBytes, size.plan_bytes)?;
+        Ok(Some(sealed.to_json()))
     }
 
     /// Reads one text; none if it holds no token.
@@ -142,7 +171,7 @@ impl TokenTable {
             }
             refuse_reencoded(before)?;
             parts.push(Part::Text(before.to_owned()));
-            parts.push(Part::Sealed(Box::new(self.lookup(inner)?)));
+            parts.push(Part::Sealed(self.lookup(inner)?));
             rest = after;
         }
         if rest.contains(TOKEN_CLOSE) {
@@ -153,7 +182,7 @@ impl TokenTable {
         Ok(Some(Sealed::new(parts)))
     }
 
-    fn lookup(&self, inner: &str) -> Result<SealedPart, TokenError> {
+    fn lookup(&self, inner: &str) -> Result<SharedPart, TokenError> {
         let mut chars = inner.chars();
         let (kind, encoding) = (chars.next(), chars.next());
         let digits = chars.as_str();
@@ -241,21 +270,16 @@ fn holds_base64_token(text: &str) -> bool {
     })
 }
 
-/// Makes the origin of a derived value.
-#[must_use]
-pub fn derived(op: &str, number: Option<u8>, of: Vec<Sealed>) -> Origin {
-    Origin::Derived { op: number.map_or_else(|| op.to_owned(), |number| format!("{op}:{number}")), of }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use windlass_model::sealed::SealedPart;
 
     use super::*;
 
     fn secret(name: &str) -> SealedPart {
         SealedPart {
-            origin: Origin::External { connection: "secrets".into(), reference: name.into(), version: Some(1) },
+            origin: sealed::Origin::External { connection: "secrets".into(), reference: name.into(), version: Some(1) },
             secret: true,
             encoding: Encoding::Json,
         }
@@ -264,16 +288,16 @@ mod tests {
     #[test]
     fn equal_values_share_a_token_and_round_trip() {
         let mut table = TokenTable::default();
-        let value = json!({"b": Sealed::new([Part::Text("x:".into()), Part::Sealed(Box::new(secret("k")))]).to_json(), "a": Sealed::new([Part::Sealed(Box::new(secret("k")))]).to_json(), "$$sealed": 1});
+        let value = json!({"b": Sealed::new([Part::Text("x:".into()), secret("k").into()]).to_json(), "a": Sealed::new([secret("k").into()]).to_json(), "$$sealed": 1});
         let open = table.open(&value);
         assert_eq!(open, json!({"a": "\u{FDD0}sj0\u{FDD1}", "b": "x:\u{FDD0}sj0\u{FDD1}", "$sealed": 1}));
-        assert_eq!(table.close(open).unwrap(), value);
+        assert_eq!(table.close(open, &mut CallBudget::default()).unwrap(), value);
     }
 
     #[test]
     fn refuses_cut_forged_and_reencoded_tokens() {
         let mut table = TokenTable::default();
-        let token = table.token(&secret("k"));
+        let token = table.token(&SharedPart::new(secret("k")));
         let refused = |text: &str| table.close_text(text).unwrap_err();
         assert_eq!(refused("\u{FDD0}sj"), TokenError::Cut);
         assert_eq!(refused("sj0\u{FDD1}"), TokenError::Cut);
@@ -297,6 +321,6 @@ mod tests {
         }
         assert!(table.close_text(&format!("{token}{token}")).unwrap().is_some());
         assert_eq!(table.close_text("c2VjcmV0IGJ1dCBub3QgYSB0b2tlbg==").unwrap(), None);
-        assert_eq!(table.close(json!({"a": {(token): 1}})).unwrap_err()[0].1, TokenError::Cut);
+        assert_eq!(table.close(json!({"a": {(token): 1}}), &mut CallBudget::default()).unwrap_err()[0].1, TokenError::Cut);
     }
 }

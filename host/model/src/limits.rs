@@ -31,7 +31,7 @@ pub const DRIVER_TABLE_ELEMENTS_MAX: usize = 20_000;
 /// Wasm stack of one call: serde on 64 levels of JSON needs about 100 KiB.
 pub const DRIVER_STACK_BYTES_MAX: usize = 512 * 1024;
 /// Calls that one driver call may make into the host.
-pub const HOST_CALLS_MAX: u64 = 100_000;
+pub const HOST_CALLS_MAX: usize = 100_000;
 /// Actions that one driver call may stage: a namespace with a thousand objects is already unusual.
 pub const ACTIONS_MAX: usize = 10_000;
 /// Bytes that one driver call may hand to the host, answer and arguments together.
@@ -197,3 +197,33 @@ pub const PAGE_TOKEN_BYTES_MAX: usize = 16 * 1024;
 pub const VAULT_ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// One answer of an AWS service: a page of 100 instances of RDS is about 500 KiB, a secret at most 64 KiB.
 pub const AWS_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Derivations of a sealed value inside each other, plus one: drivers need three or four (JSON in base64 in a URL). Each takes five levels
+/// of plan JSON, and every reader stops at 128.
+pub const SEALED_DEPTH_MAX: usize = 12;
+/// Texts and origins of one sealed value, those included that it is derived of: a configuration file with three hundred secrets has 900.
+pub const SEALED_PARTS_MAX: usize = 1_024;
+/// Text of one sealed value with everything put in: it ends in a Kubernetes object, which takes no more.
+pub const SEALED_TEXT_BYTES_MAX: usize = OBJECT_DATA_BYTES_MAX;
+/// Levels of one value in plan JSON with its sealed values written out: readers stop at 128, and the plan around a value takes about ten.
+pub const PLAN_VALUE_DEPTH_MAX: usize = 100;
+/// JSON values that one driver call may hand to the host, answer and arguments together: each takes about 70 bytes of memory while it is
+/// checked. The thirty CRDs of a large operator have 300,000.
+pub const DRIVER_VALUES_MAX: usize = 500_000;
+/// Plan JSON of the sealed values that one driver call may write, each counted where it stands: a thousand take half a MiB.
+pub const DRIVER_SEALED_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes that all driver calls of one plan may hand to the host: the plan of ten thousand workloads has about 30 MiB.
+pub const PLAN_OUTPUT_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Plan JSON of all sealed values that the driver calls of one plan may write: eight calls at their own limit.
+pub const PLAN_SEALED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Lowest cost of bcrypt that the algorithm knows.
+pub const BCRYPT_COST_MIN: u8 = 4;
+/// Highest cost of bcrypt: 4,096 rounds, a quarter of a second; the default of common servers is 10.
+pub const BCRYPT_COST_MAX: u8 = 12;
+/// Rounds of bcrypt that the values of one driver call may cost: 128 hashes of cost 10, or 32 of cost 12, which is eight seconds.
+pub const DRIVER_HASH_ROUNDS_MAX: usize = 1 << 17;
+/// Rounds of bcrypt of one plan, and again of one deployment: a hash of cost 10 for each of 4,000 workloads, four minutes.
+pub const DEPLOYMENT_HASH_ROUNDS_MAX: usize = 1 << 22;
+/// Bytes that the values of one action may take when they are put in, intermediate texts included: several times what a system takes.
+pub const ACTION_EXPANDED_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes that the values of all actions of one deployment may take when they are put in: they are held until they are sent.
+pub const DEPLOYMENT_EXPANDED_BYTES_MAX: usize = 256 * 1024 * 1024;

@@ -3,13 +3,17 @@
 //! Inside a plan a sealed string is the object `{"$sealed": [part, …]}`; a part is text or an origin.
 //! A literal key `$sealed` of a document is escaped with one more `$`.
 
+mod size;
 mod view;
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+pub use size::{SealedLimit, SharedPart, Size};
 pub use view::{View, coerce};
 
-use crate::{action::ActionId, pointer::Pointer};
+use crate::{action::ActionId, limits, pointer::Pointer};
 
 /// Opens a token inside a string that a driver sees. A Unicode noncharacter: no document may hold it.
 pub const TOKEN_OPEN: char = '\u{FDD0}';
@@ -55,8 +59,8 @@ pub enum Origin {
     },
     /// What the host makes of other values: an encoding, a hash.
     Derived {
-        /// Its arguments.
-        of: Vec<Sealed>,
+        /// Its arguments, shared by all copies.
+        of: Arc<[Sealed]>,
         /// The function of `windlass:driver/sealed`, or a view of the host's own, with its parameter behind a colon.
         op: String,
     },
@@ -105,7 +109,7 @@ pub enum Part {
     /// Text that everyone may see.
     Text(String),
     /// A value that stands for itself later.
-    Sealed(Box<SealedPart>),
+    Sealed(SharedPart),
 }
 
 /// A string with at least one sealed part.
@@ -131,7 +135,7 @@ impl Sealed {
     /// Makes a string of one sealed value.
     #[must_use]
     pub fn of(origin: Origin, secret: bool, encoding: Encoding) -> Self {
-        Self(vec![Part::Sealed(Box::new(SealedPart { origin, secret, encoding }))])
+        Self(vec![SealedPart { origin, secret, encoding }.into()])
     }
 
     /// Returns the parts.
@@ -143,7 +147,7 @@ impl Sealed {
     /// Returns the sealed parts.
     pub fn sealed(&self) -> impl Iterator<Item = &SealedPart> {
         self.0.iter().filter_map(|part| match part {
-            Part::Sealed(part) => Some(part.as_ref()),
+            Part::Sealed(part) => Some(&**part),
             Part::Text(_) => None,
         })
     }
@@ -185,15 +189,17 @@ impl Sealed {
     /// Names where its parts come from.
     #[must_use]
     pub fn label(&self) -> String {
-        self.sealed().map(|part| part.origin.label()).collect::<Vec<_>>().join(", ")
+        joined(self.sealed())
     }
 
     /// Writes the value for use in longer text.
     #[must_use]
     pub fn into_text(mut self) -> Self {
         for part in &mut self.0 {
-            if let Part::Sealed(part) = part {
-                part.encoding = Encoding::Text;
+            if let Part::Sealed(sealed) = part
+                && sealed.encoding != Encoding::Text
+            {
+                *part = SealedPart { encoding: Encoding::Text, ..(**sealed).clone() }.into();
             }
         }
         self
@@ -236,8 +242,24 @@ impl Sealed {
     }
 }
 
+/// Names the origins of parts, up to the length that people read.
+fn joined<'p>(parts: impl Iterator<Item = &'p SealedPart>) -> String {
+    let mut out = String::new();
+    for part in parts {
+        if !out.is_empty() {
+            out.push_str(", ");
+        }
+        if out.len() > limits::GUEST_TEXT_CHARS_MAX {
+            out.push('…');
+            break;
+        }
+        out.push_str(&part.origin.label());
+    }
+    out
+}
+
 impl Origin {
-    /// Names the origin for a person.
+    /// Names the origin for a person; of one that is derived of many the first are named.
     #[must_use]
     pub fn label(&self) -> String {
         match self {
@@ -248,7 +270,7 @@ impl Origin {
             Self::External { reference, version: None | Some(0 | 1), .. } => reference.clone(),
             Self::External { reference, version: Some(version), .. } => format!("{reference} (version {version})"),
             Self::Derived { op, of } => {
-                let of = of.iter().map(Sealed::label).collect::<Vec<_>>().join(", ");
+                let of = joined(of.iter().flat_map(Sealed::sealed));
                 match View::of(op) {
                     Some(View::Field(pointer)) => format!("{of}{pointer}"),
                     Some(View::As(_)) => of,
@@ -364,11 +386,12 @@ mod tests {
         let sealed = Sealed::new([
             Part::Text("a".into()),
             Part::Text("b".into()),
-            Part::Sealed(Box::new(SealedPart {
+            SealedPart {
                 origin: Origin::External { connection: "secrets".into(), reference: "k".into(), version: Some(1) },
                 secret: true,
                 encoding: Encoding::Text,
-            })),
+            }
+            .into(),
         ]);
         let value = sealed.to_json();
         assert_eq!(Sealed::from_json(&value), Some(sealed));

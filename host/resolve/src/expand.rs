@@ -101,5 +101,7 @@ fn join(segments: &[Segment<'_>], lookup: &mut impl FnMut(&[String]) -> Result<V
             }
         }
     }
-    Ok(Sealed::new(parts).to_json())
+    let joined = Sealed::new(parts);
+    joined.size().check().map_err(|limit| ExpandError::new("expansion", format!("the text {limit} when its placeholders are put in")))?;
+    Ok(joined.to_json())
 }

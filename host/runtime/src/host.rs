@@ -226,7 +226,7 @@ impl WasmHost {
         let result = call(driver, &mut store, request);
         let mut recorder = store.into_data().recorder.unwrap_or(fallback);
         let result = match result {
-            Ok(result) => result.and_then(|answer| match recorder.count(answer_bytes(&answer)) {
+            Ok(result) => result.and_then(|answer| match recorder.count_json(texts(&answer)) {
                 Ok(()) => Ok(answer),
                 Err(limit) => Err(CallError::Fault(DriverFault {
                     driver: String::new(),
@@ -290,14 +290,17 @@ fn recorder_like(planners: &Planners) -> Recorder {
         contexts: std::collections::BTreeMap::new(),
         secret_versions: Arc::default(),
         tokens: windlass_engine::tokens::TokenTable::default(),
+        budget: Arc::default(),
     })
 }
 
-fn answer_bytes(answer: &DriverAnswer) -> usize {
-    match &answer.body {
-        windlass_engine::driver::Body::Outputs(text) => text.len(),
-        windlass_engine::driver::Body::Manifests(texts) => texts.iter().map(String::len).sum(),
-    }
+/// Lists the JSON texts of an answer.
+fn texts(answer: &DriverAnswer) -> impl Iterator<Item = &str> {
+    let texts = match &answer.body {
+        windlass_engine::driver::Body::Outputs(text) => std::slice::from_ref(text),
+        windlass_engine::driver::Body::Manifests(texts) => texts,
+    };
+    texts.iter().map(String::as_str)
 }
 
 fn call(

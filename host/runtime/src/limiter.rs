@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use windlass_engine::recorder::LimitReached;
+use windlass_engine::budget::LimitReached;
 use windlass_model::limits;
 
 /// An error that carries a limit out of a trap.
@@ -19,7 +19,7 @@ impl std::error::Error for Limit {}
 
 impl Limit {
     pub(crate) fn new(limit: &'static str, value: impl ToString) -> Self {
-        Self(LimitReached { limit, value: value.to_string() })
+        Self(LimitReached::new(limit, value))
     }
 }
 

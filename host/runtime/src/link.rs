@@ -4,11 +4,7 @@ use wasmtime::{
     StoreContextMut,
     component::{Linker, LinkerInstance, ResourceDynamic, ResourceType},
 };
-use windlass_engine::{
-    Planners,
-    planner::CapabilityDescriptor,
-    recorder::{LimitReached, Recorder},
-};
+use windlass_engine::{Planners, budget::LimitReached, planner::CapabilityDescriptor, recorder::Recorder};
 
 use crate::{call::CallState, limiter::Limit};
 

@@ -73,7 +73,7 @@ impl Sealable {
         Self(host::to_yaml_string(&self.0))
     }
 
-    /// Hashes it with bcrypt.
+    /// Hashes it with bcrypt; `cost` is 4 to 12. All hashes of one call together may cost 2^17 rounds: 128 of cost 10, or 32 of cost 12.
     #[must_use]
     pub fn bcrypt(&self, cost: u8) -> Self {
         Self(host::bcrypt(&self.0, cost))

@@ -110,6 +110,7 @@ fn call() -> Result<()> {
             contexts: std::collections::BTreeMap::new(),
             secret_versions: std::sync::Arc::default(),
             tokens: TokenTable::default(),
+            budget: std::sync::Arc::default(),
         });
         let context = DriverContext {
             application: "shop".into(),

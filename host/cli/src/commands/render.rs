@@ -133,7 +133,7 @@ fn shown(spec: &Value, generated: &BTreeMap<String, String>) -> Value {
             Origin::Generated { action, .. } => generated.get(action.as_str()).cloned().unwrap_or_else(|| format!("«generated {action}»")),
             Origin::Derived { op, of } => {
                 let inner = of.first().map(|value| text(value, generated)).unwrap_or_default();
-                match windlass_engine::recorder::encode(op, &inner) {
+                match windlass_engine::derive::encode(op, &inner) {
                     Some(encoded) if !inner.contains('«') => encoded,
                     _ => format!("«{}»", origin_of.label()),
                 }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Instant,
 };
 
 use serde_json::Value;
@@ -17,13 +18,16 @@ use windlass_model::{
 
 use super::{
     ApplyError, Engine, Request,
+    discretion::SecretsOf,
     make::grouped,
+    spending::{Expansion, Spending},
     values::{Fresh, Values},
 };
 use crate::{
     authorize::Target,
     session::{
-        ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, LazySpec, Observation, Owner, Ownership, Phase, Secret, Session,
+        ActionRef, Cancel, CapabilityError, CapabilityErrorKind as Kind, Depth, LazySpec, Observation, Owner, Ownership, Phase, Secret,
+        Session,
     },
     store::StoreError,
 };
@@ -84,7 +88,10 @@ impl Engine {
         for Asked { session, connection, actions, specs } in self.ask(request, |action, _| action.change.is_change()).await? {
             for (action, spec) in actions.into_iter().zip(specs) {
                 let lines = match spec {
-                    Ok(spec) => session.preview(&action.id, &spec).await.map_err(|error| ApplyError::of(&connection, error))?,
+                    Ok(spec) => {
+                        let guarded = |error| ApplyError::of(&connection, SecretsOf::spec(&action.spec, &spec).guard(error));
+                        session.preview(&action.id, &spec).await.map_err(guarded)?
+                    }
                     Err(error) => Some(vec![format!("can't be said yet: {}", error.message)]),
                 };
                 out.extend(lines.map(|lines| (action.id.clone(), lines)));
@@ -116,7 +123,16 @@ impl Engine {
         self.authorize.authorize(&request.actor, Verb::Read, &Target::new(&environment, &request.plan.environment_type))?;
         let recorded = self.store.load(&environment).await?.map(|state| state.recorded.actions).unwrap_or_default();
         let (kept, fresh) = (BTreeMap::new(), Fresh::new());
-        let values = Values { environment: &environment, secrets: self.secrets.as_ref(), recorded: &recorded, kept: &kept, fresh: &fresh };
+        let spending = Spending::new(Instant::now() + request.timeout, &Cancel::default());
+        let values = Values {
+            environment: &environment,
+            secrets: &self.secrets,
+            recorded: &recorded,
+            kept: &kept,
+            fresh: &fresh,
+            spending: &spending,
+            expanded: Expansion::default(),
+        };
         let groups = grouped(request.plan.actions().filter(|action| is_asked(action, recorded.get(&action.id))));
         let mut asked = Vec::with_capacity(groups.len());
         for ((interface, connection), actions) in groups {
@@ -124,7 +140,7 @@ impl Engine {
             let session = self.open(&interface, &connection, settings, &environment).await?;
             let mut specs = Vec::with_capacity(actions.len());
             for action in &actions {
-                specs.push(values.resolve(&action.spec).await);
+                specs.push(values.resolve(&action.id, &action.spec).await);
             }
             asked.push(Asked { session, connection, actions, specs });
         }

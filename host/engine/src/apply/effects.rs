@@ -22,6 +22,7 @@ use windlass_model::{
 
 use super::{
     Engine,
+    discretion::SecretsOf,
     run::{Journal, Notes, Run},
 };
 use crate::{
@@ -99,6 +100,11 @@ impl<'a> Scope<'a> {
         self.engine.observer.point("before effect");
         let steps = session.ensure(&cx, &actions).await;
         self.engine.observer.point("after effect");
+        let sent = records.iter().zip(&actions);
+        let guarded = |(step, (record, action)): (Result<Step, CapabilityError>, (&RecordedAction, &ResolvedAction))| {
+            step.map_err(|error| SecretsOf::spec(&record.spec, &action.spec).guard(error))
+        };
+        let steps = steps.into_iter().zip(sent).map(guarded).collect();
         Answer { system, is_all, records, steps }
     }
 }

@@ -8,7 +8,7 @@ use windlass_model::{
     sealed::{self, Origin, Sealed},
 };
 
-use super::{make::Pending, run::Run};
+use super::{make::Pending, run::Run, spending::is_final};
 use crate::{
     schema,
     session::{CapabilityError, CapabilityErrorKind as Kind},
@@ -48,9 +48,15 @@ impl Run<'_> {
     pub(crate) async fn fits(&self, action: &PlannedAction) -> Result<(), CapabilityError> {
         for (constraint, sealed) in self.constraints.get(&action.id).into_iter().flatten() {
             // What is not known yet is looked at when it is.
-            let Ok(value) = self.values().sealed(sealed).await else { continue };
-            if let Some(reason) = schema::misfit(constraint, &value, sealed.is_secret()) {
-                let message = format!("{} is not what its driver takes at `{}`: {reason}", sealed.display(), constraint.pointer);
+            let value = match self.values().sealed(sealed).await {
+                Ok(value) => value,
+                Err(error) if is_final(&error) => return Err(error),
+                Err(_) => continue,
+            };
+            if let Some(reason) = schema::misfit(constraint, &value) {
+                // Every rule of the schema is the driver's choice: the reason would be an answer to its question.
+                let reason = if sealed.is_secret() { String::new() } else { format!(": {reason}") };
+                let message = format!("{} is not what its driver takes at `{}`{reason}", sealed.display(), constraint.pointer);
                 return Err(CapabilityError::new(Kind::Invalid, message).hint("change the value, or what yields it"));
             }
         }

@@ -57,7 +57,7 @@ impl Run<'_> {
                 resolved
             } else {
                 self.unintended.insert((action.rank, action.id.clone()));
-                self.values().resolve(&action.spec).await.ok()
+                self.values().resolve(&action.id, &action.spec).await.ok()
             };
             self.resolved.extend(resolved.map(|spec| (action.id.clone(), spec)));
         }
@@ -116,7 +116,7 @@ impl Run<'_> {
 
     /// Puts values in the place of an action's sealed ones, as far as they are known.
     pub(crate) async fn resolve(&self, action: &PlannedAction) -> Result<Resolved, CapabilityError> {
-        let spec = self.values().resolve(&action.spec).await?;
+        let spec = self.values().resolve(&action.id, &action.spec).await?;
         let bytes = if action.spec.may_be_sealed() {
             canonical::to_vec(&spec).map_err(|error| CapabilityError::new(Kind::Invalid, error.to_string()))?
         } else {

@@ -20,9 +20,11 @@ use windlass_model::{
 };
 
 use super::{
+    discretion::SecretsOf,
     effects::{Effect, Effects, Scope, System},
     reading::reading,
     run::{Notes, Run},
+    spending::is_final,
     stop::{Stop, broken_off, failures, first},
     values::{self, FIRST_VERSION},
 };
@@ -206,7 +208,14 @@ impl Run<'_> {
                 } else if drawn.is_some() {
                     drawn
                 } else {
-                    self.resolve(action).await.ok().map(|resolved| resolved.spec)
+                    match self.resolve(action).await {
+                        Ok(resolved) => Some(resolved.spec),
+                        Err(error) if is_final(&error) => {
+                            refused.push((action.identity.clone(), error));
+                            continue;
+                        }
+                        Err(_) => None,
+                    }
                 };
                 preflights.push(Preflight {
                     id: action.id.clone(),
@@ -226,7 +235,10 @@ impl Run<'_> {
         let answers = join_all(asked.iter().map(|(session, preflights)| session.preflight(&cx, preflights)));
         let answers = reading("what systems would refuse", deadline, cancel, answers).await?;
         let answers = asked.into_iter().zip(answers).flat_map(|((_, preflights), answers)| preflights.into_iter().zip(answers));
-        refused.extend(answers.filter_map(|(asked, answer)| Some((asked.identity, answer.err()?))));
+        refused.extend(answers.filter_map(|(asked, answer)| {
+            let secrets = SecretsOf::spec(&planned.get(&asked.id)?.spec, &asked.spec);
+            Some((asked.identity, secrets.guard(answer.err()?)))
+        }));
         // No system refused what it had no time to look at.
         broken_off(refused.iter().map(|(identity, error)| (identity.as_str(), error)), deadline, cancel)?;
         let Some((_, first)) = refused.first() else { return Ok(()) };
@@ -259,8 +271,8 @@ impl Run<'_> {
         let mut sending = Vec::with_capacity(batch.len());
         let mut is_on_disk = true;
         for action in batch {
-            self.fits(action).await.map_err(|error| failed(action, &error))?;
-            let found = self.resolve(action).await.map_err(|error| failed(action, &error))?;
+            self.fits(action).await.map_err(|error| unsent(action, &error, deadline, cancel))?;
+            let found = self.resolve(action).await.map_err(|error| unsent(action, &error, deadline, cancel))?;
             let before = self.recorded.get(&action.id).cloned();
             // What is pending on itself is read, equal or not; what others changed is set back.
             if !pending.restored.contains(&action.id)
@@ -386,6 +398,14 @@ fn is_intent(record: &RecordedAction, action: &PlannedAction, mac: &str) -> bool
         && record.identity == action.identity
         && record.connection == action.connection
         && record.spec == action.spec
+}
+
+/// Stops at an action whose values can't be sent: because of them, or because the deployment is to stop.
+fn unsent(action: &PlannedAction, error: &CapabilityError, deadline: Instant, cancel: &Cancel) -> Stop {
+    match broken_off(std::iter::once((action.identity.as_str(), error)), deadline, cancel) {
+        Err(stop) => stop,
+        Ok(()) => failed(action, error),
+    }
 }
 
 fn failed(action: &PlannedAction, error: &CapabilityError) -> Stop {

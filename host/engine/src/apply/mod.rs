@@ -1,6 +1,7 @@
 //! Applying: a plan becomes so, exactly; killed at any instant, the next process goes on where it stood.
 
 mod ask;
+mod discretion;
 mod drive;
 mod effects;
 mod fit;
@@ -13,6 +14,7 @@ mod release;
 mod remove;
 mod run;
 mod settle;
+mod spending;
 mod stop;
 mod unwritten;
 mod values;
@@ -220,7 +222,7 @@ impl Engine {
         check_basis(plan, &state)?;
         let under_way = state.last.as_ref().filter(|last| last.status == DeploymentStatus::Running);
         if !plan.has_changes() && under_way.is_none() && !settle::is_due(&state.recorded) {
-            let mut run = Run::new(self, environment.clone(), request, state.clone());
+            let mut run = Run::new(self, environment.clone(), request, state.clone(), cancel);
             if run.all_intact().await? {
                 return Ok(Outcome::NothingToDo);
             }
@@ -229,7 +231,7 @@ impl Engine {
         let state = self.state(&environment).await?;
         check_basis(plan, &state)?;
         let supersedes = state.last.as_ref().filter(|last| last.status == DeploymentStatus::Running).map(|last| last.number);
-        let mut run = Run::new(self, environment.clone(), request, state);
+        let mut run = Run::new(self, environment.clone(), request, state, cancel);
         let started = Event::Started { intended: run.intended().await?, allow_destroy: request.allow_destroy };
         let unwritable =
             |error: CanonicalError| ApplyError::Document { what: "what the plan was made of".into(), reason: error.to_string() };
@@ -287,7 +289,7 @@ impl Engine {
         self.observer.point("before resume");
         self.store.append(&environment, lease.fence(), number, std::slice::from_ref(&resumed), &[]).await?;
         self.observer.event(&resumed);
-        let mut run = Run::new(self, environment, request, state);
+        let mut run = Run::new(self, environment, request, state, cancel);
         run.allow_destroy |= events.iter().any(|logged| matches!(logged.event, Event::Started { allow_destroy: true, .. }));
         run.tickets_of(&events);
         run.go_on_intending();
@@ -308,7 +310,7 @@ impl Engine {
         check_basis(plan, &state)?;
         let (digest, bytes) = stored(plan)?;
         self.store.put_documents(BTreeMap::from([(digest, bytes)])).await?;
-        let mut run = Run::new(self, environment.clone(), request, state);
+        let mut run = Run::new(self, environment.clone(), request, state, cancel);
         let planned = Event::Planned { plan: digest, intended: run.intended().await? };
         self.observer.begin(plan);
         self.observer.point("before next stage");

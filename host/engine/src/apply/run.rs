@@ -22,6 +22,7 @@ use super::{
     fit::{Constraints, constraints},
     make::grouped,
     order::Order,
+    spending::{Expansion, Spending},
     stop::Stop,
     values::{self, Fresh, Values},
 };
@@ -47,6 +48,8 @@ pub(crate) struct Run<'a> {
     pub order: Order,
     pub wanted: BTreeMap<ActionId, BTreeSet<WantedOutput>>,
     pub constraints: Constraints<'a>,
+    /// What its values cost; the deadline begins with the run.
+    pub spending: Spending,
     pub waiting: BTreeMap<ActionId, Ticket>,
     /// How far that is, in words.
     pub notes: BTreeMap<ActionId, String>,
@@ -121,12 +124,19 @@ fn moved(mut recorded: BTreeMap<ActionId, RecordedAction>, plan: &Plan) -> BTree
 }
 
 impl<'a> Run<'a> {
-    pub(crate) fn new(engine: &'a Engine, environment: EnvironmentKey, request: &'a Request, state: EnvironmentState) -> Self {
+    pub(crate) fn new(
+        engine: &'a Engine,
+        environment: EnvironmentKey,
+        request: &'a Request,
+        state: EnvironmentState,
+        cancel: &Cancel,
+    ) -> Self {
         Self {
             owner: Owner { installation: engine.store.installation().to_owned(), environment: environment.clone() },
             order: Order::of(&request.plan),
             wanted: values::wanted(&request.plan),
             constraints: constraints(&request.plan),
+            spending: Spending::new(Instant::now() + request.timeout, cancel),
             engine,
             environment,
             request,
@@ -165,10 +175,12 @@ impl<'a> Run<'a> {
     pub(crate) fn values(&self) -> Values<'_> {
         Values {
             environment: &self.environment,
-            secrets: self.engine.secrets.as_ref(),
+            secrets: &self.engine.secrets,
             recorded: &self.recorded,
             kept: &self.kept,
             fresh: &self.fresh,
+            spending: &self.spending,
+            expanded: Expansion::default(),
         }
     }
 
@@ -264,7 +276,7 @@ impl<'a> Run<'a> {
     /// Runs to an end.
     pub(crate) async fn go(&mut self, fence: Fence, number: DeploymentNumber, cancel: &Cancel) -> Result<Outcome, ApplyError> {
         (self.fence, self.number) = (fence, number);
-        let deadline = Instant::now() + self.request.timeout;
+        let deadline = self.spending.deadline();
         let mut result = self.steps(deadline, cancel).await;
         if matches!(result, Ok(Stage::Ready) | Err(Stop::TimedOut(_) | Stop::Error(_))) {
             // No end is written behind it. What stopped the run is told before what a flush says.

@@ -1,6 +1,9 @@
 //! Sealed values become values: here, at the sink, and nowhere else.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::{Map, Value};
 use windlass_model::{
@@ -10,21 +13,27 @@ use windlass_model::{
     state::{EnvironmentKey, RecordedAction},
 };
 
+use super::spending::{Expansion, Spending};
 use crate::{
+    budget::json_bytes,
+    derive::encode,
     plan::{Kept, kept_by},
-    recorder::encode,
     session::{CapabilityError, CapabilityErrorKind as Kind, Secret, SecretStore, WantedOutput, generated_name, given_name},
 };
 
 /// Finds values of one environment.
 pub(crate) struct Values<'a> {
     pub environment: &'a EnvironmentKey,
-    pub secrets: &'a dyn SecretStore,
+    pub secrets: &'a Arc<dyn SecretStore>,
     pub recorded: &'a BTreeMap<ActionId, RecordedAction>,
     /// What other systems keep, as it was read.
     pub kept: &'a BTreeMap<Kept, Secret>,
     /// Secrets of ours that are not on disk yet.
     pub fresh: &'a Fresh,
+    /// The account of the deployment.
+    pub spending: &'a Spending,
+    /// Bytes of the values of the spec that is resolved now, intermediate texts included.
+    pub expanded: Expansion,
 }
 
 /// The version of a secret that is new.
@@ -89,22 +98,38 @@ pub(crate) fn output_name(id: &ActionId, output: &str) -> String {
 }
 
 impl Values<'_> {
-    /// Resolves a spec; most hold nothing to put in.
-    pub(crate) async fn resolve(&self, spec: &Spec) -> Result<Value, CapabilityError> {
+    /// Resolves the spec of an action; most hold nothing to put in.
+    ///
+    /// # Errors
+    ///
+    /// `Quota` if the values pass a limit, `Uncertain` if the deployment is to stop; all others say that a value is not known.
+    pub(crate) async fn resolve(&self, action: &ActionId, spec: &Spec) -> Result<Value, CapabilityError> {
         let is_open = !spec.may_be_sealed();
         let spec = spec.to_value();
-        if is_open { Ok(spec) } else { self.put_in(&spec).await }
+        if is_open {
+            return Ok(spec);
+        }
+        self.expanded.reset();
+        let resolved = self.put_in(&spec).await?;
+        self.spending.expand(action, self.expanded.reset())?;
+        Ok(resolved)
     }
 
     async fn put_in(&self, spec: &Value) -> Result<Value, CapabilityError> {
         let mut known: BTreeMap<Sealed, Value> = BTreeMap::new();
-        let mut wanted: Vec<Sealed> = Vec::new();
-        sealed::visit(spec, &mut |_, value| wanted.push(value.clone()));
-        for value in wanted {
-            if let std::collections::btree_map::Entry::Vacant(slot) = known.entry(value) {
-                let resolved = self.sealed(slot.key()).await?;
-                slot.insert(resolved);
-            }
+        let mut wanted: Vec<(String, Sealed)> = Vec::new();
+        sealed::visit(spec, &mut |at, value| wanted.push((at.to_owned(), value.clone())));
+        for (at, value) in wanted {
+            let slot = match known.entry(value) {
+                std::collections::btree_map::Entry::Vacant(slot) => slot,
+                std::collections::btree_map::Entry::Occupied(slot) => {
+                    self.expanded.spend(json_bytes(slot.get()))?;
+                    continue;
+                }
+            };
+            let resolved = self.sealed(slot.key()).await.map_err(|error| placed(error, &at))?;
+            self.expanded.spend(json_bytes(&resolved))?;
+            slot.insert(resolved);
         }
         let resolved: Result<Value, CapabilityError> = sealed::map(
             spec,
@@ -128,19 +153,19 @@ impl Values<'_> {
     async fn text(&self, value: &Sealed) -> Result<String, CapabilityError> {
         let mut out = String::new();
         for part in value.parts() {
-            match part {
-                Part::Text(text) => out.push_str(text),
+            let piece = match part {
+                Part::Text(text) => std::borrow::Cow::Borrowed(text.as_str()),
                 Part::Sealed(part) => match self.origin(&part.origin).await? {
-                    Value::String(text) => out.push_str(&text),
+                    Value::String(text) => text.into(),
                     Value::Array(_) | Value::Object(_) => {
-                        return Err(CapabilityError::new(
-                            Kind::Invalid,
-                            format!("«{}» is a list or a map and can't stand inside text", part.origin.label()),
-                        ));
+                        let why = format!("«{}» is a list or a map and can't stand inside text", part.origin.label());
+                        return Err(unfit(part.secret, &part.origin.label(), why));
                     }
-                    scalar => out.push_str(&scalar.to_string()),
+                    scalar => scalar.to_string().into(),
                 },
-            }
+            };
+            self.expanded.spend_text(out.len(), &piece)?;
+            out.push_str(&piece);
         }
         Ok(out)
     }
@@ -163,10 +188,10 @@ impl Values<'_> {
                 self.secret(&output_name(id, output), None, origin).await
             }
             Origin::Output { node, name } => Err(CapabilityError::new(Kind::Invalid, format!("`{node}.{name}` belongs to a later stage"))),
-            Origin::Derived { op, of } => match (View::of(op), of.as_slice()) {
+            Origin::Derived { op, of } => match (View::of(op), of.as_ref()) {
                 (Some(view), [of]) => {
                     let value = Box::pin(self.sealed(of)).await?;
-                    view.look(value, &of.label()).map_err(|why| CapabilityError::new(Kind::Invalid, why))
+                    view.look(value, &of.label()).map_err(|why| unfit(of.is_secret(), &origin.label(), why))
                 }
                 _ => Box::pin(self.derived(op, of)).await.map(Value::String),
             },
@@ -204,11 +229,12 @@ impl Values<'_> {
         if let [value] = values.as_slice()
             && let Some(text) = encode(op, value.expose())
         {
+            self.expanded.spend_text(0, &text)?;
             return Ok(text);
         }
         let versions = if op == "fingerprint" { self.output_versions(of).await? } else { Vec::new() };
         let label = self.label(op, of, &values, versions)?;
-        self.secrets.derive(op, &label, &values).map(|secret| secret.expose().to_owned())
+        self.spending.derive(self.secrets, op, &label, values).await.map(|secret| secret.expose().to_owned())
     }
 
     /// Versions of secrets that actions yield: their origins carry none, because they are known only now.
@@ -223,10 +249,12 @@ impl Values<'_> {
         }
         let mut versions = Vec::with_capacity(names.len());
         // What others keep has no version here: a keyed hash of it stands for one.
+        let mut hashes: BTreeMap<Kept, Value> = BTreeMap::new();
         for part in of.iter().flat_map(Sealed::sealed) {
             part.origin.visit(&mut |origin| {
-                let secret = kept_by(origin).and_then(|kept| self.kept.get(&kept));
-                versions.extend(secret.map(|secret| Value::String(self.secrets.mac(secret.expose().as_bytes()))));
+                let Some((kept, secret)) = kept_by(origin).and_then(|kept| self.kept.get_key_value(&kept)) else { return };
+                let hash = || Value::String(self.secrets.mac(secret.expose().as_bytes()));
+                versions.push(hashes.entry(kept.clone()).or_insert_with(hash).clone());
             });
         }
         for name in names {
@@ -254,6 +282,17 @@ impl Values<'_> {
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .map_err(|error| CapabilityError::new(Kind::Invalid, error.to_string()))
     }
+}
+
+/// Says that a value is not of the form that its place needs; of a secret nothing more.
+fn unfit(is_secret: bool, label: &str, why: String) -> CapabilityError {
+    let message = if is_secret { format!("the secret `{label}` does not fit") } else { why };
+    CapabilityError::new(Kind::Invalid, message)
+}
+
+/// Adds the place of a value to an error about it.
+fn placed(error: CapabilityError, at: &str) -> CapabilityError {
+    CapabilityError { message: format!("{} (at `{at}`)", error.message), ..error }
 }
 
 /// Lists the versions of secrets that went into a spec, by label.

@@ -5,9 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::Value;
 use windlass_model::{ActionId, identity::shown, name::DocumentName};
 
 use super::{
+    discretion::SecretsOf,
     effects::Effects,
     make::Pending,
     run::{Notes, Run},
@@ -82,8 +84,9 @@ impl Run<'_> {
                     }
                     step => {
                         progressed = true;
-                        moved.0.extend(self.recorded.get(&ticket.id).cloned());
-                        moved.1.push(step);
+                        let Some(record) = self.recorded.get(&ticket.id) else { continue };
+                        moved.1.push(step.map_err(|error| SecretsOf::spec(&record.spec, &Value::Null).guard(error)));
+                        moved.0.push(record.clone());
                     }
                 }
             }

@@ -16,9 +16,10 @@ use windlass_resolve::{Effective, Graph};
 
 use super::{Connections, OBJECTS, PlanInput, desired, expand::Expansion, flows, memo::Memo, references::Claim};
 use crate::{
+    budget::PlanBudget,
     driver::{DriverContext, DriverHost, World},
     planner::{Authority, Planners, SpecContext},
-    recorder::{RecorderInput, StagedAction},
+    recorder::{RecorderInput, StagedAction, printable},
     tokens::TokenTable,
 };
 
@@ -39,6 +40,8 @@ pub(crate) struct Cx<'a> {
     pub expansion: Expansion,
     /// The answers of the last deployment.
     pub memo: Memo<'a>,
+    /// What all driver calls share.
+    pub budget: Arc<PlanBudget>,
 }
 
 /// A driver with its component and what it may do.
@@ -113,7 +116,8 @@ impl<'a> Cx<'a> {
             contexts.insert(descriptor.interface.to_owned(), self.spec_context(namespace, settings.kind()));
         }
         let secret_versions = Arc::clone(&self.secret_versions);
-        Ok(RecorderInput { planners: self.planners.clone(), node: node.clone(), authorities, contexts, secret_versions, tokens })
+        let budget = Arc::clone(&self.budget);
+        Ok(RecorderInput { planners: self.planners.clone(), node: node.clone(), authorities, contexts, secret_versions, tokens, budget })
     }
 
     pub(crate) fn spec_context(&self, namespace: Option<&str>, connection_kind: &'static str) -> SpecContext {
@@ -156,10 +160,20 @@ impl<'a> Cx<'a> {
     ) -> Result<Vec<PlannedAction>, Vec<Diagnostic>> {
         let staged = staged.into_iter();
         let mut actions = Vec::with_capacity(staged.size_hint().0);
+        let (mut known, mut problems) = (BTreeSet::new(), Vec::new());
         for (action, grants) in staged {
             let Some(planner) = self.planners.get(&action.interface) else { continue };
             let (connection, settings) = self.connection(node, &action.interface, planner.descriptor().family, grants)?;
             let id = ActionId::new(node, &action.local);
+            if !known.insert(id.clone()) {
+                // Recorded state and generated secrets belong to the id.
+                problems.push(
+                    Diagnostic::error("duplicate-action", format!("`{}` is staged twice", printable(&action.local)))
+                        .on(node)
+                        .hint("names are unique inside a node, over all stages of a workload profile: give one of them another name"),
+                );
+                continue;
+            }
             let mut depends_on: BTreeSet<ActionId> = action
                 .after
                 .iter()
@@ -190,7 +204,7 @@ impl<'a> Cx<'a> {
             });
         }
         set_on_remove(&mut actions, on_remove, self.data_loss_allowed);
-        Ok(actions)
+        if problems.is_empty() { Ok(actions) } else { Err(problems) }
     }
 }
 

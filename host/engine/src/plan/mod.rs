@@ -261,6 +261,7 @@ pub(crate) fn prepared_cx<'a>(input: &'a PlanInput, prepared: &Prepared<'a>, pla
         policy,
         expansion: Expansion::default(),
         memo: Memo::default(),
+        budget: Arc::default(),
         data_loss_allowed: compare::data_loss_allowed(graph),
         secret_versions: Arc::new(
             input.secrets.iter().filter_map(|(name, version)| name.strip_prefix("action/").map(|id| (id.to_owned(), *version))).collect(),

@@ -118,7 +118,7 @@ fn call_stage(
         manifests,
     };
     let recorder = Recorder::new(cx.recorder_input(node, &stage.used, &std::sync::Arc::default(), call.namespace.as_deref(), tokens)?);
-    let (result, recorder) = cx.host.call(component, &request, recorder);
+    let (result, mut recorder) = cx.host.call(component, &request, recorder);
     let places = [Place { part: "/workload", subject: node.to_string(), base: String::new() }];
     let place = |problem: Diagnostic| placed(problem, node, &places);
     let answer = answered(result, &recorder, node).map_err(|problems| problems.into_iter().map(place).collect::<Vec<_>>())?;
@@ -145,7 +145,7 @@ fn read(texts: &[String], recorder: &Recorder, stage: &StageCall<'_>, node: &Nod
         let closed = parsed.and_then(|value: Value| {
             windlass_model::canonical::check(&value)
                 .map_err(|error| Diagnostic::error("driver-answer", format!("manifest {index}: {error}")))?;
-            recorder.tokens.close(value).map_err(|errors| token_problem(&errors))
+            recorder.close(value).map_err(|errors| token_problem(&errors))
         });
         match closed {
             Ok(value) => manifests.push(value),

@@ -8,7 +8,7 @@ use windlass_model::{
     plan::PlannedNode,
     platform::{LayerName, MatchRule, ResourceDefinition},
     pointer::Pointer,
-    sealed::{self, SealedPart},
+    sealed::{self, SharedPart},
 };
 use windlass_resolve::{GraphNode, Maker, NodeKind, Scope, expand};
 
@@ -262,9 +262,9 @@ pub(crate) fn call(
     };
     let inputs_of_platform = Arc::new(decided(&call.definition.spec.inputs, &call.inputs));
     let recorder = Recorder::new(cx.recorder_input(&node, &call.used, &inputs_of_platform, call.namespace.as_deref(), tokens)?);
-    let (result, recorder) = cx.host.call(&call.used.component, &request, recorder);
+    let (result, mut recorder) = cx.host.call(&call.used.component, &request, recorder);
     let answer = answered(result, &recorder, &node).map_err(|problems| problems.into_iter().map(place).collect::<Vec<_>>())?;
-    let (outputs, mut warnings) = outputs(cx, call, &answer, &recorder, &schemas.outputs, &node)?;
+    let (outputs, mut warnings) = outputs(cx, call, &answer, &mut recorder, &schemas.outputs, &node)?;
     warnings.extend(answer.warnings.into_iter().map(|warning| place(warning.on(&node))));
     warnings.extend(unencoded::warnings(&call.inputs, "/spec/inputs").into_iter().map(|warning| warning.on(&document)));
     warnings.extend(unencoded::warnings(&call.params, "/params").into_iter().map(|warning| place(warning.on(&node))));
@@ -281,7 +281,7 @@ pub(crate) fn call(
 
 /// Names what a deferred token waits for.
 pub(crate) fn token_label(tokens: &TokenTable) -> impl Fn(&str) -> Option<String> + use<> {
-    let parts: Vec<SealedPart> = tokens.parts().to_vec();
+    let parts: Vec<SharedPart> = tokens.parts().to_vec();
     move |inner| {
         inner.get(2..).and_then(|index| index.parse::<usize>().ok()).and_then(|index| parts.get(index)).map(|part| match &part.origin {
             windlass_model::sealed::Origin::Action { id, .. } => format!("`{id}`"),
@@ -349,7 +349,7 @@ fn outputs(
     cx: &Cx<'_>,
     call: &ResourceCall<'_>,
     answer: &DriverAnswer,
-    recorder: &Recorder,
+    recorder: &mut Recorder,
     schema: &schema::TokenSchema,
     node: &NodeKey,
 ) -> Result<(Map<String, Value>, Vec<Diagnostic>), Vec<Diagnostic>> {
@@ -373,7 +373,7 @@ fn outputs(
         if raw.is_null() {
             continue;
         }
-        let closed = match recorder.tokens.close(raw) {
+        let closed = match recorder.close(raw) {
             Ok(closed) => closed,
             Err(errors) => {
                 problems.push(token_problem(&errors).at(format!("/{name}")));
@@ -384,8 +384,16 @@ fn outputs(
             Some(declared) => schema::coerce(declared, &name, closed),
             None => closed,
         };
-        let mut has_secret = false;
-        windlass_model::sealed::visit(&closed, &mut |_, sealed| has_secret |= sealed.is_secret());
+        let (mut has_secret, mut too_large) = (false, None);
+        windlass_model::sealed::visit(&closed, &mut |_, sealed| {
+            has_secret |= sealed.is_secret();
+            // Views that the host adds are derivations too.
+            too_large = too_large.or_else(|| sealed.size().check().err());
+        });
+        if let Some(limit) = too_large {
+            problems.push(Diagnostic::error("sealed-size", format!("the output `{name}` {limit}")).at(format!("/{name}")));
+            continue;
+        }
         if let Some(declared) = declared {
             let secret = schema::is_secret_output(declared, &name);
             if has_secret && !secret {

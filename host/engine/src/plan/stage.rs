@@ -182,7 +182,7 @@ impl Cx<'_> {
                 Some(value.clone())
             }
             Origin::Derived { op, of } => {
-                let (Some(view), [of]) = (View::of(op), of.as_slice()) else { return None };
+                let (Some(view), [of]) = (View::of(op), of.as_ref()) else { return None };
                 let value = of.known(|origin| self.value(origin, outcomes, found))?;
                 match view.look(value, &of.label()) {
                     Ok(value) => Some(value),

@@ -73,7 +73,7 @@ fn behind_the_host(url: &Sealed) -> impl Iterator<Item = &SealedPart> {
         let is_in_authority = before.split_once("://").is_some_and(|(_, rest)| !rest.contains(['/', '?', '#']));
         let rest_of_authority = texts(after);
         let rest_of_authority = rest_of_authority.split(['/', '?', '#']).next().unwrap_or_default();
-        (!is_in_authority || rest_of_authority.contains('@')).then_some(sealed.as_ref())
+        (!is_in_authority || rest_of_authority.contains('@')).then_some(&**sealed)
     })
 }
 
@@ -88,7 +88,7 @@ mod tests {
     fn text(template: &str) -> Value {
         let given = |name: &str| {
             let origin = Origin::External { connection: "secrets".into(), reference: name.into(), version: Some(1) };
-            Part::Sealed(Box::new(SealedPart { encoding: Encoding::Text, origin, secret: true }))
+            Part::from(SealedPart { encoding: Encoding::Text, origin, secret: true })
         };
         let mut parts = Vec::new();
         let mut rest = template;

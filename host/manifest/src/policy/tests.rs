@@ -1,7 +1,7 @@
 //! The policy as a whole; rows of its tables stand in `fields::tests`.
 
 use serde_json::json;
-use windlass_model::sealed::{Encoding, Origin, Part, Sealed, SealedPart};
+use windlass_model::sealed::{Encoding, Origin, Sealed};
 
 use super::*;
 
@@ -100,7 +100,7 @@ fn accepts_near_misses() {
 /// A value that is known only when something else is made, as plans write it.
 fn later() -> Value {
     let origin = Origin::Output { node: "a.default#b".parse().unwrap(), name: "paused".into() };
-    Sealed::new([Part::Sealed(Box::new(SealedPart { origin, secret: false, encoding: Encoding::Json }))]).to_json()
+    Sealed::of(origin, false, Encoding::Json).to_json()
 }
 
 #[test]

@@ -16,7 +16,7 @@ impl Sealed {
     #[must_use]
     pub fn field(self, pointer: &str) -> Option<Self> {
         let secret = self.single().filter(|part| part.encoding == Encoding::Json)?.secret;
-        Some(Self::of(Origin::Derived { op: format!("{FIELD}{pointer}"), of: vec![self] }, secret, Encoding::Json))
+        Some(Self::of(Origin::Derived { op: format!("{FIELD}{pointer}"), of: [self].into() }, secret, Encoding::Json))
     }
 
     /// Stands for the same as a type of JSON has it: `5432` where the type is `integer` and somebody yields `"5432"`.
@@ -27,7 +27,7 @@ impl Sealed {
             return self;
         }
         let secret = self.is_secret();
-        Self::of(Origin::Derived { op: format!("{AS}{kind}"), of: vec![self] }, secret, Encoding::Json)
+        Self::of(Origin::Derived { op: format!("{AS}{kind}"), of: [self].into() }, secret, Encoding::Json)
     }
 }
 
