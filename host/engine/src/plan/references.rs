@@ -113,7 +113,7 @@ fn is_reported(sealed: &Sealed) -> bool {
         },
         // A later plan, which knows the value, has the last word.
         Origin::Output { .. } => true,
-        Origin::Derived { of, op } => View::of(op).is_some() && matches!(of.as_slice(), [of] if is_reported(of)),
+        Origin::Derived { of, op } => View::of(op).is_some() && matches!(of.as_ref(), [of] if is_reported(of)),
         Origin::Generated { .. } | Origin::External { .. } => false,
     })
 }

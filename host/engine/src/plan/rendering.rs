@@ -126,12 +126,12 @@ fn call_stage(
     let Body::Manifests(texts) = answer.body else {
         return Err(vec![named(Diagnostic::error("driver-answer", "the driver gave outputs instead of manifests"))]);
     };
-    let manifests = read(&texts, &recorder, stage, node)?;
+    let manifests = read(&texts, &mut recorder, stage, node)?;
     Ok(Rendered { manifests, recorder, constraints, warnings })
 }
 
 /// Reads the manifests of an answer.
-fn read(texts: &[String], recorder: &Recorder, stage: &StageCall<'_>, node: &NodeKey) -> Result<Vec<Value>, Vec<Diagnostic>> {
+fn read(texts: &[String], recorder: &mut Recorder, stage: &StageCall<'_>, node: &NodeKey) -> Result<Vec<Value>, Vec<Diagnostic>> {
     let driver = stage.used.reference.component_key();
     if texts.len() + recorder.actions.len() > limits::ACTIONS_MAX {
         let fault = Fault::Limit { limit: "manifests and actions of one stage", value: limits::ACTIONS_MAX.to_string() };
