@@ -49,8 +49,7 @@ spec: {{ capability: kubernetes, kubernetes: {{ context: test }} }}
 }
 
 const OBJECTS: &str = "{ import: windlass:kubernetes/objects, kinds: [v1/ConfigMap, v1/Secret, apps/v1/Deployment] }";
-const OBJECTS_AND_SECRETS: &str =
-    "{ import: windlass:kubernetes/objects, kinds: [v1/ConfigMap] }, { import: windlass:secrets/generated }";
+const OBJECTS_AND_SECRETS: &str = "{ import: windlass:kubernetes/objects, kinds: [v1/ConfigMap] }, { import: windlass:secrets/generated }";
 
 fn findings(world: &World, component: &str, grants: &str) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
