@@ -107,7 +107,7 @@ fn a_refused_secret_is_told_alike_whatever_it_is() {
     let none = json!({ "values": {} });
     for (folder, values, place) in [
         // A pattern of a driver's schema.
-        (application(&strict, &json!({ "secret": key }), &json!({}), "x"), ["hunter2", "12345", ""], "`/inputs/secret`"),
+        (application(&strict, &json!({ "secret": key }), &json!({}), "x"), ["hunter2", "12345", "12 4"], "`/inputs/secret`"),
         // The type that an output has.
         (application(&template, &typed, &port, "${resources.probe.port}"), ["hunter2", "54.5", "[1]"], "`/stringData/"),
         // A field, and what it holds where it stands in text.
