@@ -139,7 +139,9 @@ impl TokenSchema {
             return Vec::new();
         }
         let mut out = Vec::new();
-        self.validator.iter_errors(value).for_each(|error| self.describe(&error, base, known_after, &mut out));
+        // A value with thousands of elements may have as many misfits: the first ones tell what to mend.
+        let errors = self.validator.iter_errors(value).take(limits::DIAGNOSTICS_MAX);
+        errors.for_each(|error| self.describe(&error, base, known_after, &mut out));
         out
     }
 
@@ -288,6 +290,14 @@ pub fn coerce(outputs_schema: &Value, name: &str, value: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn misfits_of_a_large_value_are_listed_up_to_a_limit() {
+        let compiled = TokenSchema::compile(&json!({ "type": "array", "items": { "type": "integer" } })).unwrap();
+        let listed = |misfits: usize| compiled.check(&json!(vec!["x"; misfits]), "", &|_| None).len();
+        assert_eq!(listed(limits::DIAGNOSTICS_MAX), limits::DIAGNOSTICS_MAX);
+        assert_eq!(listed(limits::DIAGNOSTICS_MAX + 1), limits::DIAGNOSTICS_MAX);
+    }
 
     #[test]
     fn marked_positions_take_tokens_and_others_refuse_them() {
