@@ -202,18 +202,23 @@ pub fn serve(planners: &Planners, input: impl Read, mut output: impl Write) -> i
 fn limit_process() -> io::Result<()> {
     use nix::sys::{
         prctl,
-        resource::{Resource, setrlimit},
+        resource::{Resource, getrlimit, setrlimit},
         signal::Signal,
     };
     prctl::set_pdeathsig(Some(Signal::SIGKILL))?;
     prctl::set_no_new_privs()?;
+    // A lower limit that the user set stays: only the superuser can raise one.
+    let lower = |resource, soft: u64, hard: u64| {
+        let (_, inherited) = getrlimit(resource)?;
+        setrlimit(resource, soft.min(inherited), hard.min(inherited))
+    };
     let seconds = limits::ADMISSION_CPU_TIME_MAX.as_secs();
-    setrlimit(Resource::RLIMIT_CPU, seconds, seconds + 1)?;
+    lower(Resource::RLIMIT_CPU, seconds, seconds + 1)?;
     // Address space that is only reserved does not count as data: the runtime reserves gigabytes for each memory of a guest.
-    setrlimit(Resource::RLIMIT_DATA, limits::ADMISSION_MEMORY_BYTES_MAX, limits::ADMISSION_MEMORY_BYTES_MAX)?;
+    lower(Resource::RLIMIT_DATA, limits::ADMISSION_MEMORY_BYTES_MAX, limits::ADMISSION_MEMORY_BYTES_MAX)?;
     // The runtime keeps the first contents of a guest's memory in a file without a name.
-    setrlimit(Resource::RLIMIT_FSIZE, limits::DRIVER_MEMORY_BYTES_MAX as u64, limits::DRIVER_MEMORY_BYTES_MAX as u64)?;
-    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    lower(Resource::RLIMIT_FSIZE, limits::DRIVER_MEMORY_BYTES_MAX as u64, limits::DRIVER_MEMORY_BYTES_MAX as u64)?;
+    lower(Resource::RLIMIT_CORE, 0, 0)?;
     Ok(())
 }
 
