@@ -113,7 +113,7 @@ impl Sealed {
 }
 
 /// A sealed part that copies share. Comparisons stop where both sides are the same allocation.
-#[derive(Clone, Hash)]
+#[derive(Clone)]
 pub struct SharedPart(Arc<Measured>);
 
 struct Measured {
@@ -121,9 +121,9 @@ struct Measured {
     size: Size,
 }
 
-impl std::hash::Hash for Measured {
+impl std::hash::Hash for SharedPart {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.part.hash(state);
+        self.0.part.hash(state);
     }
 }
 
