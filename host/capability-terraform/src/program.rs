@@ -73,7 +73,7 @@ impl Program {
         // The program itself only warns of a file that is not there, and goes to the internet.
         let cli_config = settings.cli_config.as_ref().map(|path| access.file(&absolute(Path::new(path)))).transpose()?;
         if let Some(missing) = cli_config.as_ref().filter(|path| !path.is_file()) {
-            return Err(CapabilityError::new(Kind::Invalid, format!("the configuration file `{}` is not there", missing.display()))
+            return Err(CapabilityError::new(Kind::Failed, format!("the configuration file `{}` is not there", missing.display()))
                 .hint("the connection names it: `terraform: { cliConfig: … }`"));
         }
         let listed = settings.providers.as_ref().map(|listed| listed.iter().map(|text| Provider::read(text)).collect());

@@ -35,7 +35,7 @@ impl Provider {
         let is_host = host.as_ref().is_none_or(|host| !host.is_empty() && !host.contains('*'));
         let is_part = |part: &str| part == ANY || !part.is_empty() && !part.contains('*');
         if !(is_host && is_part(namespace) && is_part(name)) {
-            return Err(CapabilityError::new(Kind::Invalid, format!("`{text}` names no provider")).hint(
+            return Err(CapabilityError::new(Kind::Failed, format!("`{text}` names no provider")).hint(
                 "the connection lists `NAMESPACE/TYPE` or `HOST/NAMESPACE/TYPE`; `*` stands for any type, or any namespace and type",
             ));
         }
