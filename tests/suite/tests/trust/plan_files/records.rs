@@ -55,7 +55,7 @@ fn a_value_that_could_not_be_read_back_breaks_no_environment() {
         assert_ne!(refused.code, 0, "{levels} levels: {}", refused.out);
         assert!(!refused.err.contains("recursion limit") && !refused.err.contains("panicked"), "{}", refused.err);
         assert!(!folder.files(".windlass/manifests").keys().any(|name| name.contains("nested")), "{levels} levels");
-        for line in ["explain workload/web -e dev", "env show dev", "platform diff given", "plan --destroy -e dev", "graph -e dev"] {
+        for line in ["explain workload/web -e dev", "env show -e dev", "platform diff given", "plan --destroy -e dev", "graph -e dev"] {
             folder.ok(line);
         }
     }

@@ -48,5 +48,5 @@ fn text_that_doubles_at_each_level_is_refused() {
         "x".repeat(50_000)
     );
     let refused = refused(&((0..12).map(level).collect::<String>() + &last));
-    assert!(refused.contains("the placeholders of one node stand for more than 4194304 bytes"), "{refused}");
+    assert!(refused.contains("passes the limit `sealed text bytes` of 1048576 when its placeholders are put in"), "{refused}");
 }
