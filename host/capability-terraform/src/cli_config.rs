@@ -50,7 +50,7 @@ fn read(path: &Path) -> Result<String, CapabilityError> {
 }
 
 fn invalid(message: String) -> CapabilityError {
-    CapabilityError::new(Kind::Invalid, message).hint("the connection names the file: `terraform: { cliConfig: … }`")
+    CapabilityError::new(Kind::Failed, message).hint("the connection names the file: `terraform: { cliConfig: … }`")
 }
 
 /// Returns the text with an explicit installation of providers, and the folders that it takes providers from.

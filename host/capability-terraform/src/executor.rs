@@ -42,7 +42,7 @@ impl Executor for TerraformExecutor {
 
     async fn open(&self, connection: &OpenConnection) -> Result<Arc<dyn Session>, CapabilityError> {
         let ConnectionSettings::Terraform { terraform } = &connection.settings else {
-            return Err(CapabilityError::new(Kind::Invalid, format!("connection `{}` runs no modules", connection.name)));
+            return Err(CapabilityError::new(Kind::Failed, format!("connection `{}` runs no modules", connection.name)));
         };
         let data = self.data.join("terraform");
         let (secrets, wrapper) = (Arc::clone(&self.secrets), self.wrapper.clone());

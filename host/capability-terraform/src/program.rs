@@ -52,7 +52,7 @@ impl Program {
         };
         let path = path.ok_or_else(|| {
             let wanted = settings.program.as_deref().unwrap_or("tofu or terraform");
-            CapabilityError::new(Kind::Invalid, format!("the program `{wanted}` is not on this machine"))
+            CapabilityError::new(Kind::Failed, format!("the program `{wanted}` is not on this machine"))
                 .hint("install OpenTofu (https://opentofu.org), or name the program in the connection: `terraform: { program: … }`")
         })?;
         let path = absolute(&path);
@@ -60,9 +60,9 @@ impl Program {
         let number = version(&path).await?;
         if let Some(wanted) = &settings.version {
             let requirement = semver::VersionReq::parse(wanted)
-                .map_err(|error| CapabilityError::new(Kind::Invalid, format!("`{wanted}` is no requirement for a version: {error}")))?;
+                .map_err(|error| CapabilityError::new(Kind::Failed, format!("`{wanted}` is no requirement for a version: {error}")))?;
             if !requirement.matches(&number) {
-                return Err(CapabilityError::new(Kind::Invalid, format!("`{name}` is version {number}, the connection wants {wanted}")));
+                return Err(CapabilityError::new(Kind::Failed, format!("`{name}` is version {number}, the connection wants {wanted}")));
             }
         }
         let mut environment = BTreeMap::new();
@@ -108,12 +108,12 @@ fn check_variable(name: &str) -> Result<(), CapabilityError> {
     if is_name && !is_of_program && !is_of_host {
         return Ok(());
     }
-    Err(CapabilityError::new(Kind::Invalid, format!("the variable `{name}` is the host's: it decides what a run reads and starts"))
+    Err(CapabilityError::new(Kind::Failed, format!("the variable `{name}` is the host's: it decides what a run reads and starts"))
         .hint("`terraform: { environment: … }` gives providers their credentials; of `TF_…` it takes `TF_TOKEN_…`, `TF_REGISTRY_…` and `TF_PROVIDER_DOWNLOAD_RETRY`"))
 }
 
 async fn version(program: &Path) -> Result<semver::Version, CapabilityError> {
-    let wrong = |why: String| CapabilityError::new(Kind::Invalid, format!("`{}` does not say its version: {why}", program.display()));
+    let wrong = |why: String| CapabilityError::new(Kind::Failed, format!("`{}` does not say its version: {why}", program.display()));
     let mut child = Command::new(program)
         .args(["version", "-json"])
         .env_clear()

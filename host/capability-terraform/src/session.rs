@@ -138,7 +138,7 @@ impl TerraformSession {
         if is_script(&program.path) {
             let message =
                 format!("`{}` is a script: it starts other programs, and runs of modules are confined to one", program.path.display());
-            return Err(CapabilityError::new(Kind::Invalid, message)
+            return Err(CapabilityError::new(Kind::Failed, message)
                 .hint("name the program itself, or let the connection say `terraform: { confined: false }`"));
         }
         // Files that the connection lends by an absolute path: certificates, credentials of a cloud.
@@ -314,7 +314,7 @@ impl Session for TerraformSession {
         let is_state =
             |state: &&Value| state.get("lineage").is_some_and(Value::is_string) && state.get("serial").is_some_and(Value::is_u64);
         let Some(state) = state.as_ref().filter(is_state) else {
-            return Err(CapabilityError::new(Kind::Invalid, "this is no state: it needs a `lineage` and a `serial`")
+            return Err(CapabilityError::new(Kind::Failed, "this is no state: it needs a `lineage` and a `serial`")
                 .hint("`tofu state pull` writes one"));
         };
         match place.read().await? {

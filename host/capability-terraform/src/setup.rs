@@ -84,7 +84,7 @@ impl Setups {
 pub(crate) async fn init(runner: &Runner<'_>, cx: Option<&EffectCx<'_>>, spec: &ModuleSpec) -> Result<(), CapabilityError> {
     bring(runner, cx, spec).await?;
     provider::check(&runner.work.folder, runner.program.providers.as_deref())?;
-    let unread = |why| CapabilityError::new(Kind::Invalid, format!("a module that this one calls can't be read: {why}"));
+    let unread = |why| CapabilityError::new(Kind::Failed, format!("a module that this one calls can't be read: {why}"));
     let called = module::brought(&runner.work.folder).map_err(unread)?;
     if let Some((source, why)) = called.open_sources().next() {
         let message = format!("a module that this one calls itself calls `{source}`, which may be another one tomorrow: {why}");
@@ -114,7 +114,7 @@ async fn bring(runner: &Runner<'_>, cx: Option<&EffectCx<'_>>, spec: &ModuleSpec
     // Values are written after this: what the program says now holds none.
     let ran = runner.run(cx, &["init", "-input=false", "-no-color"], &mut |_| {}).await?;
     if ran.code != 0 {
-        return Err(CapabilityError::new(Kind::Invalid, format!("the module can't be set up: {}", report::errors(&ran, true))));
+        return Err(CapabilityError::new(Kind::Failed, format!("the module can't be set up: {}", report::errors(&ran, true))));
     }
     runner.setups.keep(&setup, &work.folder);
     drop(lock);

@@ -97,7 +97,8 @@ impl Page {
             if index > 0 {
                 self.text.push_str(CONTINUED);
             }
-            escape_line(&mut self.text, line);
+            // The mark takes the place of an indentation.
+            escape_line(&mut self.text, line.strip_prefix("  ").filter(|_| index > 0).unwrap_or(line));
             self.text.push('\n');
         }
     }

@@ -286,8 +286,12 @@ fn ran(output: Output) -> Ran {
     }
 }
 
+/// Copies a folder with the modes of its files and folders: a data folder that others may open is refused.
 fn copy_all(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap_or_default();
+    if let Ok(metadata) = std::fs::metadata(from) {
+        std::fs::set_permissions(to, metadata.permissions()).unwrap_or_default();
+    }
     for entry in std::fs::read_dir(from).into_iter().flatten().flatten() {
         let target = to.join(entry.file_name());
         if entry.path().is_dir() {

@@ -246,7 +246,7 @@ metadata: { name: bare }
 spec:
   type: bare
   driver: { builtin: template }
-  grants: [{ import: windlass:kubernetes/objects, kinds: [v1/Pod] }, { import: windlass:secrets/generated }]
+  grants: [{ import: windlass:kubernetes/objects, kinds: [v1/Pod], metadata: [windlass.test/] }, { import: windlass:secrets/generated }]
   inputs:
     manifests:
       pod:
@@ -283,7 +283,7 @@ fn what_takes_long_goes_on_after_the_time_is_up() {
     let out_of_time = scene.folder.run("deploy app -e dev --create-env development --yes --timeout 2s");
     assert_eq!(out_of_time.code, 4, "{}", out_of_time.err);
     // Ready or available: what its pod has not become yet depends on the moment.
-    let awaited = format!("still under way\n  `apps/Deployment/{}/web`: 0 of 1 pods ", scene.namespace);
+    let awaited = format!("still under way\n  │ `apps/Deployment/{}/web`: 0 of 1 pods ", scene.namespace);
     assert!(out_of_time.err.contains(&awaited), "what it waits for is named: {}", out_of_time.err);
     assert!(scene.folder.ok("status -e dev").out.contains("interrupted, or under way"));
     scene.folder.write("app/web.score.yaml", &with_scene("slow-ready"));

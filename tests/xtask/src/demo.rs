@@ -107,6 +107,9 @@ pub(crate) fn run_on_cluster(place: &Place, own: Option<&Cluster>) -> Result<()>
     show.step(&step("An application and a platform to begin with", "init shop"))?;
     let connection = fs::read_to_string(place.root.join("examples/cluster/connection.yaml"))?;
     fs::write(folder.join("shop/platform/cluster.yaml"), &connection)?;
+    if own.is_some() {
+        fs::write(folder.join("shop/platform/scenes.yaml"), SCENES)?;
+    }
     println!("\n\x1b[1m── Development goes to a cluster\x1b[0m\n$ cat shop/platform/cluster.yaml\n\n{connection}");
     for step in ON_CLUSTER {
         show.step(step)?;
@@ -129,6 +132,20 @@ pub(crate) fn run_on_cluster(place: &Place, own: Option<&Cluster>) -> Result<()>
     }
     show.step(&step("Take everything away", "destroy -e dev --yes"))
 }
+
+/// A profile that passes on the annotations by which the cluster of the demo plays its scenes.
+const SCENES: &str = "apiVersion: windlass.dev/v1alpha1
+kind: WorkloadProfile
+metadata: { name: default }
+spec:
+  stages:
+    - name: render
+      driver: { builtin: workload-default }
+      grants:
+        - import: windlass:kubernetes/objects
+          kinds: [apps/v1/Deployment, apps/v1/StatefulSet, batch/v1/Job, batch/v1/CronJob, v1/Service, v1/ConfigMap, v1/Secret]
+          metadata: [windlass.test/]
+";
 
 const ON_CLUSTER: &[Step] = &[
     step("The platform team stores its definitions", "platform apply shop/platform"),

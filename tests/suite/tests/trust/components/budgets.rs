@@ -119,8 +119,7 @@ fn bcrypt_takes_the_costs_of_its_range_and_no_other() {
 #[test]
 fn origins_that_double_cost_neither_time_nor_memory() {
     let world = World::new();
-    for (what, n) in
-        [("doubling", 60), ("fingerprint", 100_000), ("to-json-string", 1_000), ("empty", 500_000), ("concatenation", 500_000)]
+    for (what, n) in [("doubling", 60), ("fingerprint", 100_000), ("to-json-string", 1_000), ("empty", 500_000), ("concatenation", 500_000)]
     {
         let began = Instant::now();
         let found = asked(&world, what, n);

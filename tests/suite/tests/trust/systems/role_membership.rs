@@ -66,7 +66,7 @@ fn rights_that_a_role_reaches_through_others_are_refused() {
         refused(&group(role), "reaches beyond the databases of an environment");
     }
     for role in ["prod", "friend"] {
-        refused(&group(role), "belongs to `x/shop/production`");
+        refused(&group(role), "belongs to x/shop/production");
     }
     let made = format!("SELECT count(*) FROM pg_roles WHERE rolname LIKE '{own}_thief%'");
     assert_eq!(servers.psql("postgres", &made).unwrap(), "0", "refused before the first effect");

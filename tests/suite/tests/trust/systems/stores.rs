@@ -27,7 +27,7 @@ metadata: { name: secret-vault }
 spec:
   type: secret
   driver: { builtin: secret-vault }
-  grants: [{ import: windlass:secrets/external }]
+  grants: [{ import: windlass:secrets/external, paths: [secret/*] }]
 ";
 
 fn deployed(connection: &str) -> (Folder, windlass_suite::binary::Ran) {
