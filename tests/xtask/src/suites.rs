@@ -19,7 +19,7 @@ use crate::place::Place;
 /// Programs that run beside each other.
 const BESIDE: usize = 2;
 /// These take longest: they begin first.
-const LONG: [&str; 6] = ["cluster_faults", "cloud_faults", "kill", "cluster", "stages", "terraform"];
+const LONG: [&str; 7] = ["trust", "cluster_faults", "cloud_faults", "kill", "cluster", "stages", "terraform"];
 
 /// How often programs and servers are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
