@@ -67,7 +67,7 @@ impl Planning {
             arguments: vec![ADMIT.to_owned()],
             own: built_in.components.values().copied().collect(),
         };
-        let settings = HostSettings { cache: code_cache(), parallelism, admission: Admission::Child(child) };
+        let settings = HostSettings { cache: code_cache(), parallelism, admission: Admission::Child(child), ..HostSettings::default() };
         let host = WasmHost::new(&settings, &planners, components.clone())?;
         Ok(Self { planners, components, host, built_in, built_in_provenance, access: HostAccess::open() })
     }

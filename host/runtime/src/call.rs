@@ -1,5 +1,7 @@
 //! One call: a fresh instance, its limits, its trap turned into a fault.
 
+use std::time::Duration;
+
 use wasmtime::{Store, Trap};
 use windlass_engine::{driver::Fault, recorder::Recorder};
 use windlass_model::limits;
@@ -18,23 +20,23 @@ pub(crate) struct CallState {
 }
 
 /// Makes a store with all limits set.
-pub(crate) fn store(engine: &wasmtime::Engine, state: CallState) -> Store<CallState> {
+pub(crate) fn store(engine: &wasmtime::Engine, state: CallState, time: Duration) -> Store<CallState> {
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.limiter);
     store.epoch_deadline_trap();
-    let ticks = limits::DRIVER_CALL_TIME_MAX.as_millis() / limits::EPOCH_TICK.as_millis();
+    let ticks = time.as_millis() / limits::EPOCH_TICK.as_millis();
     store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX));
     store.set_hostcall_fuel(limits::HOST_CALL_COPY_BYTES_MAX);
     store
 }
 
 /// Names the limit or the trap behind an error.
-pub(crate) fn fault(error: &wasmtime::Error) -> Fault {
+pub(crate) fn fault(error: &wasmtime::Error, time: Duration) -> Fault {
     if let Some(Limit(limit)) = error.downcast_ref::<Limit>() {
         return Fault::Limit { limit: limit.limit, value: limit.value.clone() };
     }
     match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => Fault::Limit { limit: "call time", value: format!("{} ms", limits::DRIVER_CALL_TIME_MAX.as_millis()) },
+        Some(Trap::Interrupt) => Fault::Limit { limit: "call time", value: format!("{} ms", time.as_millis()) },
         Some(Trap::StackOverflow) => Fault::Limit { limit: "stack bytes", value: limits::DRIVER_STACK_BYTES_MAX.to_string() },
         Some(trap) => Fault::Trap(trap.to_string()),
         None => {

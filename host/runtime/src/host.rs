@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     sync::{Arc, Mutex, OnceLock},
     thread,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -28,7 +29,7 @@ use crate::{
 };
 
 /// How a host is set up.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct HostSettings {
     /// Where compiled code is kept; nowhere if nothing is said.
     pub cache: Option<CachePlace>,
@@ -36,6 +37,14 @@ pub struct HostSettings {
     pub parallelism: usize,
     /// Where components are inspected and compiled.
     pub admission: Admission,
+    /// The longest that one call may take.
+    pub call_time: Duration,
+}
+
+impl Default for HostSettings {
+    fn default() -> Self {
+        Self { cache: None, parallelism: 1, admission: Admission::default(), call_time: limits::DRIVER_CALL_TIME_MAX }
+    }
 }
 
 /// Runs drivers in wasmtime.
@@ -49,6 +58,7 @@ pub struct WasmHost {
     infos: Mutex<HashMap<Digest, Arc<ComponentInfo>>>,
     descriptions: Mutex<HashMap<Digest, Arc<Description>>>,
     admission: Admission,
+    call_time: Duration,
     admitted: Mutex<HashMap<Digest, Arc<OnceLock<Result<Component, Fault>>>>>,
     drivers: Mutex<HashMap<Digest, Arc<OnceLock<Result<Driver, Fault>>>>>,
 }
@@ -84,6 +94,7 @@ impl WasmHost {
             infos: Mutex::default(),
             descriptions: Mutex::default(),
             admission: settings.admission.clone(),
+            call_time: settings.call_time,
             admitted: Mutex::default(),
             drivers: Mutex::default(),
         })
@@ -201,8 +212,11 @@ impl WasmHost {
     }
 
     fn describe_driver(&self, driver: &Driver) -> Result<Arc<Description>, Fault> {
-        let mut store =
-            call::store(&self.engine, CallState { wasi: driver.uses_wasi.then(|| wasi::context(&[0])), ..CallState::default() });
+        let mut store = call::store(
+            &self.engine,
+            CallState { wasi: driver.uses_wasi.then(|| wasi::context(&[0])), ..CallState::default() },
+            self.call_time,
+        );
         let description = match &driver.pre {
             Pre::Resource(pre) => pre
                 .instantiate(&mut store)
@@ -213,7 +227,7 @@ impl WasmHost {
                 .and_then(|instance| instance.windlass_driver_workload_profile().call_describe(&mut store))
                 .map(convert::workload_description),
         };
-        description.map(Arc::new).map_err(|error| call::fault(&error))
+        description.map(Arc::new).map_err(|error| call::fault(&error, self.call_time))
     }
 
     fn run(&self, driver: &Driver, request: &DriverRequest, recorder: Recorder) -> (Result<DriverAnswer, CallError>, Recorder) {
@@ -222,7 +236,7 @@ impl WasmHost {
             wasi::context(seed.as_bytes())
         });
         let fallback = recorder_like(&self.planners);
-        let mut store = call::store(&self.engine, CallState { recorder: Some(recorder), wasi, ..CallState::default() });
+        let mut store = call::store(&self.engine, CallState { recorder: Some(recorder), wasi, ..CallState::default() }, self.call_time);
         let result = call(driver, &mut store, request);
         let mut recorder = store.into_data().recorder.unwrap_or(fallback);
         let result = match result {
@@ -234,9 +248,11 @@ impl WasmHost {
                     fault: Fault::Limit { limit: limit.limit, value: limit.value },
                 })),
             }),
-            Err(error) => {
-                Err(CallError::Fault(DriverFault { driver: String::new(), component: Digest::of_bytes(&[]), fault: call::fault(&error) }))
-            }
+            Err(error) => Err(CallError::Fault(DriverFault {
+                driver: String::new(),
+                component: Digest::of_bytes(&[]),
+                fault: call::fault(&error, self.call_time),
+            })),
         };
         (result, recorder)
     }
@@ -245,7 +261,7 @@ impl WasmHost {
 /// Inspects, compiles and describes one component, and checks that its schemas are bounded: what a process for admission does.
 pub(crate) fn admit(planners: &Planners, bytes: Bytes) -> Result<Admitted, Fault> {
     let digest = Digest::of_bytes(&bytes);
-    let host = WasmHost::new(&HostSettings { parallelism: 1, ..HostSettings::default() }, planners, Arc::new(One { digest, bytes }))?;
+    let host = WasmHost::new(&HostSettings::default(), planners, Arc::new(One { digest, bytes }))?;
     let info = host.info(&digest)?.as_ref().clone();
     let slot = host.driver(&digest)?;
     let Some(Ok(driver)) = slot.get() else { return Err(Fault::Load("it was not loaded".to_owned())) };

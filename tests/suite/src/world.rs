@@ -1,6 +1,6 @@
 //! A planning world made of texts: documents, components, an environment.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use windlass_capability_directory::ObjectsPlanner;
@@ -44,6 +44,16 @@ impl World {
     /// If the components were not built.
     #[must_use]
     pub fn new() -> Self {
+        Self::with_call_time(HostSettings::default().call_time)
+    }
+
+    /// As `new`, where one call may take as long as a test wants.
+    ///
+    /// # Panics
+    ///
+    /// If the components were not built.
+    #[must_use]
+    pub fn with_call_time(call_time: Duration) -> Self {
         let planners = Planners::new([Arc::new(ObjectsPlanner) as Arc<dyn Planner>, Arc::new(GeneratedPlanner)]);
         let components = Arc::new(Components::default());
         let mut digests = BTreeMap::new();
@@ -62,9 +72,12 @@ impl World {
         assert!(digests.len() > 8, "components were not built: run `cargo xtask test`");
         let cache = tempfile::tempdir().unwrap_or_else(|error| unreachable!("a temporary folder: {error}"));
         let place = CachePlace { folder: cache.path().join("code"), key: cache.path().join("key") };
-        let host =
-            WasmHost::new(&HostSettings { cache: Some(place), parallelism: 4, ..HostSettings::default() }, &planners, components.clone())
-                .unwrap_or_else(|fault| unreachable!("{fault}"));
+        let host = WasmHost::new(
+            &HostSettings { cache: Some(place), parallelism: 4, call_time, ..HostSettings::default() },
+            &planners,
+            components.clone(),
+        )
+        .unwrap_or_else(|fault| unreachable!("{fault}"));
         Self { planners, host, components, digests, cache }
     }
 

@@ -129,14 +129,14 @@ impl Suite {
         let mut text = Vec::new();
         said.rewind()?;
         said.read_to_end(&mut text)?;
+        let text = String::from_utf8_lossy(&text);
         // Whole, so that programs don't write between each other's lines.
-        println!(
-            "     Running {} ({})\n{}",
-            self.name,
-            self.folder.file_name().unwrap_or_default().to_string_lossy(),
-            String::from_utf8_lossy(&text)
-        );
-        if status.success() { Ok(()) } else { bail!("{status}") }
+        println!("     Running {} ({})\n{text}", self.name, self.folder.file_name().unwrap_or_default().to_string_lossy());
+        if status.success() {
+            return Ok(());
+        }
+        let failed: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED")).collect();
+        bail!("{status}: {}", failed.join(", "))
     }
 }
 

@@ -91,14 +91,14 @@ fn table() -> Vec<(&'static str, usize, &'static str)> {
 
 #[test]
 fn every_host_function_is_paid_for_up_to_its_limit_and_not_above() {
-    let world = World::new();
+    // Time is a limit of its own: how fast a machine is decides none of these.
+    let world = World::with_call_time(Duration::from_secs(60));
     for (what, most, limit) in table() {
         let passed = format!("driver `file:costs.wasm` (DIGEST) passed the limit `{limit}`");
         let refusal = format!("passes the limit `{limit}`");
         let tells = |found: &[String]| found.iter().any(|text| text.contains(&passed) || text.contains(&refusal));
-        // A slow machine may meet the limit of time there, and nothing else.
         let at = asked(&world, what, most);
-        assert!(!tells(&at) && at.iter().all(|text| !text.contains(" the limit `") || text.contains("`call time`")), "{what}: {at:?}");
+        assert!(at.iter().all(|text| !text.contains(" the limit `")), "{what}: {at:?}");
         let step = if what == "constructor" { 20 } else { 1 };
         let above = asked(&world, what, most + step);
         assert!(tells(&above) && above.iter().all(|text| text.contains("probe")), "{what} above its limit: {above:?}");
@@ -118,7 +118,7 @@ fn bcrypt_takes_the_costs_of_its_range_and_no_other() {
 
 #[test]
 fn origins_that_double_cost_neither_time_nor_memory() {
-    let world = World::new();
+    let world = World::with_call_time(Duration::from_secs(60));
     for (what, n) in [("doubling", 60), ("fingerprint", 100_000), ("to-json-string", 1_000), ("empty", 500_000), ("concatenation", 500_000)]
     {
         let began = Instant::now();
