@@ -337,6 +337,32 @@ fn a_terminal_is_asked_and_shows_no_secret() {
     assert_eq!(confirmed.code, 0, "{}", confirmed.out);
 }
 
+/// A private key without its last line break is refused by the programs that read it.
+#[test]
+fn secret_set_keeps_the_bytes_of_standard_input() {
+    let folder = application();
+    let stored = |options: &str, given: &str| {
+        let ran = folder.pipe(&format!("secret set API_KEY -e dev{options}"), given);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        folder.ok("deploy shop -e dev --image web=web:1 --yes");
+        let secrets = folder.files(".windlass/manifests").into_iter().filter(|(name, _)| name.contains("secret-"));
+        let mut values = secrets.filter_map(|(_, text)| {
+            let object: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+            object["stringData"].as_object()?.values().find_map(|value| value.as_str()?.strip_prefix("of:").map(str::to_owned))
+        });
+        (values.next().unwrap(), ran.err)
+    };
+    let key = "of:-----BEGIN KEY-----\nAAAA\n-----END KEY-----\n";
+    assert_eq!(stored("", key).0, &key[3..]);
+    let (value, told) = stored("", "of:plain\r\n");
+    assert!(value == "plain\r\n" && told.contains("`--trim` drops it"), "{value:?} {told}");
+    assert_eq!(stored("", "of:plain").0, "plain");
+    let (value, told) = stored(" --trim", "of:plain\r\n\n");
+    assert!(value == "plain" && !told.contains("line break"), "{value:?} {told}");
+    let empty = folder.pipe("secret set API_KEY -e dev --trim", "\n");
+    assert!(empty.code == 65 && empty.err.contains("is empty"), "{}", empty.err);
+}
+
 #[test]
 fn what_is_wrong_with_many_is_said_once() {
     let folder = Folder::new();

@@ -78,10 +78,13 @@ pub(crate) enum Env {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Secret {
-    /// Store a value: read from standard input, or asked for on a terminal and not shown
+    /// Store a value: the bytes of standard input as they are, or a line typed on a terminal and not shown
     Set {
         /// Its name: workloads read it as ${resources.env.NAME}
         name: String,
+        /// Drop line breaks at the end of standard input, as `echo` and editors add them
+        #[arg(long)]
+        trim: bool,
         #[command(flatten)]
         environment: Environment,
     },

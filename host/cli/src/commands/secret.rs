@@ -22,11 +22,18 @@ const VALUE_BYTES_MAX: u64 = 512 * 1024;
 pub(crate) async fn run(global: &Global, command: &Secret) -> Result<Code, Failure> {
     let workspace = Workspace::open(global).await?;
     match command {
-        Secret::Set { name, environment } => {
+        Secret::Set { name, trim, environment } => {
             check_name(name)?;
             let key = workspace.find(environment).await?;
             workspace.state(&key).await?;
-            let value = read_value(name)?;
+            let value = match read_value(name)? {
+                Given::Typed(value) => value,
+                Given::Piped(value) if *trim => trimmed(&value).to_owned(),
+                Given::Piped(value) => {
+                    note_line_break(name, &value);
+                    value
+                }
+            };
             if value.is_empty() {
                 return Err(Failure::new(Code::BadInput, format!("the value of `{name}` is empty"))
                     .hint(format!("for example `printf %s \"$VALUE\" | windlass secret set {name} -e {}`", key.environment)));
@@ -75,25 +82,42 @@ async fn users(workspace: &Workspace, key: &EnvironmentKey, name: &str) -> Resul
     Ok(using.map(|action| shown(&action.identity)).collect())
 }
 
+/// A value as it was given.
+enum Given {
+    /// One line, without its line break.
+    Typed(String),
+    /// All of standard input.
+    Piped(String),
+}
+
 /// Reads a value from standard input; a terminal is asked, and shows nothing of it.
-fn read_value(name: &str) -> Result<String, Failure> {
+fn read_value(name: &str) -> Result<Given, Failure> {
     let unreadable = |error: std::io::Error| Failure::new(Code::BadInput, format!("the value of `{name}` can't be read: {error}"));
     if std::io::stdin().is_terminal() {
-        return rpassword::prompt_password(format!("Value of {name} (not shown): ")).map_err(unreadable);
+        return rpassword::prompt_password(format!("Value of {name} (not shown): ")).map(Given::Typed).map_err(unreadable);
     }
     let mut bytes = Vec::new();
     let read = std::io::stdin().take(VALUE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if read as u64 > VALUE_BYTES_MAX {
         return Err(Failure::new(Code::BadInput, format!("the value is longer than {VALUE_BYTES_MAX} bytes")));
     }
-    let mut value = String::from_utf8(bytes).map_err(|_| {
+    String::from_utf8(bytes).map(Given::Piped).map_err(|_| {
         Failure::new(Code::BadInput, format!("the value of `{name}` is no UTF-8 text"))
             .hint(format!("encode it: `base64 < FILE | windlass secret set {name} …`"))
-    })?;
-    if value.ends_with('\n') {
-        value.pop();
+    })
+}
+
+/// Drops the line breaks at the end of a value.
+fn trimmed(value: &str) -> &str {
+    value.trim_end_matches(['\n', '\r'])
+}
+
+/// Tells of a line break at the end of a single line: a file of keys needs its own, a password or token rarely has one.
+fn note_line_break(name: &str, value: &str) {
+    let line = trimmed(value);
+    if line.len() < value.len() && !line.contains('\n') {
+        print::note(&format!("`{name}` ends with a line break, which is part of the value; `--trim` drops it"));
     }
-    Ok(value)
 }
 
 fn check_name(name: &str) -> Result<(), Failure> {
