@@ -1,5 +1,7 @@
 //! HTTP routes: a Gateway API HTTPRoute for each, an Ingress for each, or one Ingress of many.
 
+mod check;
+
 use serde_json::{Value, json};
 use windlass_sdk::{
     names::{of_resource, resource_labels},
@@ -16,12 +18,16 @@ pub struct Params {
     /// The path, `/` if nothing is said.
     #[serde(default)]
     pub path: Option<String>,
-    /// The port of the workload's Service: its number. Needed, but for the Ingress of many.
+    /// The port of the workload's Service, by name or number; the host turns a name into the number. Needed, but for the Ingress of many.
     #[serde(default)]
     pub port: Option<Port>,
     /// The workload, where it is not the one that asks.
     #[serde(default)]
     pub workload: Option<String>,
+    /// The Service of that workload. The host fills it in.
+    #[serde(default)]
+    #[schemars(extend("x-windlass-backend" = true))]
+    pub service: Option<String>,
 }
 
 /// A port: a number, or the same as text.
@@ -105,7 +111,7 @@ impl ResourceDefinition for Route {
     type Outputs = OptionalOutputs;
 
     fn define(request: Request<Params, Inputs>) -> Result<Answer<OptionalOutputs>, Diagnostics> {
-        let Request { context, key, workloads, params, inputs } = request;
+        let Request { context, key, params, inputs, .. } = request;
         let metadata = || -> Result<Value, Diagnostics> {
             let mut metadata =
                 json!({ "name": of_resource(&key), "namespace": context.namespace()?, "labels": resource_labels(&context, &key) });
@@ -124,21 +130,8 @@ impl ResourceDefinition for Route {
             return Err(Diagnostic::error("params", "a route needs `host` and `port`").at("/params").into());
         };
         let path = params.path.unwrap_or_else(|| "/".to_owned());
-        if !path.starts_with('/') || (path.len() > 1 && path.ends_with('/')) {
-            return Err(Diagnostic::error("path", format!("the path `{path}` must begin with `/` and not end with it"))
-                .at("/params/path")
-                .into());
-        }
-        let service = match (params.workload, workloads.as_slice()) {
-            (Some(workload), _) => workload,
-            (None, [workload]) => workload.clone(),
-            (None, _) => {
-                return Err(Diagnostic::error("workload", "it is not said which workload the route leads to")
-                    .at("/params")
-                    .hint("give `workload`")
-                    .into());
-            }
-        };
+        check::check(&host, &path)?;
+        let service = params.service.ok_or_else(|| Diagnostic::error("service", "the host named no Service").at("/params"))?;
         let route = Outputs { host, path, service, port };
         match inputs.kind.unwrap_or(Kind::HttpRoute) {
             Kind::HttpRoute => http_route(metadata()?, &route, inputs.gateway.as_ref())?,
@@ -243,24 +236,24 @@ mod tests {
 
     #[test]
     fn routes() {
-        let params = json!({ "host": "shop.example", "path": "/api", "port": 8080 });
+        let params = json!({ "host": "shop.example", "path": "/api", "port": 8080, "service": "shop-web" });
         let key = json!({ "type": "route", "id": "web.route" });
         insta::assert_json_snapshot!([
-            define::<Route>(json!({ "key": key, "workloads": ["web"], "params": params })),
+            define::<Route>(json!({ "key": key, "params": params })),
             define::<Route>(
-                json!({ "key": key, "workloads": ["web"], "params": params, "inputs": { "gateway": { "name": "public", "namespace": "infra", "section": "https" } } })
+                json!({ "key": key, "params": params, "inputs": { "gateway": { "name": "public", "namespace": "infra", "section": "https" } } })
             ),
             define::<Route>(
-                json!({ "key": key, "workloads": ["web"], "params": params, "inputs": { "kind": "ingress", "ingress_class": "nginx", "annotations": { "a": "b" } } })
+                json!({ "key": key, "params": params, "inputs": { "kind": "ingress", "ingress_class": "nginx", "annotations": { "a": "b" } } })
             ),
             define::<Route>(json!({ "key": key, "inputs": { "routes": [
                 { "host": "b.example", "path": "/", "service": "web", "port": "http" },
                 { "host": "a.example", "path": "/x", "service": "api", "port": 80 },
                 { "host": "b.example", "path": "/api", "service": "api", "port": 80 },
             ] } })),
-            define::<Route>(json!({ "key": key, "workloads": ["a", "b"], "params": params })),
-            define::<Route>(json!({ "key": key, "workloads": ["web"], "params": { "host": "x", "path": "/a/", "port": 1 } })),
-            define::<Route>(json!({ "key": key, "workloads": ["web"], "params": { "host": "x", "port": "http" } })),
+            define::<Route>(json!({ "key": key, "params": { "host": "shop.example" } })),
+            define::<Route>(json!({ "key": key, "params": { "host": "x+", "path": "/a/", "port": 1, "service": "web" } })),
+            define::<Route>(json!({ "key": key, "params": { "host": "x", "port": "http", "service": "web" } })),
         ]);
     }
 }

@@ -25,6 +25,8 @@ use constraints::is_strict;
 pub const SEALED_MARK: &str = "x-windlass-sealed";
 /// The mark of secret outputs.
 pub const SECRET_MARK: &str = "x-windlass-secret";
+/// The mark of the param that takes the name of the Service of the workload that asks, or that the param `workload` names.
+pub const BACKEND_MARK: &str = "x-windlass-backend";
 
 /// The compiled schemas of one driver.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub struct DriverSchemas {
     pub params: TokenSchema,
     /// Of the outputs.
     pub outputs: TokenSchema,
+    /// The param that is marked as the backend.
+    pub backend: Option<String>,
 }
 
 /// A schema in which marked positions take tokens and others refuse them.
@@ -67,9 +71,11 @@ impl SchemaCache {
             let schema: Value = serde_json::from_str(text).map_err(|error| format!("its {name} schema is no JSON: {error}"))?;
             TokenSchema::compile(&schema).map_err(|error| format!("its {name} schema is no JSON Schema: {error}"))
         };
+        let params = parse("params", &description.params_schema)?;
         let schemas = Arc::new(DriverSchemas {
             inputs: parse("inputs", &description.inputs_schema)?,
-            params: parse("params", &description.params_schema)?,
+            backend: params.marked(BACKEND_MARK),
+            params,
             outputs: parse("outputs", &description.outputs_schema)?,
         });
         lock(&self.drivers).insert(*component, Arc::clone(&schemas));
@@ -131,6 +137,12 @@ impl TokenSchema {
             transformed = inner;
         }
         Self::of(transformed)
+    }
+
+    /// Returns the name of the property that carries a mark.
+    fn marked(&self, mark: &str) -> Option<String> {
+        let properties = self.text.get("properties")?.as_object()?;
+        properties.iter().find(|(_, property)| property.get(mark) == Some(&Value::Bool(true))).map(|(name, _)| name.clone())
     }
 
     /// Checks a value in which tokens stand for sealed values; `base` is put before pointers.

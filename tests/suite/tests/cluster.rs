@@ -91,7 +91,7 @@ fn every_built_in_type() {
     let (mut resources, mut variables) = (String::new(), String::new());
     for name in names {
         let params = match name {
-            "endpoint" => ", params: { port: http }",
+            "endpoint" => ", params: { workload: other, port: http }",
             "horizontal-pod-autoscaler" => ", params: { minReplicas: 1, maxReplicas: 3 }",
             "service" => ", params: { workload: other }",
             "service-port" => ", params: { workload: other, port: http }",

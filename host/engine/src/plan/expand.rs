@@ -21,6 +21,10 @@ use super::{Cx, NodeOutcome};
 /// The connection under which given secrets are stored.
 pub(crate) const SECRETS: &str = "secrets";
 
+/// What a definition may read of `context`.
+const CONTEXT_FIELDS: &str = "known: application, environment, environmentType, namespace, resource.id, resource.type, resource.class, \
+    and name, kind, service and port of target (the workload that the resource names) and workload (the one that asks)";
+
 /// Counts the bytes that the placeholders of a plan bring in: outputs that repeat their inputs would double at each level of the graph.
 #[derive(Debug, Default)]
 pub(crate) struct Expansion(AtomicUsize);
@@ -43,7 +47,7 @@ impl Expansion {
 }
 
 /// Roots of placeholders whose values do not follow from the definition: what a driver answers, and what asks for the resource.
-const OF_OTHERS: [&str; 3] = ["${outputs", "${collect", "${context.resource"];
+const OF_OTHERS: [&str; 5] = ["${outputs", "${collect", "${context.resource", "${context.target", "${context.workload"];
 
 /// Returns the inputs of a definition that its text decides: expanded, without texts that hold a value of somebody else.
 pub(crate) fn decided(written: &Map<String, Value>, expanded: &Value) -> Value {
@@ -69,6 +73,8 @@ pub(crate) struct Lookup<'c, 'a> {
     pub outcomes: &'c BTreeMap<NodeKey, NodeOutcome>,
     pub scope: Scope,
     pub namespace: Option<Value>,
+    /// What `${context.target.…}` and `${context.workload.…}` stand for.
+    pub facts: Map<String, Value>,
     /// Bytes that were brought in so far.
     bytes: Cell<usize>,
 }
@@ -76,7 +82,7 @@ pub(crate) struct Lookup<'c, 'a> {
 impl<'c, 'a> Lookup<'c, 'a> {
     /// Makes a lookup for the references of one node.
     pub(crate) fn new(cx: &'c Cx<'a>, outcomes: &'c BTreeMap<NodeKey, NodeOutcome>, scope: Scope, namespace: Option<Value>) -> Self {
-        Self { cx, outcomes, scope, namespace, bytes: Cell::new(0) }
+        Self { cx, outcomes, scope, namespace, facts: Map::new(), bytes: Cell::new(0) }
     }
 
     /// Returns the value of a reference.
@@ -188,15 +194,23 @@ impl<'c, 'a> Lookup<'c, 'a> {
                     ExpandError::new("no-namespace", "`${context.namespace}` is not known here: the namespace itself depends on this")
                 });
             }
+            ([root @ ("target" | "workload"), fact], _) if self.fact(root, fact).is_some() => {
+                return Ok(self.fact(root, fact).cloned().unwrap_or_default());
+            }
             (["resource", "id"], Scope::Definition(key)) => key.id.to_string(),
             (["resource", "type"], Scope::Definition(key)) => key.r#type.to_string(),
             (["resource", "class"], Scope::Definition(key)) => key.class.to_string(),
             _ => {
-                return Err(ExpandError::new("unknown-context", format!("`${{context.{}}}` is not known", path.join(".")))
-                    .hint("known: application, environment, environmentType, namespace, resource.id, resource.type, resource.class"));
+                return Err(
+                    ExpandError::new("unknown-context", format!("`${{context.{}}}` is not known", path.join("."))).hint(CONTEXT_FIELDS)
+                );
             }
         };
         Ok(Value::String(value))
+    }
+
+    fn fact(&self, root: &str, fact: &str) -> Option<&Value> {
+        self.facts.get(root)?.get(fact)
     }
 
     fn collect(&self, key: &windlass_model::ResourceKey, path: &[String]) -> Result<Value, ExpandError> {

@@ -14,6 +14,7 @@ pub(crate) mod rendering;
 pub(crate) mod resource;
 mod rollback;
 mod stage;
+mod target;
 mod unencoded;
 pub(crate) mod workload;
 

@@ -18,7 +18,7 @@ use super::{
     planned_driver, reference,
     references::{self, Sources},
     stage::{Fields, Settled},
-    unencoded, winning,
+    target, unencoded, winning,
 };
 use crate::{
     driver::{Body, CallError, DriverAnswer, DriverRequest, World},
@@ -77,7 +77,15 @@ pub(crate) fn prepare<'a>(
     let namespace = cx.namespace(&node_key, outcomes)?;
     let mut problems = Vec::new();
     let mut params = params_value(cx, &node_key, params.as_ref(), namespace.value.clone(), outcomes, &mut problems);
-    let lookup = Lookup::new(cx, outcomes, Scope::Definition(key.clone()), namespace.value);
+    let facts = match target::facts(cx, key, &definition.spec.inputs, &params) {
+        Ok(facts) => facts,
+        Err(problem) => {
+            problems.push(problem);
+            return Err(problems);
+        }
+    };
+    let mut lookup = Lookup::new(cx, outcomes, Scope::Definition(key.clone()), namespace.value);
+    lookup.facts = facts;
     let document = format!("ResourceDefinition/{}", definition.name());
     let mut inputs = expand_value(&lookup, &Value::Object(definition.spec.inputs.clone()), &document, "/spec/inputs", &mut problems);
     let sealing = definition.spec.inputs.iter().try_for_each(|(name, template)| {
@@ -99,6 +107,11 @@ pub(crate) fn prepare<'a>(
                 cx.settle(&used, &mut fields, outcomes)
                     .map_err(|problems| problems.into_iter().map(|problem| problem.on(&node_key)).collect::<Vec<_>>())?,
             );
+            if settled.needs.is_empty()
+                && let Some(backend) = cx.schemas_of(&used)?.backend.as_deref()
+            {
+                target::fill_backend(cx, key, backend, &mut params).map_err(|problem| vec![problem])?;
+            }
             Ok(ResourceCall {
                 settled,
                 key: key.clone(),
@@ -130,18 +143,22 @@ pub(crate) fn params_value(
     let Some((params, scope)) = params else { return json!({}) };
     let lookup = Lookup::new(cx, outcomes, scope.clone(), namespace);
     let (subject, base) = params_place(cx, node, scope);
-    let value = expand_value(&lookup, &Value::Object((*params).clone()), &subject, &base, problems);
+    let mut unexpanded = Vec::new();
+    let value = expand_value(&lookup, &Value::Object((*params).clone()), &subject, &base, &mut unexpanded);
+    let is_told = |problem: &Diagnostic| unexpanded.iter().any(|told| told.pointer == problem.pointer);
     if let NodeKey::Resource(key) = node
         && let Some(kind) = desired::resource_type(&cx.input.layers, key.r#type.as_str())
         && !kind.spec.params.is_null()
     {
         match cx.planners.schemas.r#type(&kind.spec.params) {
-            Ok(schema) => problems.extend(
-                schema.check(&TokenTable::default().open(&value), &base, &|_| None).into_iter().map(|problem| problem.on(&subject)),
-            ),
+            Ok(schema) => {
+                let misfits = schema.check(&TokenTable::default().open(&value), &base, &|_| None);
+                problems.extend(misfits.into_iter().filter(|misfit| !is_told(misfit)).map(|misfit| misfit.on(&subject)));
+            }
             Err(error) => problems.push(Diagnostic::error("type-schema", error).on(format!("ResourceType/{}", kind.name()))),
         }
     }
+    problems.append(&mut unexpanded);
     value
 }
 

@@ -215,7 +215,7 @@ impl Cx<'_> {
         (is_same && (is_done || is_unmoved())).then_some(record)
     }
 
-    fn schemas_of(&self, used: &DriverUse<'_>) -> Result<std::sync::Arc<schema::DriverSchemas>, Vec<Diagnostic>> {
+    pub(crate) fn schemas_of(&self, used: &DriverUse<'_>) -> Result<std::sync::Arc<schema::DriverSchemas>, Vec<Diagnostic>> {
         let description = self.host.describe(&used.component).map_err(|fault| vec![Diagnostic::from(fault)])?;
         self.planners
             .schemas
