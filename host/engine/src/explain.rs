@@ -191,7 +191,7 @@ fn causes(
                 if let (Some(params), Some(scope)) = (replaced(&call.params, &pointer, other), &scope)
                     && moved(&plan::resource::ResourceCall { params, ..call.clone() })
                 {
-                    let (document, base) = plan::resource::params_place(cx, node, scope);
+                    let (document, base) = plan::place::params_place(cx, node, scope);
                     found.push(Leaf { document, pointer: format!("{base}{pointer}"), value: leaf });
                 }
             }

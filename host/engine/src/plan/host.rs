@@ -9,8 +9,9 @@ use windlass_resolve::{GraphNode, HostType, Scope};
 use super::{
     Cx, NodeOutcome,
     expand::given_secret,
+    place,
     resource::params_value,
-    target::{self, Choice, Target},
+    target::{Choice, Target},
 };
 
 /// Plans a type that the host makes itself.
@@ -31,7 +32,7 @@ pub(crate) fn plan_host(
     let outputs = match host {
         HostType::Environment => environment_outputs(cx),
         HostType::Service | HostType::ServicePort => {
-            service_outputs(cx, key, host, &params).map_err(|problem| vec![target::placed(cx, key, problem)])?
+            service_outputs(cx, key, host, &params).map_err(|problem| vec![place::of_resource(cx, key, problem)])?
         }
     };
     let node = PlannedNode {

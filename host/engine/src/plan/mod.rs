@@ -8,6 +8,7 @@ mod expand;
 mod flows;
 mod host;
 mod memo;
+pub(crate) mod place;
 mod reference;
 mod references;
 pub(crate) mod rendering;

@@ -15,8 +15,9 @@ use windlass_resolve::unusable_images;
 
 use super::{
     Cx, NodeOutcome, OBJECTS,
+    place::{Place, of_request},
     references::{self, Claim, Sources},
-    resource::{Place, answered, placed, staged_sentence, token_label},
+    resource::{answered, staged_sentence, token_label},
     unencoded,
     workload::{StageCall, WorkloadCall},
 };
@@ -120,7 +121,7 @@ fn call_stage(
     let recorder = Recorder::new(cx.recorder_input(node, &stage.used, &std::sync::Arc::default(), call.namespace.as_deref(), tokens)?);
     let (result, mut recorder) = cx.host.call(component, &request, recorder);
     let places = [Place { part: "/workload", subject: node.to_string(), base: String::new() }];
-    let place = |problem: Diagnostic| placed(problem, node, &places);
+    let place = |problem: Diagnostic| of_request(problem, node, &places);
     let answer = answered(result, &recorder, node).map_err(|problems| problems.into_iter().map(place).collect::<Vec<_>>())?;
     let warnings = answer.warnings.iter().cloned().map(|warning| place(named(warning))).collect();
     let Body::Manifests(texts) = answer.body else {

@@ -15,6 +15,7 @@ use windlass_resolve::{GraphNode, Maker, NodeKind, Scope, expand};
 use super::{
     Cx, DriverUse, NodeOutcome, desired,
     expand::{Lookup, decided},
+    place::{of_request, params_place, places},
     planned_driver, reference,
     references::{self, Sources},
     stage::{Fields, Settled},
@@ -162,71 +163,6 @@ pub(crate) fn params_value(
     value
 }
 
-/// Tells in which document, and where, the params of a node stand.
-pub(crate) fn params_place(cx: &Cx<'_>, node: &NodeKey, scope: &Scope) -> (String, String) {
-    let NodeKey::Resource(key) = node else { return (node.to_string(), String::new()) };
-    match scope {
-        Scope::Application => ("application".to_owned(), format!("/spec/resources/{}/params", key.id)),
-        Scope::Workload(name) => {
-            let alias = match cx.graph.nodes.get(&NodeKey::Workload(name.clone())).map(|node| &node.kind) {
-                Some(NodeKind::Workload { aliases, .. }) => {
-                    aliases.iter().find(|(_, target)| *target == key).map(|(alias, _)| alias.clone())
-                }
-                _ => None,
-            };
-            (format!("workload/{name}"), format!("/resources/{}/params", alias.unwrap_or_default()))
-        }
-        Scope::Definition(owner) => match cx.graph.nodes.get(&NodeKey::Resource(owner.clone())).map(|node| &node.kind) {
-            Some(NodeKind::Resource { maker: Maker::Definition { definition, aliases, .. }, .. }) => {
-                let place = aliases
-                    .iter()
-                    .find(|(_, target)| *target == key)
-                    .map_or_else(|| "/spec/provisions".to_owned(), |(alias, _)| format!("/spec/resources/{alias}/params"));
-                (format!("ResourceDefinition/{}", definition.name()), place)
-            }
-            _ => (owner.to_string(), String::new()),
-        },
-    }
-}
-
-/// A part of a driver's request, and where in the documents it stands.
-pub(crate) struct Place {
-    /// The pointer of the part, as the driver sees it.
-    pub part: &'static str,
-    /// The document.
-    pub subject: String,
-    /// The pointer in it.
-    pub base: String,
-}
-
-/// Tells where the params and inputs of a resource stand.
-fn places(cx: &Cx<'_>, node: &NodeKey, document: &str) -> Vec<Place> {
-    let inputs = Place { part: "/inputs", subject: document.to_owned(), base: "/spec/inputs".to_owned() };
-    let params = match cx.graph.nodes.get(node).map(|node| &node.kind) {
-        Some(NodeKind::Resource { params: Some((_, scope)), .. }) => {
-            let (subject, base) = params_place(cx, node, scope);
-            Some(Place { part: "/params", subject, base })
-        }
-        _ => None,
-    };
-    std::iter::once(inputs).chain(params).collect()
-}
-
-/// Moves a finding about a driver's request to where somebody wrote that.
-pub(crate) fn placed(problem: Diagnostic, node: &NodeKey, places: &[Place]) -> Diagnostic {
-    if problem.subject != node.to_string() || problem.code == STAGED {
-        return problem;
-    }
-    let found = places.iter().find_map(|place| Some((place, problem.pointer.strip_prefix(place.part)?)));
-    match found.filter(|(_, rest)| rest.is_empty() || rest.starts_with('/')) {
-        Some((place, rest)) => {
-            let pointer = format!("{}{rest}", place.base);
-            problem.on(&place.subject).at(pointer)
-        }
-        None => problem,
-    }
-}
-
 /// Expands a typed value; every wrong placeholder is a finding with its place.
 pub(crate) fn expand_value(lookup: &Lookup<'_, '_>, value: &Value, subject: &str, base: &str, problems: &mut Vec<Diagnostic>) -> Value {
     let mut errors = Vec::new();
@@ -264,7 +200,7 @@ pub(crate) fn call(
         schemas.inputs.check(&inputs, "/spec/inputs", &label).into_iter().map(|problem| problem.on(&document)).collect();
     problems.extend(schemas.params.check(&params, "/params", &label).into_iter().map(|problem| problem.on(&node)));
     let places = places(cx, &node, &document);
-    let place = |problem: Diagnostic| placed(problem, &node, &places);
+    let place = |problem: Diagnostic| of_request(problem, &node, &places);
     if !problems.is_empty() {
         return Err(problems.into_iter().map(|problem| place(staged_sentence(problem, &node))).collect());
     }
@@ -308,7 +244,7 @@ pub(crate) fn token_label(tokens: &TokenTable) -> impl Fn(&str) -> Option<String
 }
 
 /// The code of what is refused because it is known only in a later stage.
-const STAGED: &str = "staged";
+pub(crate) const STAGED: &str = "staged";
 
 /// Gives the refusal of a staged node its sentence.
 pub(crate) fn staged_sentence(problem: Diagnostic, node: &NodeKey) -> Diagnostic {

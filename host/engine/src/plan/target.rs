@@ -3,8 +3,6 @@
 //! Host types, `${context.target.…}` and `${context.workload.…}` of definitions, and the param that a driver's schema marks as its
 //! backend read their answers here.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value, json};
 use windlass_model::{
     Diagnostic, NodeKey, ResourceKey, did_you_mean,
@@ -12,9 +10,9 @@ use windlass_model::{
     score::{Port, Workload},
     sealed::Sealed,
 };
-use windlass_resolve::{GraphNode, Maker, NodeKind};
+use windlass_resolve::NodeKind;
 
-use super::{Cx, resource::params_place};
+use super::{Cx, place::of_resource};
 
 /// The annotation by which the Score tools name a workload's Service.
 const SERVICE_NAME: &str = "k8s.score.dev/service-name";
@@ -222,7 +220,7 @@ pub(crate) fn facts(cx: &Cx<'_>, key: &ResourceKey, inputs: &Map<String, Value>,
         let found = Target::find(cx, key, params, choice).and_then(|target| {
             read.into_iter().map(|(name, fact)| Ok((name.to_owned(), target.fact(fact, params)?))).collect::<Result<Map<_, _>, _>>()
         });
-        facts.insert(root.to_owned(), Value::Object(found.map_err(|problem| placed(cx, key, problem))?));
+        facts.insert(root.to_owned(), Value::Object(found.map_err(|problem| of_resource(cx, key, problem))?));
     }
     Ok(facts)
 }
@@ -249,47 +247,10 @@ pub(crate) fn fill_backend(cx: &Cx<'_>, key: &ResourceKey, backend: &str, params
     }
     let found = Target::find(cx, key, params, Choice::Asking)
         .and_then(|target| Ok((target.fact(Fact::Service, params)?, target.fact(Fact::Port, params)?)));
-    let (service, port) = found.map_err(|problem| placed(cx, key, problem))?;
+    let (service, port) = found.map_err(|problem| of_resource(cx, key, problem))?;
     if let Value::Object(params) = params {
         params.insert(backend.to_owned(), service);
         params.insert("port".to_owned(), port);
     }
     Ok(())
-}
-
-/// Moves a finding about a resource to the document that asks for it.
-pub(crate) fn placed(cx: &Cx<'_>, key: &ResourceKey, problem: Diagnostic) -> Diagnostic {
-    let (subject, base) = place_of(cx, key);
-    let pointer = format!("{base}{}", problem.pointer);
-    problem.on(subject).at(pointer)
-}
-
-/// Returns the document that asks for a resource, and where.
-fn place_of(cx: &Cx<'_>, key: &ResourceKey) -> (String, String) {
-    let node = NodeKey::Resource(key.clone());
-    match cx.graph.nodes.get(&node) {
-        Some(GraphNode { kind: NodeKind::Resource { params: Some((_, scope)), .. }, .. }) => {
-            let (subject, base) = params_place(cx, &node, scope);
-            let base = base.strip_suffix("/params").map(str::to_owned);
-            (subject, base.unwrap_or_default())
-        }
-        _ => cx
-            .graph
-            .nodes
-            .iter()
-            .find_map(|(other, asking)| asked_by(other, asking, key))
-            .unwrap_or_else(|| ("application".to_owned(), format!("/spec/resources/{}", key.id))),
-    }
-}
-
-/// Returns where a node asks for a resource, if it does.
-fn asked_by(node: &NodeKey, asking: &GraphNode<'_>, key: &ResourceKey) -> Option<(String, String)> {
-    let alias_of = |aliases: &BTreeMap<String, ResourceKey>| Some(aliases.iter().find(|(_, target)| *target == key)?.0.clone());
-    match &asking.kind {
-        NodeKind::Workload { aliases, .. } => Some((node.to_string(), format!("/resources/{}", alias_of(aliases)?))),
-        NodeKind::Resource { maker: Maker::Definition { definition, aliases, .. }, .. } => {
-            Some((format!("ResourceDefinition/{}", definition.name()), format!("/spec/resources/{}", alias_of(aliases)?)))
-        }
-        NodeKind::Resource { .. } => None,
-    }
 }
