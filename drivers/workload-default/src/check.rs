@@ -126,7 +126,7 @@ fn variables(container: &Container, base: &str, problems: &mut Vec<Diagnostic>) 
 
 fn probe(probe: &Probe, base: &str, problems: &mut Vec<Diagnostic>) {
     let command = probe.exec.as_ref().and_then(|exec| exec.get("command")).and_then(Value::as_array);
-    if probe.http_get.is_none() && command.is_some_and(Vec::is_empty) {
+    if command.is_some_and(Vec::is_empty) {
         problems.push(Diagnostic::error("probe", "the probe runs no command").at(format!("{base}/exec/command")));
     }
     let headers = probe.http_get.as_ref().and_then(|http_get| http_get.get("httpHeaders")).and_then(Value::as_array);

@@ -86,16 +86,31 @@ fn amounts(resources: &Value) -> Value {
     resources
 }
 
-/// Names of ports are shorter in pods than in Services, and are no numbers (RFC 6335).
+/// Names of ports are shorter in pods than in Services, hold no two `-` in a row, and are no numbers (RFC 6335).
 fn is_port_name(name: &str) -> bool {
-    name.len() <= 15 && name.bytes().any(|byte| byte.is_ascii_lowercase())
+    name.len() <= 15 && !name.contains("--") && name.bytes().any(|byte| byte.is_ascii_lowercase())
 }
 
-/// Score's probes are Kubernetes' own, by the same names.
+/// Score's probes are those of Kubernetes, by the same names; Kubernetes takes one action, and Score prefers `exec`.
 pub(crate) fn probe(probe: &Probe) -> Value {
-    match (&probe.http_get, &probe.exec) {
-        (Some(http_get), _) => json!({ "httpGet": http_get }),
-        (None, Some(exec)) => json!({ "exec": exec }),
+    match (&probe.exec, &probe.http_get) {
+        (Some(exec), _) => json!({ "exec": exec }),
+        (None, Some(http_get)) => json!({ "httpGet": request(http_get) }),
         (None, None) => json!({}),
     }
+}
+
+/// Score's `host` is a `Host` header, where Kubernetes would connect to that host. A header of that name that is given stays.
+fn request(http_get: &Value) -> Value {
+    let mut request = http_get.clone();
+    let Some(fields) = request.as_object_mut() else { return request };
+    let Some(host) = fields.remove("host").filter(|host| !host.is_null()) else { return request };
+    let headers = fields.entry("httpHeaders").or_insert_with(|| json!([]));
+    if let Some(headers) = headers.as_array_mut() {
+        let is_host = |header: &Value| header.get("name").and_then(Value::as_str).is_some_and(|name| name.eq_ignore_ascii_case("host"));
+        if !headers.iter().any(is_host) {
+            headers.push(json!({ "name": "Host", "value": host }));
+        }
+    }
+    request
 }

@@ -104,6 +104,37 @@ fn a_jobs_name_changes_with_its_template_only() {
 }
 
 #[test]
+fn exec_is_preferred_and_host_is_a_header() {
+    let probe = |probe: Value| {
+        let probes = json!({ "containers": { "main": { "livenessProbe": probe } } });
+        let outcome = render::<WorkloadDefault>(json!({ "workload": workload(probes) }));
+        outcome.manifests[0].pointer("/spec/template/spec/containers/0/livenessProbe").cloned().unwrap_or_default()
+    };
+    let get = |more: Value| {
+        let mut get = json!({ "path": "/", "port": 80 });
+        merge(&mut get, more);
+        json!({ "httpGet": get })
+    };
+    let mut both = get(json!({}));
+    merge(&mut both, json!({ "exec": { "command": ["/bin/check"] } }));
+    assert_eq!(probe(both), json!({ "exec": { "command": ["/bin/check"] } }));
+    let host = json!({ "name": "Host", "value": "a.example" });
+    let more = json!({ "name": "X", "value": "1" });
+    assert_eq!(probe(get(json!({ "host": "a.example" }))), get(json!({ "httpHeaders": [host] })));
+    assert_eq!(probe(get(json!({ "host": "a.example", "httpHeaders": [more] }))), get(json!({ "httpHeaders": [more, host] })));
+    let own = json!([{ "name": "host", "value": "own" }]);
+    assert_eq!(probe(get(json!({ "host": "a.example", "httpHeaders": own }))), get(json!({ "httpHeaders": own })));
+}
+
+#[test]
+fn ports_with_two_dashes_have_no_name_in_the_pod() {
+    let outcome = render::<WorkloadDefault>(json!({ "workload": workload(json!({ "service": { "ports": { "a--b": { "port": 80 } } } })) }));
+    assert_eq!(outcome.manifests[0].pointer("/spec/ports/0/name"), Some(&json!("a--b")));
+    let ports = outcome.manifests[1].pointer("/spec/template/spec/containers/0/ports");
+    assert_eq!(ports, Some(&json!([{ "containerPort": 80, "protocol": "TCP" }])));
+}
+
+#[test]
 fn several_ports_lead_to_one() {
     let ports = json!({
         "8080": { "port": 8080 }, "alias": { "port": 80, "targetPort": 8080 }, "dns": { "port": 53, "protocol": "UDP" }, "dns-tcp": { "port": 53 },

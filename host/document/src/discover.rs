@@ -123,7 +123,8 @@ fn kind_of(source: &Arc<Source>, node: &Node) -> Result<&'static str, Problem> {
     let version = node.get("apiVersion").and_then(Node::as_str);
     let kind = node.get("kind").and_then(Node::as_str);
     match (version, kind) {
-        (Some(version), None) if version.starts_with("score.dev/") => {
+        // A `kind` makes a Score document no other one: it is an error of its own.
+        (Some(version), _) if version.starts_with("score.dev/") => {
             if version == score::API_VERSION {
                 Ok("Workload")
             } else {

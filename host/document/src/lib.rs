@@ -6,6 +6,7 @@ mod application;
 mod closed;
 mod discover;
 mod folder;
+mod leftovers;
 mod overrides;
 mod platform;
 mod problem;

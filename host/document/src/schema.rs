@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use windlass_model::{application, did_you_mean, platform, pointer, score, unknown_field_hint};
 
 use crate::{
+    leftovers,
     problem::{Problem, Problems, Source},
     tree::{Node, Span},
 };
@@ -102,10 +103,10 @@ fn explain(schema: &Value, source: &Arc<Source>, node: &Node, error: &Validation
             for name in unexpected {
                 let problem = Problem::file(source, "unknown-field", format!("unknown field `{name}`"))
                     .at(node.key_span(&at, name), format!("{at}/{}", pointer::escape(name)));
-                problems.push(match unknown_field_hint(schema, error.schema_path().as_str(), name) {
-                    Some(hint) => problem.hint(hint),
-                    None => problem,
-                });
+                let near = || unknown_field_hint(schema, error.schema_path().as_str(), name);
+                let is_score = schema.get("$id").and_then(Value::as_str).is_some_and(|id| id.ends_with("/Workload.schema.json"));
+                let left = leftovers::remedy(&at, name).filter(|_| is_score).map(str::to_owned);
+                problems.push(problem.hint_if(left.or_else(near)));
             }
         }
         ValidationErrorKind::Required { property } => {

@@ -23,13 +23,13 @@ pub struct Workload {
     #[schemars(regex(pattern = r"^score\.dev/v1b1$"))]
     pub api_version: String,
     /// The containers by name.
-    #[schemars(extend("minProperties" = 1, "propertyNames" = { "pattern": "^[a-z0-9](?:-?[a-z0-9]+)*$", "maxLength": 63 }))]
+    #[schemars(extend("minProperties" = 1, "propertyNames" = { "pattern": "^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?$", "maxLength": 63 }))]
     pub containers: BTreeMap<String, Container>,
     /// Name and annotations, and whatever else placeholders may read as `${metadata.…}`.
     pub metadata: Metadata,
     /// What the workload needs, by alias.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("propertyNames" = { "pattern": "^[A-Za-z0-9](?:[-_]?[A-Za-z0-9]+)*$", "maxLength": 63 }))]
+    #[schemars(extend("propertyNames" = { "pattern": "^[A-Za-z0-9](?:[-_A-Za-z0-9]*[A-Za-z0-9])?$", "maxLength": 63 }))]
     pub resources: BTreeMap<String, Resource>,
     /// What other workloads may reach.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,7 +56,7 @@ pub struct Metadata {
 pub struct Service {
     /// Ports by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("propertyNames" = { "pattern": "^[a-z0-9](?:-?[a-z0-9]+)*$", "maxLength": 63 }))]
+    #[schemars(extend("propertyNames" = { "pattern": "^[a-z0-9](?:[-a-z0-9]*[a-z0-9])?$", "maxLength": 63 }))]
     pub ports: BTreeMap<String, Port>,
 }
 
@@ -199,15 +199,15 @@ pub struct ComputeResources {
 pub struct Quantities {
     /// Cores or thousandths: `0.5`, `250m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^\d+(m|\.\d+)?$"))]
+    #[schemars(regex(pattern = r"^(?:\d+(?:m|\.\d+)?|\.\d+)$"))]
     pub cpu: Option<String>,
-    /// Bytes, with a suffix: `256Mi`.
+    /// Bytes, with a suffix: `256Mi`, `0.5Gi`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[1-9]\d*(\.\d+)?(K|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"))]
+    #[schemars(regex(pattern = r"^(?:[1-9]\d*(?:\.\d+)?|0?\.\d*[1-9]\d*)(?:K|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"))]
     pub memory: Option<String>,
 }
 
-/// A probe: `httpGet` or `exec`.
+/// A probe: `exec` or `httpGet`; `exec` where both are given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("anyOf" = [{ "required": ["httpGet"] }, { "required": ["exec"] }]))]
@@ -224,7 +224,7 @@ pub struct Probe {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HttpGet {
-    /// The host header and target, the pod's address if nothing is said.
+    /// The `Host` header; the pod's address if nothing is said. The pod itself is asked, whatever this is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// Further headers.
@@ -280,8 +280,9 @@ pub struct Resource {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[a-z0-9]+(?:-+[a-z0-9]+)*(?:\.[a-z0-9]+(?:-+[a-z0-9]+)*)*$"), length(min = 2, max = 63))]
     pub id: Option<String>,
-    /// Free data about it.
+    /// Free data about it; its annotations are text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("properties" = { "annotations": { "type": "object", "additionalProperties": { "type": "string" } } }))]
     pub metadata: Option<Map<String, Value>>,
     /// What it is asked for; placeholders act in the values.
     #[serde(default, skip_serializing_if = "Option::is_none")]

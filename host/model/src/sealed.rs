@@ -172,8 +172,8 @@ impl Sealed {
                 Part::Text(text) => out.push_str(text),
                 Part::Sealed(part) => match value(&part.origin)? {
                     Value::String(text) => out.push_str(&text),
-                    Value::Array(_) | Value::Object(_) => return None,
-                    scalar => out.push_str(&scalar.to_string()),
+                    // A list or a map stands inside text as compact JSON.
+                    other => out.push_str(&other.to_string()),
                 },
             }
         }
@@ -362,6 +362,13 @@ pub fn escape(value: Value) -> Value {
         Value::Object(fields) => Value::Object(fields.into_iter().map(|(key, item)| (escape_key(&key), escape(item))).collect()),
         other => other,
     }
+}
+
+/// Writes a value in plan JSON as the compact JSON that it stands for; nothing if a part of it is sealed.
+#[must_use]
+pub fn open_json(value: &Value) -> Option<String> {
+    let open = map(value, &mut |_| Err(()), &mut |text| Ok(Value::String(text.to_owned())), &unescape_key);
+    open.ok().map(|open| open.to_string())
 }
 
 /// Shows a value in plan JSON to a person: sealed strings become `«secret …»`.

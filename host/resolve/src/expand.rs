@@ -89,14 +89,11 @@ fn join(segments: &[Segment<'_>], lookup: &mut impl FnMut(&[String]) -> Result<V
                 }
                 parts.push(Part::Text(match value {
                     Value::String(text) => text,
-                    Value::Array(_) | Value::Object(_) => {
-                        return Err(ExpandError::new(
-                            "not-a-scalar",
-                            format!("`${{{reference}}}` is a list or a map and can't stand inside text"),
-                        )
-                        .hint("use one of its fields, or let it stand alone where a typed value is allowed"));
-                    }
-                    scalar => scalar.to_string(),
+                    other => sealed::open_json(&other).ok_or_else(|| {
+                        let message =
+                            format!("`${{{reference}}}` is a list or a map that holds a value known only when the plan is applied");
+                        ExpandError::new("not-open", message).hint("inside text, use its fields one by one")
+                    })?,
                 }));
             }
         }
@@ -104,4 +101,34 @@ fn join(segments: &[Segment<'_>], lookup: &mut impl FnMut(&[String]) -> Result<V
     let joined = Sealed::new(parts);
     joined.size().check().map_err(|limit| ExpandError::new("expansion", format!("the text {limit} when its placeholders are put in")))?;
     Ok(joined.to_json())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use windlass_model::sealed::{Encoding, Origin};
+
+    use super::*;
+
+    fn expanded(template: &str, value: &Value) -> Result<Value, ExpandError> {
+        text(template, &mut |_| Ok(value.clone()))
+    }
+
+    #[test]
+    fn lists_and_maps_inside_text_are_compact_json() {
+        let owner = json!({ "team": "core", "on-call": ["ann", 1, null] });
+        assert_eq!(expanded("${metadata.owner}", &owner), Ok(json!(r#"{"on-call":["ann",1,null],"team":"core"}"#)));
+        assert_eq!(expanded("a ${metadata.list}!", &json!([1, "x"])), Ok(json!(r#"a [1,"x"]!"#)));
+        // A key that looks like ours is the author's text.
+        let forged = sealed::escape(json!({ "$sealed": [{ "origin": "x" }] }));
+        assert_eq!(expanded("${metadata.forged}", &forged), Ok(json!(r#"{"$sealed":[{"origin":"x"}]}"#)));
+    }
+
+    #[test]
+    fn lists_and_maps_that_hold_sealed_values_are_refused_inside_text() {
+        let origin = Origin::External { connection: "secrets".to_owned(), reference: "x".to_owned(), version: Some(1) };
+        let sealed = Sealed::of(origin, true, Encoding::Json).to_json();
+        let problem = expanded("${resources.db.all}", &json!({ "password": sealed })).unwrap_err();
+        assert_eq!(problem.code, "not-open");
+    }
 }

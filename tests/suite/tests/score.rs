@@ -316,3 +316,84 @@ fn definitions_read_the_target_of_their_resource() {
     let env = &set["spec"]["template"]["spec"]["containers"][0]["env"];
     assert_eq!((&env[1]["value"], &env[0]["value"]), (&"Deployment/api/back/9000".into(), &"StatefulSet/web".into()));
 }
+
+#[test]
+fn the_specification_is_taken_by_its_word() {
+    let folder = Folder::new();
+    folder.write(
+        "shop/web.score.yaml",
+        "apiVersion: score.dev/v1b1
+metadata: { name: we--b, owner: { team: core, on-call: [ann] } }
+service: { ports: { a--b: { port: 80 } } }
+containers:
+  ma--in:
+    image: web:1
+    variables: { OWNER: \"${metadata.owner}\", HOST: \"${resources.d--b.host}\" }
+    resources: { limits: { memory: 0.5Gi, cpu: \".5\" }, requests: { memory: 0.25Gi } }
+    livenessProbe: { httpGet: { path: /, port: 80 }, exec: { command: [/bin/check] } }
+    readinessProbe: { httpGet: { path: /, port: 80, host: web.example } }
+resources: { d--b: { type: dns } }
+",
+    );
+    let objects = rendered(&folder, "shop");
+    let deployment = objects.iter().find(|object| object["kind"] == "Deployment").unwrap();
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    insta::assert_json_snapshot!(container);
+}
+
+#[test]
+fn annotations_are_text() {
+    let folder = Folder::new();
+    folder.write(
+        "web.score.yaml",
+        "apiVersion: score.dev/v1b1
+metadata:
+  name: web
+  annotations: { replicas: 1 }
+containers: { main: { image: web:1 } }
+resources:
+  db: { type: postgres, metadata: { annotations: { size: 2 } } }
+",
+    );
+    let ran = folder.run("validate web.score.yaml");
+    assert_eq!(ran.code, 65);
+    insta::assert_snapshot!(stable(&ran));
+}
+
+#[test]
+fn fields_that_score_does_not_have_are_named_as_what_they_are() {
+    let folder = Folder::new();
+    folder.write("shop/web.score.yaml", &workload("web", "", ""));
+    folder.write("shop/kind.score.yaml", &workload("api", "", "").replace("metadata:", "kind: Workload\nmetadata:"));
+    let ran = folder.run("plan shop -e dev --create-env development");
+    assert_eq!(ran.code, 65, "a document with a `kind` is not skipped: {}", ran.out);
+    insta::assert_snapshot!("kind", stable(&ran));
+    folder.write(
+        "old.score.yaml",
+        "apiVersion: score.dev/v1b1
+metadata: { name: old }
+name: old
+spec: {}
+x-team: core
+containers:
+  main:
+    image: old:1
+    env: { A: b }
+    ports: [{ port: 80 }]
+    variables: { DB: \"${externals.db.host}\" }
+    livenessProbe: { httpGet: { path: /, port: 80 }, periodSeconds: 5 }
+resources: { db: { type: postgres, properties: { host: } } }
+",
+    );
+    let ran = folder.run("validate old.score.yaml");
+    assert_eq!(ran.code, 65);
+    insta::assert_snapshot!("leftovers", stable(&ran));
+    folder.write(
+        "externals.score.yaml",
+        &workload("web", "", "  db: { type: postgres }\n")
+            .replace("image: \"web:1\"", "image: \"web:1\", variables: { DB: \"${externals.db.host}\" }"),
+    );
+    let ran = folder.run("plan externals.score.yaml -e dev --create-env development");
+    assert_eq!(ran.code, 65);
+    insta::assert_snapshot!("externals", stable(&ran));
+}

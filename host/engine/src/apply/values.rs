@@ -157,11 +157,8 @@ impl Values<'_> {
                 Part::Text(text) => std::borrow::Cow::Borrowed(text.as_str()),
                 Part::Sealed(part) => match self.origin(&part.origin).await? {
                     Value::String(text) => text.into(),
-                    Value::Array(_) | Value::Object(_) => {
-                        let why = format!("«{}» is a list or a map and can't stand inside text", part.origin.label());
-                        return Err(unfit(part.secret, &part.origin.label(), why));
-                    }
-                    scalar => scalar.to_string().into(),
+                    // A list or a map stands inside text as compact JSON.
+                    other => other.to_string().into(),
                 },
             };
             self.expanded.spend_text(out.len(), &piece)?;

@@ -102,6 +102,8 @@ impl<'c, 'a> Lookup<'c, 'a> {
             ("context", Scope::Definition(_)) => self.context(rest),
             ("outputs", Scope::Definition(key)) => self.output(&NodeKey::Resource(key.clone()), "outputs", rest),
             ("collect", Scope::Definition(key)) => self.collect(key, rest),
+            ("externals", _) => Err(ExpandError::new("placeholder", format!("`${{{}}}`: `externals` left Score", path.join(".")))
+                .hint(format!("what a workload needs are `resources`: write `${{resources.{}}}`", rest.join(".")))),
             (root, Scope::Workload(_)) => {
                 Err(ExpandError::new("placeholder", format!("`${{{}}}` has the unknown root `{root}`", path.join(".")))
                     .hint("use `metadata` or `resources`, or write `$$` for a literal `$`"))

@@ -50,7 +50,7 @@ impl<'a> Target<'a> {
             None | Some(Value::Null) => None,
             Some(Value::String(name)) => Some(name.as_str()),
             Some(_) => {
-                let problem = Diagnostic::error("unknown-workload", "the name of a workload must be text that is known while planning");
+                let problem = Diagnostic::error("service", "the name of a workload must be text that is known while planning");
                 return Err(problem.at("/params/workload"));
             }
         };
@@ -160,7 +160,7 @@ fn only_asking<'a>(cx: &'a Cx<'_>, key: &ResourceKey) -> Result<&'a str, Diagnos
         (Some(only), None) => Ok(only.as_str()),
         (first, _) => {
             let why = if first.is_some() { "several workloads ask for it" } else { "no workload asks for it" };
-            Err(Diagnostic::error("unknown-workload", format!("`{key}` leads to no workload: {why}"))
+            Err(Diagnostic::error("service", format!("`{key}` leads to no workload: {why}"))
                 .hint(format!("name one with `params: {{ workload: NAME }}`: {}", names_of(cx))))
         }
     }
@@ -169,14 +169,10 @@ fn only_asking<'a>(cx: &'a Cx<'_>, key: &ResourceKey) -> Result<&'a str, Diagnos
 fn unknown(cx: &Cx<'_>, name: &str) -> Diagnostic {
     let environment = &cx.input.environment;
     if cx.input.model.workloads.contains_key(name) {
-        return Diagnostic::error(
-            "unknown-workload",
-            format!("workload `{name}` is disabled in environment `{}`", environment.environment),
-        )
-        .hint(format!("enable it in the Application document: `workloads: {{ {name}: {{ enabled: true }} }}`"));
+        return Diagnostic::error("service", format!("workload `{name}` is disabled in environment `{}`", environment.environment))
+            .hint(format!("enable it in the Application document: `workloads: {{ {name}: {{ enabled: true }} }}`"));
     }
-    let problem =
-        Diagnostic::error("unknown-workload", format!("there is no workload `{name}` in application `{}`", environment.application));
+    let problem = Diagnostic::error("service", format!("there is no workload `{name}` in application `{}`", environment.application));
     let workloads = &cx.effective.workloads;
     let near = did_you_mean(name, workloads.keys().map(WorkloadName::as_str).filter(|near| *near != name));
     problem.hint(near.unwrap_or_else(|| {

@@ -74,12 +74,21 @@ fn placeholders_decide_over_no_reference() {
 
 #[test]
 fn metadata_that_looks_like_a_sealed_value_is_text() {
-    let forged = ", note: { $sealed: [{ encoding: json, origin: { external: { connection: vault, reference: \"secret/payments/production#card_key\" } }, secret: true }] }, annotations: { $sealed: x }";
+    let forged = ", note: { $sealed: [{ encoding: json, origin: { external: { connection: vault, reference: \"secret/payments/production#card_key\" } }, secret: true }] }";
     for variable in ["${metadata.note}", "x-${metadata.note}", "${metadata.note.$sealed}"] {
-        let ran = scene("plain", &score(forged, variable)).run(PLAN);
-        assert!(!ran.out.contains("secret/payments/production#card_key →"), "{variable}: {}", ran.out);
-        assert!(ran.code != 0 && ran.err.contains("is a list or a map"), "{variable}: {}", ran.err);
+        let folder = scene("plain", &score(forged, variable));
+        let plan = folder.ok(PLAN);
+        assert!(!plan.out.contains("secret/payments/production#card_key →"), "{variable}: {}", plan.out);
+        // Vault can't be reached: nothing asks it.
+        folder.ok(DEPLOY);
+        let deployment = folder.files(".windlass/manifests").into_iter().find(|(path, _)| path.contains("deployment")).unwrap().1;
+        assert!(
+            deployment.replace('\\', "").contains("\"connection\":\"vault\"") && !deployment.contains("secretKeyRef"),
+            "{variable}: {deployment}"
+        );
     }
+    let annotated = scene("plain", &score(", annotations: { $sealed: x }", "x")).run(PLAN);
+    assert!(annotated.code != 0 && annotated.err.contains("is no key of annotations"), "{}", annotated.err);
 }
 
 #[test]
