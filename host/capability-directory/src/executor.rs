@@ -275,6 +275,7 @@ impl Session for DirectorySession {
                     phase: Phase::Present,
                     outputs: Map::new(),
                     drift: Vec::new(),
+                    unseen: Vec::new(),
                 };
                 if action.handle.get("omitted").is_some() {
                     observation.owner = Ownership::Ours;
@@ -349,6 +350,7 @@ impl Session for DirectorySession {
                 phase: Phase::Present,
                 outputs: Map::new(),
                 drift: Vec::new(),
+                unseen: Vec::new(),
             });
         }
         Ok(seen)

@@ -226,6 +226,7 @@ impl ClusterSession {
             phase: Phase::Absent,
             outputs: Map::new(),
             drift: Vec::new(),
+            unseen: Vec::new(),
         };
         let Some(found) = self.listed.get(&place) else { return Ok(seen) };
         let mut seen = Observation {
@@ -335,6 +336,7 @@ impl Session for ClusterSession {
                     phase: if seen.is_leaving { Phase::Deleting } else { Phase::Present },
                     outputs: Map::new(),
                     drift: Vec::new(),
+                    unseen: Vec::new(),
                 });
             }
         }

@@ -1,5 +1,6 @@
 //! What a server says, in the words of the ports.
 
+use sqlx::postgres::PgDatabaseError;
 use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind};
 use windlass_model::{diagnostic::refuses_certificate, limits};
 
@@ -25,7 +26,9 @@ pub(crate) fn of(what: &str, error: &sqlx::Error) -> CapabilityError {
                 "57P01" | "57P02" | "57P03" | "40001" | "40P01" => (Kind::Unavailable, None),
                 _ => (Kind::Invalid, None),
             };
-            let error = CapabilityError::new(kind, format!("{what}: {} (SQLSTATE {code})", bounded(said.message())));
+            let detail = said.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::detail);
+            let detail = detail.map(|detail| format!(": {}", bounded(detail).replace('\n', "; "))).unwrap_or_default();
+            let error = CapabilityError::new(kind, format!("{what}: {} (SQLSTATE {code}){detail}", bounded(said.message())));
             hint.map_or(error.clone(), |hint| error.hint(hint))
         }
         sqlx::Error::Tls(_) => not_encrypted(what, error),

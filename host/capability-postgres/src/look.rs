@@ -13,7 +13,7 @@ use crate::{
     error,
     link::Link,
     query,
-    spec::{BEYOND, DatabaseSpec, GrantSpec, Spec},
+    spec::{BEYOND, GrantSpec, Spec},
     sql,
 };
 
@@ -91,6 +91,8 @@ pub(crate) struct Seen {
     pub reached: BTreeMap<String, Reached>,
     /// Whether the managing role is a superuser.
     pub superuser: bool,
+    /// Whether the managing role may read what is stored of passwords.
+    pub reads_passwords: bool,
 }
 
 impl Seen {
@@ -132,18 +134,12 @@ pub(crate) async fn look(
     let what = "looking at the server";
     let fail = |error: sqlx::Error| error::of(what, &error);
     let mut seen = Seen::default();
-    let mut readable = false;
     for row in server.rows(what, sqlx::query(query::MANAGER)).await? {
         seen.superuser = row.try_get("superuser").map_err(fail)?;
-        readable = row.try_get("readable").map_err(fail)?;
+        seen.reads_passwords = row.try_get("readable").map_err(fail)?;
     }
-    if !roles.is_empty() {
-        for row in server.rows(what, sqlx::query(query::ROLES).bind(roles)).await? {
-            let (name, role) = role(&row).map_err(fail)?;
-            seen.roles.insert(name, role);
-        }
-    }
-    if readable && !roles.is_empty() {
+    seen.roles = self::roles(server, roles).await?;
+    if seen.reads_passwords && !roles.is_empty() {
         for row in server.rows(what, sqlx::query(query::VERIFIERS).bind(roles)).await? {
             let name: String = row.try_get("name").map_err(fail)?;
             if let Some(role) = seen.roles.get_mut(&name) {
@@ -165,6 +161,16 @@ pub(crate) async fn look(
         }
     }
     Ok(seen)
+}
+
+/// Looks at roles by name, but for what is stored of their passwords.
+pub(crate) async fn roles(server: &mut Link, names: &[String]) -> Result<BTreeMap<String, Role>, CapabilityError> {
+    if names.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let what = "looking at roles";
+    let rows = server.rows(what, sqlx::query(query::ROLES).bind(names)).await?;
+    rows.iter().map(|row| role(row).map_err(|error| error::of(what, &error))).collect()
 }
 
 fn role(row: &PgRow) -> Result<(String, Role), sqlx::Error> {
@@ -212,11 +218,11 @@ pub(crate) struct Inside {
     pub schemas: BTreeSet<String>,
 }
 
-/// Looks inside a database for the extensions and schemas of a spec.
-pub(crate) async fn inside(database: &mut Link, spec: &DatabaseSpec) -> Result<Inside, CapabilityError> {
+/// Looks inside a database for extensions and schemas by their names.
+pub(crate) async fn inside(database: &mut Link, extensions: &[String], schemas: &[String]) -> Result<Inside, CapabilityError> {
     let what = "looking into the database";
     let mut inside = Inside::default();
-    for row in database.rows(what, sqlx::query(query::INSIDE).bind(&spec.extensions).bind(&spec.schemas)).await? {
+    for row in database.rows(what, sqlx::query(query::INSIDE).bind(extensions).bind(schemas)).await? {
         let kind: String = row.try_get("kind").map_err(|error| error::of(what, &error))?;
         let name: String = row.try_get("name").map_err(|error| error::of(what, &error))?;
         if kind == "extension" {

@@ -111,7 +111,10 @@ pub(crate) const LACKING: &str = r#"
           FROM wanted w
         UNION ALL SELECT 'S', '{S}', w.sequences, 'sequences' FROM wanted w
     )
-    SELECT pg_catalog.concat(p.privilege, ' on the schema') AS lacking FROM wanted w, pg_catalog.unnest(w.schema_privileges) AS p (privilege)
+    SELECT 'CONNECT on the database' AS lacking FROM wanted w
+     WHERE NOT coalesce(pg_catalog.has_database_privilege(w.role, pg_catalog.current_database(), 'CONNECT'), false)
+    UNION ALL
+    SELECT pg_catalog.concat(p.privilege, ' on the schema') FROM wanted w, pg_catalog.unnest(w.schema_privileges) AS p (privilege)
      WHERE NOT coalesce(pg_catalog.has_schema_privilege(w.role, w.schema, p.privilege), false)
     UNION ALL
     SELECT pg_catalog.concat(p.privilege, ' on ', c.relname::pg_catalog.text)

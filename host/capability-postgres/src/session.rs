@@ -118,6 +118,16 @@ impl PostgresSession {
         look::look(connection, owner, &list(roles), &list(used), &list(databases)).await
     }
 
+    /// Looks at the roles that earlier specs of databases granted something to, and at the owners that granted it.
+    async fn look_at_former(batch: &mut Batch<'_>, actions: &[ResolvedAction]) -> Result<(), CapabilityError> {
+        let former = actions.iter().flat_map(|action| database::prior_specs(action.prior.as_ref()));
+        let named = former.flat_map(|spec| spec.grants.into_iter().map(|grant| grant.to).chain([spec.owner]));
+        let roles: BTreeSet<String> = named.filter(|role| !batch.seen.roles.contains_key(role)).collect();
+        let found = look::roles(connection_of(&mut batch.guard)?, &roles.into_iter().collect::<Vec<_>>()).await?;
+        batch.seen.roles.extend(found);
+        Ok(())
+    }
+
     /// Holds the names of a batch against every other deployment, also of other installations.
     async fn hold(connection: &mut Link, identities: &[&str]) -> Result<(), CapabilityError> {
         let mut keys: Vec<String> = identities.iter().map(|identity| format!("windlass {identity}")).collect();
@@ -135,9 +145,9 @@ impl PostgresSession {
         cx: &EffectCx<'_>,
         actions: &[ResolvedAction],
     ) -> Result<Vec<Result<Step, CapabilityError>>, CapabilityError> {
-        let mut batch = self
-            .begin(cx.owner, actions.iter().map(|action| parse(&action.spec)).collect(), &names(actions, |action| &action.identity))
-            .await?;
+        let specs = actions.iter().map(|action| parse(&action.spec)).collect();
+        let mut batch = self.begin(cx.owner, specs, &names(actions, |action| &action.identity)).await?;
+        Self::look_at_former(&mut batch, actions).await?;
         let (mut work, specs) = batch.work(cx.owner)?;
         let mut steps = Vec::with_capacity(actions.len());
         for (action, spec) in actions.iter().zip(specs) {
@@ -237,10 +247,12 @@ impl PostgresSession {
                 Ok(Spec::Database(spec)) => goes_on(database::observe(&self.server, seen, owner, spec).await)?,
                 Err(error) => Err(error.clone()),
             };
-            out.push(looked.map(|(seen, drift)| {
-                let phase = if seen.is_some() { Phase::Present } else { Phase::Absent };
-                let owner = seen.unwrap_or(Ownership::None);
-                Observation::new(action.identity, owner, phase, drift)
+            let is_login = matches!(spec, Ok(Spec::Login(_)));
+            out.push(looked.map(|(whose, drift)| {
+                let phase = if whose.is_some() { Phase::Present } else { Phase::Absent };
+                let unseen = if is_login && phase == Phase::Present { login::unseen(seen) } else { Vec::new() };
+                let owner = whose.unwrap_or(Ownership::None);
+                Observation { unseen, ..Observation::new(action.identity, owner, phase, drift) }
             }));
         }
         Ok(out)
@@ -287,7 +299,7 @@ impl PostgresSession {
                     }
                     match seen.databases.get(&database.name) {
                         Some(known) => {
-                            let marked = action.recorded.as_ref().is_some_and(|recorded| database::is_marked(&recorded.handle));
+                            let marked = action.prior.as_ref().is_some_and(|prior| database::is_marked(&prior.handle));
                             known.whose(cx.owner, marked).admit(&format!("the database `{}`", spec.name()), action.insistence)
                         }
                         None => Ok(()),

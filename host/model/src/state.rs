@@ -59,6 +59,10 @@ pub struct RecordedAction {
     /// Versions of the secrets that went in, by label.
     #[serde(default)]
     pub versions: BTreeMap<String, u64>,
+    /// Specs before `spec` that the system may still hold in part: the last one that it confirmed, and every intent since then that it
+    /// did not answer. Empty as soon as it confirms `spec`; the log leaves them out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Spec>,
     /// The resolved spec, encrypted, in base64; absent where nothing had to be put in: then it is the spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved: Option<String>,
@@ -92,6 +96,18 @@ impl RecordedAction {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.mac.is_some()
+    }
+
+    /// Returns every spec that the system may hold when `next` is about to be sent: of an intent that was cut off before its answer,
+    /// only what came before it.
+    #[must_use]
+    pub fn held_before(&self, next: &Spec) -> Vec<Spec> {
+        let mut held = self.earlier.clone();
+        let is_same_intent = self.status.is_unanswered() && self.spec == *next;
+        if !(is_same_intent || self.spec.is_null() || held.contains(&self.spec)) {
+            held.push(self.spec.clone());
+        }
+        held
     }
 
     /// Tells whether it was meant to be made, and no system ever said that it was.
@@ -206,6 +222,24 @@ mod tests {
         };
         let actions = ["a", "b"].into_iter().zip(paths).map(|(name, path)| action(name, path));
         RecordedState { actions: actions.map(|action| (action.id.clone(), action)).collect() }
+    }
+
+    #[test]
+    fn earlier_specs_are_kept_until_an_answer() {
+        let action = |status: Status, spec: u8, earlier: &[u8]| RecordedAction {
+            status,
+            spec: Spec::new(&json!(spec)).unwrap(),
+            earlier: earlier.iter().map(|spec| Spec::new(&json!(spec)).unwrap()).collect(),
+            ..state(["x", "x"]).actions.into_values().next().unwrap()
+        };
+        let held = |record: RecordedAction, next: u8| {
+            record.held_before(&Spec::new(&json!(next)).unwrap()).iter().map(|spec| spec.as_str().to_owned()).collect::<Vec<_>>().concat()
+        };
+        assert_eq!(held(action(Status::Live, 1, &[]), 2), "1");
+        assert_eq!(held(action(Status::Live, 1, &[]), 1), "1", "drift is healed over what was confirmed");
+        assert_eq!(held(action(Status::Intended, 2, &[1]), 2), "1", "an intent of its own is no state");
+        assert_eq!(held(action(Status::Uncertain, 2, &[1]), 3), "12", "an intent without an answer may have arrived");
+        assert_eq!(held(action(Status::Intended, 1, &[]), 1), "");
     }
 
     #[test]

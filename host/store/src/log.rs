@@ -147,6 +147,7 @@ fn slim(event: &Event) -> Event {
             identity: action.identity.clone(),
             spec: Spec::null(),
             versions: action.versions.clone(),
+            earlier: Vec::new(),
             resolved: None,
             mac: action.mac.clone(),
             handle: serde_json::Value::Null,

@@ -27,6 +27,7 @@ fn action(name: &str, status: Status) -> RecordedAction {
         identity: format!("/ConfigMap/team/{name}"),
         spec: windlass_model::Spec::new(&serde_json::json!({ "name": name })).unwrap(),
         versions: BTreeMap::new(),
+        earlier: Vec::new(),
         resolved: None,
         mac: None,
         handle: serde_json::Value::Null,

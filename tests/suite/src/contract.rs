@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use windlass_engine::{
     session::{
         ActionRef, Cancel, CapabilityError, CapabilityErrorKind, Checkpoint, Depth, EffectCx, Executor, Insistence, LazySpec, Observed,
-        OpenConnection, Owner, Ownership, Phase, Preflight, Progress, ResolvedAction, Session, Step, Ticket,
+        OpenConnection, Owner, Ownership, Phase, Preflight, PriorState, Progress, ResolvedAction, Session, Step, Ticket,
     },
     store::Fence,
 };
@@ -94,8 +94,8 @@ impl Subject<'_> {
             id: id(name),
             identity: (self.identity)(name),
             spec: (self.spec)(name, value),
-            versions: std::collections::BTreeMap::new(),
-            recorded: None,
+            planned: Spec::new(&(self.spec)(name, value)).unwrap_or_else(|error| unreachable!("{error}")),
+            prior: None,
             insistence: Insistence::Refuse,
             outputs: Vec::new(),
         }
@@ -110,6 +110,7 @@ impl Subject<'_> {
             identity: (self.identity)(name),
             spec: Spec::new(&(self.spec)(name, value)).unwrap_or_else(|error| unreachable!("{error}")),
             versions: std::collections::BTreeMap::new(),
+            earlier: Vec::new(),
             resolved: None,
             mac: None,
             handle: observed.handle.clone(),
@@ -182,7 +183,7 @@ fn preflight(action: ResolvedAction) -> Preflight {
         identity: action.identity,
         spec: action.spec,
         is_resolved: true,
-        recorded: None,
+        prior: None,
         insistence: action.insistence,
         replace: false,
     }
@@ -212,6 +213,30 @@ pub async fn make(
     let mut said = session.preflight(&effect_cx(&owner, &cancel), &[preflight(subject.action("x", ""))]).await;
     let mut made = ensure(session.as_ref(), &owner, &[subject.action("x", "")]).await;
     [said.pop().unwrap_or(Ok(())), made.pop().map_or(Ok(()), |made| made.map(drop))]
+}
+
+/// Lets an installation make one thing by a spec and then by another, as the second deployment does: with what is known of the first.
+///
+/// # Panics
+///
+/// If the system can't be opened, or refuses one of them.
+pub async fn change(executor: &dyn Executor, settings: &ConnectionSettings, identity: &str, specs: [&Value; 2]) {
+    let session = executor.open(&connection(settings)).await.unwrap_or_else(|error| unreachable!("{error}"));
+    let owner = owner("changing");
+    let mut prior = None;
+    for spec in specs {
+        let subject = Subject {
+            interface: executor.interface(),
+            identity: Box::new(|_| identity.to_owned()),
+            spec: Box::new(|_, _| spec.clone()),
+            lists: false,
+        };
+        let action = ResolvedAction { prior, ..subject.action("x", "") };
+        let planned = action.planned.clone();
+        let made = ensure(session.as_ref(), &owner, &[action]).await.pop();
+        let made = made.unwrap_or_else(|| unreachable!("one answer")).unwrap_or_else(|error| unreachable!("{error}"));
+        prior = Some(PriorState { handle: made.handle, specs: vec![planned] });
+    }
 }
 
 /// Runs the whole contract on an empty sink of Kubernetes objects.

@@ -86,6 +86,7 @@ impl Session for Memory {
                     intact: thing.is_some_and(|thing| thing.spec == **action.spec),
                     phase: if thing.is_some() { Phase::Present } else { Phase::Absent },
                     outputs: Map::new(),
+                    unseen: Vec::new(),
                     drift: Vec::new(),
                 })
             })
@@ -182,6 +183,7 @@ impl Session for Memory {
                 phase: Phase::Present,
                 outputs: Map::new(),
                 drift: Vec::new(),
+                unseen: Vec::new(),
             })
             .collect())
     }

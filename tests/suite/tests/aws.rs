@@ -143,6 +143,7 @@ fn an_instance_is_made_waited_for_changed_and_removed_with_a_snapshot() {
     scene.folder.ok("platform apply platform");
     scene.folder.ok("deploy app -e dev --yes");
     assert_eq!(proxy.changes()[before..], ["ModifyDBInstance"]);
+    assert!(!proxy.sent("ModifyDBInstance").concat().contains("MasterUserPassword"), "{:?}", proxy.sent("ModifyDBInstance"));
     assert_eq!(account.instance(&identifier).unwrap().db_instance_class(), Some("db.m7g.large"));
     // What can't be changed in place is known while planning.
     scene.folder.write("platform/definition.yaml", &rds(&inputs.replace("storage: 30", "storage: 20")));

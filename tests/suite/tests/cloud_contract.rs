@@ -12,7 +12,7 @@ use windlass_engine::session::CapabilityErrorKind;
 use windlass_model::platform::{AwsSettings, ConnectionSettings, PostgresSettings, Reference, VaultAuth, VaultSettings};
 use windlass_suite::{
     aws::{Account, REGION},
-    contract::{Subject, check_subject, make},
+    contract::{Subject, change, check_subject, make},
 };
 
 fn run(executor: &dyn windlass_engine::session::Executor, settings: &ConnectionSettings, subject: &Subject<'_>) {
@@ -93,6 +93,29 @@ fn roles_lend_their_rights_to_nobody_elses() {
     // What nobody's mark is on and can do nothing of its own lends what somebody gave it.
     assert!(make("second", &role(&reader, &[plain.as_str()])).iter().all(Result::is_ok));
     servers.psql("postgres", &format!("DROP ROLE \"{reader}\", \"{theirs}\", \"{powerful}\", \"{plain}\"")).unwrap();
+}
+
+/// A membership that leaves a spec is taken back: of a role, and of both roles of a login.
+#[test]
+fn memberships_follow_their_specs() {
+    let servers = SharedServers::find().unwrap();
+    let (settings, executor) = (postgres_settings(&servers), PostgresExecutor::default());
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let [one, two, role, login] = ["member-one", "member-two", "member-role", "member-login"].map(named);
+    let made = [&one, &two].map(|of| format!("CREATE ROLE \"{of}\"; GRANT \"{of}\" TO manager WITH ADMIN OPTION")).join("; ");
+    servers.psql("postgres", &made).unwrap();
+    let members = |of: &[&str]| json!({ "kind": "role", "name": role, "memberOf": of });
+    runtime.block_on(change(&executor, &settings, &format!("role/{role}"), [&members(&[&one, &two]), &members(&[&two])]));
+    let acts = |of: &str| json!({ "kind": "login", "name": login, "actsAs": of, "password": "SCRAM-SHA-256$4096:c2FsdA==$a:b" });
+    runtime.block_on(change(&executor, &settings, &format!("login/{login}"), [&acts(&one), &acts(&two)]));
+    let held = format!(
+        "SELECT string_agg(of.rolname, ' ') FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member JOIN pg_roles of ON of.oid = m.roleid \
+          WHERE r.rolname IN ('{role}', '{login}_a')"
+    );
+    let held = servers.psql("postgres", &held).unwrap();
+    assert!(!held.contains(&one), "{held}");
+    assert_eq!(held.matches(&two).count(), 2, "{held}");
+    servers.psql("postgres", &format!("DROP ROLE \"{role}\", \"{login}_a\", \"{one}\", \"{two}\"")).unwrap();
 }
 
 /// What plays AWS takes no minutes, and counts nobody's requests.

@@ -244,6 +244,107 @@ fn what_others_made_stays_and_what_others_changed_is_healed() {
     scene.folder.ok("destroy -e dev --yes");
 }
 
+/// Privileges of a role in the test's database: on the database, the schema, the tables, later tables.
+fn rights(servers: &SharedServers, database: &str, role: &str) -> String {
+    let query = format!(
+        "SELECT concat_ws(' ', \
+            CASE WHEN EXISTS (SELECT FROM pg_database d, aclexplode(d.datacl) a WHERE d.datname = '{database}' AND a.grantee = r.oid) THEN 'database' END, \
+            CASE WHEN EXISTS (SELECT FROM pg_namespace n, aclexplode(n.nspacl) a WHERE n.nspname = 'public' AND a.grantee = r.oid) THEN 'schema' END, \
+            CASE WHEN EXISTS (SELECT FROM pg_class c, aclexplode(c.relacl) a WHERE c.relname = 'orders' AND a.grantee = r.oid) THEN 'table' END, \
+            CASE WHEN EXISTS (SELECT FROM pg_default_acl d, aclexplode(d.defaclacl) a WHERE a.grantee = r.oid) THEN 'later' END) \
+         FROM pg_roles r WHERE r.rolname = '{role}'"
+    );
+    servers.psql(database, &query).unwrap()
+}
+
+#[test]
+fn what_leaves_a_database_s_lists_is_taken_back_or_stays_as_documented() {
+    let [reader, auditor] = ["reader", "auditor"].map(|role| format!("windlass_{role}_{}", std::process::id()));
+    let name = format!("windlass_lists_{}", std::process::id());
+    let inputs = |readers: &str, extensions: &str| format!("name: {name}, readers: [{readers}], extensions: [{extensions}]");
+    let both = format!("{reader}, {auditor}");
+    let (scene, servers) = scene("pglists", &inputs(&both, "pgcrypto, citext"));
+    servers.psql("postgres", &format!("CREATE ROLE {reader}; CREATE ROLE {auditor}")).unwrap();
+    let params = |schemas: &str| WEB.replace("{ type: postgres }", &format!("{{ type: postgres, params: {{ schemas: [{schemas}] }} }}"));
+    scene.folder.write("app/web.score.yaml", &params("sales, stock"));
+    scene.folder.ok("deploy app -e dev --create-env development --yes");
+    servers.psql(&name, &format!("SET ROLE {name}; CREATE TABLE orders (id int)")).unwrap();
+    for role in [&reader, &auditor] {
+        assert_eq!(rights(&servers, &name, role), "database schema table later");
+    }
+    let redeploy = |readers: &str, extensions: &str| {
+        scene.folder.write("platform/definition.yaml", &postgres_definition(&inputs(readers, extensions)));
+        scene.folder.ok("platform apply platform");
+        scene.folder.run("deploy app -e dev --yes")
+    };
+    // Another thing changes too: what is taken back stands in the record of the last deployment only.
+    assert_eq!(redeploy(&auditor, "pgcrypto").code, 0);
+    assert_eq!(rights(&servers, &name, &reader), "", "a reader that left the list keeps nothing");
+    assert_eq!(rights(&servers, &name, &auditor), "database schema table later");
+    // A deployment that fails between is no reason to forget whom the one before it let in.
+    let missing = format!("windlass_missing_{}", std::process::id());
+    let failed = redeploy(&missing, "pgcrypto");
+    assert_eq!(failed.code, 1, "{}", failed.err);
+    scene.folder.write("app/web.score.yaml", &params("sales"));
+    let last = redeploy("", "");
+    assert_eq!(last.code, 0, "{}", last.err);
+    assert_eq!(rights(&servers, &name, &auditor), "", "the last reader keeps nothing");
+    // Extensions and schemas hold data of others: they stay.
+    let stay = "SELECT (SELECT count(*) FROM pg_extension WHERE extname IN ('pgcrypto', 'citext')) \
+        + (SELECT count(*) FROM pg_namespace WHERE nspname IN ('sales', 'stock'))";
+    assert_eq!(servers.psql(&name, stay).unwrap(), "4");
+    // A role that is gone by now holds nothing up.
+    assert_eq!(redeploy(&both, "").code, 0);
+    servers.psql(&name, &format!("DROP OWNED BY {reader}")).unwrap();
+    servers.psql("postgres", &format!("DROP OWNED BY {reader}; DROP ROLE {reader}")).unwrap();
+    let without = redeploy(&auditor, "");
+    assert_eq!(without.code, 0, "{}", without.err);
+    // A right that somebody took away by hand is seen.
+    servers.psql("postgres", &format!("REVOKE CONNECT ON DATABASE {name} FROM {auditor}")).unwrap();
+    let drift = scene.folder.run("drift -e dev --detailed-exitcode");
+    assert!(drift.code == 2 && drift.out.contains("lacks CONNECT on the database"), "{}", drift.out);
+    scene.folder.ok("deploy app -e dev --yes");
+    scene.folder.ok("destroy -e dev --yes");
+    servers.psql("postgres", &format!("DROP ROLE {auditor}")).unwrap();
+}
+
+#[test]
+fn a_password_that_can_t_be_compared_is_unseen() {
+    let name = format!("windlass_unseen_{}", std::process::id());
+    let (scene, servers) = scene("pgunseen", &format!("name: {name}"));
+    scene.folder.ok("deploy app -e dev --create-env development --yes");
+    servers.psql("postgres", &format!("ALTER ROLE {name}_a PASSWORD 'another'")).unwrap();
+    let drift = scene.folder.run("drift -e dev --detailed-exitcode");
+    assert_eq!(drift.code, 0, "{}", drift.out);
+    assert!(drift.out.contains(&format!("unseen   login/{name} /password")), "{}", drift.out);
+    assert!(!drift.out.contains("everything is as it was left"), "{}", drift.out);
+    let data = scene.folder.ok("drift -e dev -o json");
+    assert!(data.out.contains("\"state\": \"unseen\"") && data.out.contains("/password"), "{}", data.out);
+    // What the hint says works.
+    servers.psql("postgres", "GRANT SELECT ON pg_catalog.pg_authid TO manager").unwrap();
+    let seen = scene.folder.run("drift -e dev --detailed-exitcode");
+    servers.psql("postgres", &format!("ALTER ROLE {name}_a PASSWORD NULL")).unwrap();
+    let none = scene.folder.run("drift -e dev --detailed-exitcode");
+    servers.psql("postgres", "REVOKE SELECT ON pg_catalog.pg_authid FROM manager").unwrap();
+    assert!(seen.code == 2 && seen.out.contains("/password: \"as planned\" → \"another\""), "{}", seen.out);
+    assert!(none.code == 2 && none.out.contains("/password: \"as planned\" → \"none\""), "{}", none.out);
+    scene.folder.ok("destroy -e dev --yes");
+}
+
+#[test]
+fn what_keeps_a_role_is_told_in_the_server_s_words() {
+    let name = format!("windlass_kept_{}", std::process::id());
+    let (scene, servers) = scene("pgkept", &format!("name: {name}"));
+    scene.folder.ok("deploy app -e dev --create-env development --yes");
+    let elsewhere = format!("{name}_elsewhere");
+    servers.psql("postgres", &format!("CREATE DATABASE {elsewhere}")).unwrap();
+    servers.psql(&elsewhere, &format!("CREATE TABLE kept (id int); ALTER TABLE kept OWNER TO {name}")).unwrap();
+    let refused = scene.folder.run("destroy -e dev --yes");
+    assert!(refused.err.contains(&format!("1 object in database {elsewhere}")), "{}", refused.err);
+    servers.psql("postgres", &format!("DROP DATABASE {elsewhere}")).unwrap();
+    scene.folder.ok("destroy -e dev --yes");
+}
+
 /// The mark of the scene's environment, as the namespace carries it.
 fn mark(scene: &Scene) -> String {
     let namespace: serde_json::Value =

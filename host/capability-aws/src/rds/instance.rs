@@ -10,7 +10,7 @@ use windlass_engine::{
     },
     spec,
 };
-use windlass_model::{event::DriftedField, state::Status};
+use windlass_model::event::DriftedField;
 
 use super::{
     session::{RdsSession, tags},
@@ -132,10 +132,8 @@ pub(crate) async fn ensure(
         return Ok(waiting(session, &spec, "an instance of this name is still being deleted", true));
     }
     // A password is sent only if it is another one: RDS takes minutes for it, and can't tell.
-    let password = match &action.recorded {
-        Some(before) if before.status == Status::Live && before.versions == action.versions => None,
-        _ => spec.master_password.clone(),
-    };
+    let is_held = action.prior.as_ref().is_some_and(|prior| prior.holds(&action.planned, "/masterPassword"));
+    let password = spec.master_password.clone().filter(|_| !is_held);
     let changes = different(&spec, known);
     tag(session, known, &spec, cx.owner).await?;
     if changes.is_empty() && password.is_none() {

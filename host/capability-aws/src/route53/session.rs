@@ -204,6 +204,7 @@ impl Route53Session {
                     phase: if found.is_some() { Phase::Present } else { Phase::Absent },
                     outputs: Map::new(),
                     drift,
+                    unseen: Vec::new(),
                 })
             })
             .collect())

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
-use windlass_engine::session::{CapabilityError, Owner, Ownership, ResolvedAction};
+use windlass_engine::session::{CapabilityError, Owner, Ownership, PriorState, ResolvedAction};
 use windlass_model::event::DriftedField;
 
 use super::{Made, Work, address, differs};
 use crate::{
     connect::{Server, become_owner},
     link::Link,
-    look::{self, Available, Seen},
+    look::{self, Available, Inside, Seen},
     spec::{DatabaseSpec, GrantSpec, Spec},
     sql::{self, limit, literal, name},
 };
@@ -36,7 +36,7 @@ pub(crate) async fn ensure(work: &mut Work<'_>, action: &ResolvedAction, spec: &
             statements.push(format!("REVOKE CONNECT, TEMPORARY ON DATABASE {quoted} FROM PUBLIC"));
         }
         Some(known) => {
-            let marked = action.recorded.as_ref().is_some_and(|recorded| is_marked(&recorded.handle));
+            let marked = action.prior.as_ref().is_some_and(|prior| is_marked(&prior.handle));
             let whose = known.whose(work.owner, marked);
             whose.admit(&what, action.insistence)?;
             if known.comment.as_deref() != Some(&look::mark(work.owner)) {
@@ -54,14 +54,16 @@ pub(crate) async fn ensure(work: &mut Work<'_>, action: &ResolvedAction, spec: &
             }
         }
     }
-    let (given, taken) = grants(action, spec);
-    let readers: BTreeSet<&str> = given.iter().map(|grant| grant.to.as_str()).collect();
+    let taken = taken_grants(action.prior.as_ref(), spec, work.seen);
+    let readers: BTreeSet<&str> = spec.grants.iter().map(|grant| grant.to.as_str()).collect();
+    let former = taken.iter().map(|(_, grant)| grant.to.as_str()).filter(|to| !readers.contains(to)).collect::<BTreeSet<&str>>();
+    statements.extend(former.iter().map(|to| format!("REVOKE CONNECT ON DATABASE {quoted} FROM {}", name(to))));
     statements.extend(readers.iter().map(|to| format!("GRANT CONNECT ON DATABASE {quoted} TO {}", name(to))));
     changed |= !statements.is_empty();
     work.run(&what, &statements).await?;
-    if !(spec.extensions.is_empty() && spec.schemas.is_empty() && given.is_empty() && taken.is_empty()) {
+    if is_furnished(spec) || !taken.is_empty() {
         let mut inside = work.server.inside(&spec.name).await?;
-        let furnished = furnish(&mut inside, spec, &given, &taken, work.seen.superuser).await;
+        let furnished = furnish(&mut inside, spec, &taken, work.seen).await;
         inside.close().await;
         changed |= furnished?;
     }
@@ -70,31 +72,42 @@ pub(crate) async fn ensure(work: &mut Work<'_>, action: &ResolvedAction, spec: &
 
 /// Makes what belongs into a database; returns whether anything was sent. All of it happens as the owner, but for extensions that
 /// only a role with more rights may create.
-async fn furnish(
-    inside: &mut Link,
-    spec: &DatabaseSpec,
-    given: &[GrantSpec],
-    taken: &[GrantSpec],
-    superuser: bool,
-) -> Result<bool, CapabilityError> {
+async fn furnish(inside: &mut Link, spec: &DatabaseSpec, taken: &[(String, GrantSpec)], seen: &Seen) -> Result<bool, CapabilityError> {
     let what = format!("inside the database `{}`", spec.name);
-    let there = look::inside(inside, spec).await?;
+    let named: Vec<String> = spec.schemas.iter().chain(taken.iter().map(|(_, grant)| &grant.schema)).cloned().collect();
+    let there = look::inside(inside, &spec.extensions, &named).await?;
     look::admit_event_triggers(inside, &what).await?;
+    let is_revoked = revoke(inside, spec, taken, &there).await?;
     let missing: BTreeSet<String> = spec.extensions.iter().filter(|extension| !there.extensions.contains(*extension)).cloned().collect();
     let available = look::available(inside, &missing).await?;
     let trusted = |extension: &&String| available.get(*extension).is_some_and(|available| available.trusted);
     for extension in missing.iter().filter(|extension| !trusted(extension)) {
-        create_untrusted(inside, &what, extension, &available, superuser).await?;
+        create_untrusted(inside, &what, extension, &available, seen.superuser).await?;
     }
     become_owner(inside, &spec.name, &spec.owner).await?;
     let mut statements: Vec<String> = missing.iter().filter(trusted).map(|extension| create_extension(extension, &available)).collect();
     for schema in spec.schemas.iter().filter(|schema| !there.schemas.contains(*schema)) {
         statements.push(format!("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}", name(schema), name(&spec.owner)));
     }
-    statements.extend(taken.iter().flat_map(|grant| sql::revoke(grant, &spec.owner)));
-    statements.extend(given.iter().flat_map(|grant| sql::grant(grant, &spec.owner)));
+    statements.extend(spec.grants.iter().flat_map(|grant| sql::grant(grant, &spec.owner)));
     inside.run(&what, &statements).await?;
-    Ok(!(missing.is_empty() && statements.is_empty()))
+    Ok(is_revoked || !(missing.is_empty() && statements.is_empty()))
+}
+
+/// Takes back what earlier specs gave, as the role that gave it; returns whether anything was sent. A schema that is gone took its
+/// grants with it.
+async fn revoke(inside: &mut Link, spec: &DatabaseSpec, taken: &[(String, GrantSpec)], there: &Inside) -> Result<bool, CapabilityError> {
+    let what = format!("taking grants back in the database `{}`", spec.name);
+    let mut by_owner: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (owner, grant) in taken.iter().filter(|(_, grant)| there.schemas.contains(&grant.schema)) {
+        by_owner.entry(owner).or_default().extend(sql::revoke(grant, owner));
+    }
+    for (owner, statements) in &by_owner {
+        become_owner(inside, &spec.name, owner).await?;
+        inside.run(&what, statements).await?;
+        inside.run(&what, &["RESET ROLE".to_owned()]).await?;
+    }
+    Ok(!by_owner.is_empty())
 }
 
 /// Creates an extension whose script runs with the connection's rights. A superuser holds new functions back meanwhile; a role that is
@@ -139,14 +152,28 @@ fn create(spec: &DatabaseSpec) -> String {
     statement
 }
 
-/// Returns the grants to give and those to take back: what the last deployment gave and this one does not.
-fn grants(action: &ResolvedAction, spec: &DatabaseSpec) -> (Vec<GrantSpec>, Vec<GrantSpec>) {
-    let before = match action.recorded.as_ref().and_then(|recorded| Spec::parse(&recorded.spec.to_value()).ok()) {
-        Some(Spec::Database(before)) => before.grants,
-        _ => Vec::new(),
-    };
-    let taken = before.into_iter().filter(|grant| !spec.grants.contains(grant)).collect();
-    (spec.grants.clone(), taken)
+/// Returns the specs that the database may have been made by so far.
+pub(crate) fn prior_specs(prior: Option<&PriorState>) -> Vec<DatabaseSpec> {
+    let parsed = prior.into_iter().flat_map(|prior| &prior.specs).map(|spec| Spec::parse(&spec.to_value()));
+    parsed.filter_map(|spec| if let Ok(Spec::Database(spec)) = spec { Some(spec) } else { None }).collect()
+}
+
+/// Returns the grants to take back, with the owner that gave them: those of earlier deployments that this one does not give. A role
+/// that is gone holds none.
+fn taken_grants(prior: Option<&PriorState>, spec: &DatabaseSpec, seen: &Seen) -> Vec<(String, GrantSpec)> {
+    let mut taken = BTreeSet::new();
+    for before in prior_specs(prior) {
+        let is_kept = |grant: &GrantSpec| before.owner == spec.owner && spec.grants.contains(grant);
+        let exists = |grant: &GrantSpec| seen.roles.contains_key(&grant.to) && seen.roles.contains_key(&before.owner);
+        let lost = before.grants.iter().filter(|grant| !is_kept(grant) && exists(grant));
+        taken.extend(lost.map(|grant| (before.owner.clone(), grant.clone())));
+    }
+    taken.into_iter().collect()
+}
+
+/// Returns whether a database has contents of its own beside its owner's objects.
+fn is_furnished(spec: &DatabaseSpec) -> bool {
+    !(spec.extensions.is_empty() && spec.schemas.is_empty() && spec.grants.is_empty())
 }
 
 /// Compares a database, and what belongs inside of it, with what was recorded.
@@ -162,8 +189,7 @@ pub(crate) async fn observe(
     differs(&mut drift, "/connectionLimit", json!(limit(spec.connection_limit)), json!(known.connection_limit));
     // A deployment heals what is in there too, so this is looked at whatever the depth; a database without any of it costs nothing.
     // One that has another owner is not entered: there is no role to look at it as.
-    let furnished = !(spec.extensions.is_empty() && spec.schemas.is_empty() && spec.grants.is_empty());
-    if furnished && spec.owner == known.owner {
+    if is_furnished(spec) && spec.owner == known.owner {
         let mut inside = server.inside_as(&spec.name, &spec.owner).await?;
         let found = observe_inside(&mut inside, spec).await;
         inside.close().await;
@@ -175,7 +201,7 @@ pub(crate) async fn observe(
 /// Compares what stands inside a database with its spec. These are queries of the catalog alone: nothing of the owner's runs.
 async fn observe_inside(inside: &mut Link, spec: &DatabaseSpec) -> Result<Vec<DriftedField>, CapabilityError> {
     let mut drift = Vec::new();
-    let there = look::inside(inside, spec).await?;
+    let there = look::inside(inside, &spec.extensions, &spec.schemas).await?;
     for (field, wanted, found) in [("extensions", &spec.extensions, &there.extensions), ("schemas", &spec.schemas, &there.schemas)] {
         for missing in wanted.iter().filter(|wanted| !found.contains(*wanted)) {
             differs(&mut drift, &format!("/{field}"), json!(missing), json!(null));

@@ -1,9 +1,11 @@
 //! Logins: two roles that take turns, so that a new password locks nobody out.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use windlass_engine::{
-    session::{ActionRef, CapabilityError, CapabilityErrorKind as Kind, Owner, Ownership, ResolvedAction},
+    session::{ActionRef, CapabilityError, CapabilityErrorKind as Kind, Owner, Ownership, PriorState, ResolvedAction, UnseenField},
     spec,
 };
 use windlass_model::{event::DriftedField, state::RecordedAction};
@@ -12,7 +14,7 @@ use super::{Made, Work, differs, role};
 use crate::{
     look::{self, Seen},
     query,
-    spec::{LoginSpec, TURNS, VERIFIER},
+    spec::{LoginSpec, Spec, TURNS, VERIFIER},
     sql::{limit, literal, name},
 };
 
@@ -52,7 +54,7 @@ fn salt(verifier: &str) -> Result<String, CapabilityError> {
 /// Makes the login, or makes it so: a new password goes to the role at rest.
 pub(crate) async fn ensure(work: &mut Work<'_>, action: &ResolvedAction, spec: &LoginSpec) -> Result<Made, CapabilityError> {
     let salt = salt(&spec.password)?;
-    let before = action.recorded.as_ref().and_then(|recorded| Handle::read(&recorded.handle));
+    let before = action.prior.as_ref().and_then(|prior| Handle::read(&prior.handle));
     let handle = match before {
         None => Handle { turn: 0, salt, both: false },
         Some(before) if before.salt == salt => before,
@@ -93,6 +95,7 @@ pub(crate) async fn ensure(work: &mut Work<'_>, action: &ResolvedAction, spec: &
             }
         }
     }
+    statements.extend(former_memberships(action.prior.as_ref(), work.seen, spec, &handle));
     work.run(&format!("the role `{role}`"), &statements).await?;
     Ok(Made {
         outputs: Map::from_iter([("username".to_owned(), json!(role))]),
@@ -100,6 +103,22 @@ pub(crate) async fn ensure(work: &mut Work<'_>, action: &ResolvedAction, spec: &
         unsettled: handle.both,
         handle: handle.write(),
     })
+}
+
+/// Takes both roles out of what earlier specs let them act as. The role at rest keeps it while what is not ready yet may log in with it;
+/// `settle` ends that.
+fn former_memberships(prior: Option<&PriorState>, seen: &Seen, spec: &LoginSpec, handle: &Handle) -> Vec<String> {
+    let parsed = prior.into_iter().flat_map(|prior| &prior.specs).map(|spec| Spec::parse(&spec.to_value()));
+    let acted = parsed.filter_map(|before| if let Ok(Spec::Login(before)) = before { Some(before.acts_as) } else { None });
+    let former: BTreeSet<String> = acted.filter(|of| *of != spec.acts_as).collect();
+    let mut statements = Vec::new();
+    for turn in (0..TURNS.len()).filter(|turn| *turn == handle.turn || !handle.both) {
+        let role = role_of(&spec.name, turn);
+        let held = seen.roles.get(&role).map(|known| known.member_of.as_slice()).unwrap_or_default();
+        let lost = held.iter().filter(|of| former.contains(*of));
+        statements.extend(lost.map(|of| format!("REVOKE {} FROM {}", name(of), name(&role))));
+    }
+    statements
 }
 
 /// Compares the role whose turn it is with what was recorded.
@@ -113,13 +132,23 @@ pub(crate) fn observe(seen: &Seen, owner: &Owner, action: &ActionRef<'_>, spec: 
         differs(&mut drift, "/actsAs", json!(spec.acts_as), json!(role.acts_as));
     }
     // Its salt tells whether a verifier is the one that we made; the verifier itself stays where it is.
-    if let Some(verifier) = &role.verifier
-        && !handle.salt.is_empty()
-        && salt(verifier).ok().as_ref() != Some(&handle.salt)
-    {
-        differs(&mut drift, "/password", json!("as planned"), json!("another"));
+    if seen.reads_passwords && !handle.salt.is_empty() {
+        let found = match &role.verifier {
+            Some(verifier) if salt(verifier).ok().as_ref() == Some(&handle.salt) => "as planned",
+            Some(_) => "another",
+            None => "none",
+        };
+        differs(&mut drift, "/password", json!("as planned"), json!(found));
     }
     (Some(look::whose(role.comment.as_deref(), owner)), drift)
+}
+
+/// Says what of a login could not be compared: PostgreSQL shows what it stores of passwords to superusers alone.
+pub(crate) fn unseen(seen: &Seen) -> Vec<UnseenField> {
+    let reason = "the connection's user may not read stored passwords, so a changed one is not noticed; \
+        `windlass rotate` sets a new one, and `GRANT SELECT ON pg_catalog.pg_authid` lets the user compare";
+    let field = UnseenField { pointer: "/password", reason: reason.to_owned() };
+    if seen.reads_passwords { Vec::new() } else { vec![field] }
 }
 
 /// Ends the role at rest: nothing uses it any more.
@@ -127,9 +156,12 @@ pub(crate) async fn settle(work: &mut Work<'_>, action: &RecordedAction) -> Resu
     let Some(handle) = Handle::read(&action.handle) else { return Ok(action.handle.clone()) };
     let spec = action.spec.to_value();
     let resting = role_of(spec::text(&spec, "name"), (handle.turn + 1) % TURNS.len());
-    let ours = work.seen.roles.get(&resting).is_some_and(|role| look::whose(role.comment.as_deref(), work.owner) == Ownership::Ours);
-    if handle.both && ours {
-        work.run(&format!("ending the role `{resting}`"), &[format!("ALTER ROLE {} NOLOGIN PASSWORD NULL", name(&resting))]).await?;
+    let known = work.seen.roles.get(&resting).filter(|role| look::whose(role.comment.as_deref(), work.owner) == Ownership::Ours);
+    if let Some(known) = known.filter(|_| handle.both) {
+        let mut statements = vec![format!("ALTER ROLE {} NOLOGIN PASSWORD NULL", name(&resting))];
+        let former = known.member_of.iter().filter(|of| *of != spec::text(&spec, "actsAs"));
+        statements.extend(former.map(|of| format!("REVOKE {} FROM {}", name(of), name(&resting))));
+        work.run(&format!("ending the role `{resting}`"), &statements).await?;
         end_sessions(work, &resting).await?;
     }
     Ok(Handle { both: false, ..handle }.write())

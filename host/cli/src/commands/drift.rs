@@ -1,7 +1,7 @@
 //! `drift`: what is not as it was left, field by field, and by whom.
 
 use windlass_engine::{
-    apply::{ApplyError, Drift, Found},
+    apply::{ApplyError, Drift, Found, Unseen},
     session::{Ownership, Phase},
 };
 use windlass_model::{event::DriftedField, identity::shown};
@@ -20,7 +20,7 @@ pub(crate) async fn drift(global: &Global, environment: &Environment, format: Fo
     let drift = workspace.engine().drift(&workspace::actor(), &key).await?;
     match format {
         Format::Text => report(&drift).print()?,
-        format => print::structured(format, &drift.found.iter().map(entry).chain(drift.unseen.iter().map(unseen)).collect::<Vec<_>>())?,
+        format => print::structured(format, &entries(&drift))?,
     }
     let changes = detailed && !drift.found.is_empty();
     // What could not be looked at may be anything.
@@ -28,6 +28,17 @@ pub(crate) async fn drift(global: &Global, environment: &Environment, format: Fo
         Some(error) => Err(error.into()),
         None => Ok(if changes { Code::Changes } else { Code::Done }),
     }
+}
+
+/// Writes everything of a look as data, an object for each finding.
+pub(crate) fn entries(drift: &Drift) -> Vec<serde_json::Value> {
+    let found = drift.found.iter().map(entry);
+    found.chain(drift.unseen_fields.iter().map(unseen_field)).chain(drift.unseen.iter().map(unseen)).collect()
+}
+
+fn unseen_field(unseen: &Unseen) -> serde_json::Value {
+    let Unseen { id, identity, field } = unseen;
+    serde_json::json!({ "id": id, "object": shown(identity), "state": "unseen", "field": field.pointer, "error": field.reason })
 }
 
 fn unseen(error: &ApplyError) -> serde_json::Value {
@@ -60,17 +71,29 @@ fn owner(found: &Found) -> Option<&str> {
 pub(crate) fn report(drift: &Drift) -> Page {
     let mut page = Page::default();
     if drift.found.is_empty() && drift.unseen.is_empty() {
-        page.line("In the world: everything is as it was left.");
+        page.line(if drift.unseen_fields.is_empty() {
+            "In the world: everything is as it was left."
+        } else {
+            "In the world: everything that can be compared is as it was left."
+        });
+        unseen_fields(&mut page, drift);
         return page;
     }
     page.line("In the world:");
     drift.unseen.iter().for_each(|error| page.paragraph(format_args!("  unseen   {error}")));
+    unseen_fields(&mut page, drift);
     for one in &drift.found {
         let whose = owner(one).map(|owner| format!("  by {owner}")).unwrap_or_default();
         page.line(format_args!("  {:<8} {}{whose}", state(one), shown(&one.identity)));
         page.lines(one.fields.iter().map(field));
     }
     page
+}
+
+fn unseen_fields(page: &mut Page, drift: &Drift) {
+    for Unseen { identity, field, .. } in &drift.unseen_fields {
+        page.paragraph(format_args!("  unseen   {} {}: {}", shown(identity), field.pointer, field.reason));
+    }
 }
 
 fn field(field: &DriftedField) -> String {

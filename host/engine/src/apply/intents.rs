@@ -143,6 +143,7 @@ impl Run<'_> {
             identity: action.identity.clone(),
             spec: action.spec.clone(),
             versions: values::versions(&action.spec),
+            earlier: before.map(|before| before.held_before(&action.spec)).unwrap_or_default(),
             resolved: None,
             mac: None,
             handle: before.map_or(Value::Null, |before| before.handle.clone()),

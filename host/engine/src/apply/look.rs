@@ -17,7 +17,7 @@ use super::{
     run::Run,
 };
 use crate::authorize::Target;
-use crate::session::{ActionRef, CapabilityError, Depth, LazySpec, Observation, Owner, Ownership, Phase, Session};
+use crate::session::{ActionRef, CapabilityError, Depth, LazySpec, Observation, Owner, Ownership, Phase, Session, UnseenField};
 
 /// Something that is not as it was left.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,8 +39,21 @@ pub struct Found {
 pub struct Drift {
     /// By action.
     pub found: Vec<Found>,
-    /// What could not be looked at.
+    /// Systems that could not be looked at.
     pub unseen: Vec<ApplyError>,
+    /// Fields that a system does not let us compare, in objects that are there and ours.
+    pub unseen_fields: Vec<Unseen>,
+}
+
+/// A field that could not be compared.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unseen {
+    /// The action.
+    pub id: ActionId,
+    /// What the system calls it.
+    pub identity: String,
+    /// Which field, and why.
+    pub field: UnseenField,
 }
 
 impl Engine {
@@ -60,11 +73,15 @@ impl Engine {
         let mut drift = Drift::default();
         for looked in join_all(looks).await {
             match looked {
-                Ok(found) => drift.found.extend(found),
+                Ok(looked) => {
+                    drift.found.extend(looked.found);
+                    drift.unseen_fields.extend(looked.unseen);
+                }
                 Err(error) => drift.unseen.push(error),
             }
         }
         drift.found.sort_by(|a, b| a.id.cmp(&b.id));
+        drift.unseen_fields.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(drift)
     }
 }
@@ -99,11 +116,18 @@ impl Run<'_> {
             looked.map_err(|error| ApplyError::of(connection, error))
         });
         let found = try_join_all(looks).await?;
-        Ok(found.into_iter().flatten().map(|found| (found.id.clone(), found)).collect())
+        Ok(found.into_iter().flat_map(|looked| looked.found).map(|found| (found.id.clone(), found)).collect())
     }
 }
 
-/// Looks at records of one connection and returns those that are not as they were left.
+/// What a look at records of one connection shows.
+struct Looked {
+    /// What is not as it was left.
+    found: Vec<Found>,
+    unseen: Vec<Unseen>,
+}
+
+/// Looks at records of one connection.
 async fn look(
     engine: &Engine,
     environment: &EnvironmentKey,
@@ -111,7 +135,7 @@ async fn look(
     session: &dyn Session,
     records: &[RecordedAction],
     depth: Depth,
-) -> Result<Vec<Found>, CapabilityError> {
+) -> Result<Looked, CapabilityError> {
     // Only a full comparison needs the values that were sent: they are decrypted for it alone.
     let recorded = |record: &RecordedAction| match depth {
         Depth::Presence => record.spec.to_value(),
@@ -119,14 +143,16 @@ async fn look(
     };
     let specs: Vec<LazySpec<'_>> = records.iter().map(|record| LazySpec::new(move || recorded(record))).collect();
     let seen = session.observe(owner, &refs(records, &specs), depth).await;
-    let mut found = Vec::new();
+    let (mut found, mut unseen) = (Vec::new(), Vec::new());
     for (record, seen) in records.iter().zip(seen) {
-        let Observation { owner, intact, phase, drift, .. } = seen?;
+        let Observation { owner, intact, phase, drift, unseen: fields, .. } = seen?;
+        let named = |field| Unseen { id: record.id.clone(), identity: record.identity.clone(), field };
+        unseen.extend(fields.into_iter().map(named));
         if !(intact && owner == Ownership::Ours) {
             found.push(Found { id: record.id.clone(), identity: record.identity.clone(), phase, owner, fields: drift });
         }
     }
-    Ok(found)
+    Ok(Looked { found, unseen })
 }
 
 /// Names records to whoever looks at them.

@@ -30,8 +30,8 @@ use super::{
 };
 use crate::plan::kept;
 use crate::session::{
-    Cancel, CapabilityError, CapabilityErrorKind, Depth, Insistence, Phase, Preflight, ResolvedAction, Secret, Session, Step, Ticket,
-    WantedOutput,
+    Cancel, CapabilityError, CapabilityErrorKind, Depth, Insistence, Phase, Preflight, PriorState, ResolvedAction, Secret, Session, Step,
+    Ticket, WantedOutput,
 };
 
 /// What is still to be made.
@@ -176,6 +176,11 @@ impl Run<'_> {
         Ok(false)
     }
 
+    /// Returns what the system holds of an action before this deployment acts on it; the record may be this deployment's intent by now.
+    fn prior(&self, action: &PlannedAction) -> Option<PriorState> {
+        self.recorded.get(&action.id).and_then(|record| PriorState::before(record, &action.spec))
+    }
+
     fn insistence(&self, action: &PlannedAction) -> Insistence {
         let taken = &self.request.take_ownership;
         if taken.contains(&action.identity) || taken.contains(action.id.as_str()) { Insistence::TakeOver } else { Insistence::Refuse }
@@ -222,7 +227,7 @@ impl Run<'_> {
                     identity: action.identity.clone(),
                     is_resolved: resolved.is_some(),
                     spec: resolved.unwrap_or_else(|| action.spec.to_value()),
-                    recorded: self.recorded.get(&action.id).cloned(),
+                    prior: self.prior(action),
                     insistence: self.insistence_in(action, pending),
                     replace: matches!(action.change, Change::Replace { .. }),
                 });
@@ -274,6 +279,7 @@ impl Run<'_> {
             self.fits(action).await.map_err(|error| unsent(action, &error, deadline, cancel))?;
             let found = self.resolve(action).await.map_err(|error| unsent(action, &error, deadline, cancel))?;
             let before = self.recorded.get(&action.id).cloned();
+            let prior = self.prior(action);
             // What is pending on itself is read, equal or not; what others changed is set back.
             if !pending.restored.contains(&action.id)
                 && matches!(&action.change, Change::Pending { on } if !on.iter().any(|on| *on == action.id.as_str()))
@@ -292,8 +298,8 @@ impl Run<'_> {
                 id: action.id.clone(),
                 identity: action.identity.clone(),
                 spec: found.spec,
-                versions: values::versions(&action.spec),
-                recorded: before,
+                planned: action.spec.clone(),
+                prior,
                 insistence: self.insistence_in(action, pending),
                 outputs: self.wanted.get(&action.id).into_iter().flatten().cloned().collect(),
             });
@@ -336,6 +342,7 @@ impl Run<'_> {
                     self.waiting.remove(&record.id);
                     done.push(RecordedAction {
                         status: Status::Live,
+                        earlier: Vec::new(),
                         handle: observed.handle,
                         outputs: observed.outputs,
                         unsettled: observed.unsettled,

@@ -21,7 +21,7 @@ mod values;
 mod wait;
 
 pub use ask::Foreign;
-pub use look::{Drift, Found};
+pub use look::{Drift, Found, Unseen};
 pub use values::sent;
 
 use std::{

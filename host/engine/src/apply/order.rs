@@ -184,6 +184,7 @@ mod tests {
             identity: name.into(),
             spec: windlass_model::Spec::null(),
             versions: BTreeMap::new(),
+            earlier: Vec::new(),
             resolved: None,
             mac: None,
             handle: serde_json::Value::Null,

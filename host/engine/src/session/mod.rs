@@ -7,7 +7,7 @@ mod secret;
 
 pub use entries::{Entries, EntrySpec, EntryStore, LookupSpec};
 pub use error::{CapabilityError, CapabilityErrorKind};
-pub use observation::{ActionRef, Depth, LazySpec, Observation, Owner, Ownership, Phase};
+pub use observation::{ActionRef, Depth, LazySpec, Observation, Owner, Ownership, Phase, UnseenField};
 pub use secret::{Fields, Secret, SecretStore, generated_name, given_name};
 
 use std::{
@@ -25,9 +25,10 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use windlass_model::{
-    ActionId,
+    ActionId, Spec,
     name::DocumentName,
     platform::{ConnectionSettings, EksSettings},
+    sealed::{Origin, visit_origins},
     state::{EnvironmentKey, RecordedAction},
 };
 
@@ -121,14 +122,47 @@ pub struct ResolvedAction {
     pub identity: String,
     /// What must be.
     pub spec: Value,
-    /// Versions of the secrets that are in it, by label.
-    pub versions: BTreeMap<String, u64>,
-    /// What is recorded of it.
-    pub recorded: Option<RecordedAction>,
+    /// The spec as it is planned, with its sealed values.
+    pub planned: Spec,
+    /// What the system holds of it before this deployment; nothing where it was never made.
+    pub prior: Option<PriorState>,
     /// What happens where somebody else stands in the way.
     pub insistence: Insistence,
     /// What others need of it: it is done only when all of these are known.
     pub outputs: Vec<WantedOutput>,
+}
+
+/// What a system holds of an action before a deployment acts on it. It is a type of its own because the record of the action is the
+/// intent of this deployment as soon as the deployment begins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PriorState {
+    /// The handle that the capability kept; `null` where no system ever confirmed the action.
+    pub handle: Value,
+    /// Every spec that the system may hold, oldest first: more than one where deployments were cut off or failed.
+    pub specs: Vec<Spec>,
+}
+
+impl PriorState {
+    /// Reads what a record says of the time before `next` is sent; nothing if it is the intent of something new.
+    #[must_use]
+    pub fn before(record: &RecordedAction, next: &Spec) -> Option<Self> {
+        let specs = record.held_before(next);
+        let is_new = specs.is_empty() && record.handle.is_null();
+        (!is_new).then(|| Self { handle: record.handle.clone(), specs })
+    }
+
+    /// Tells whether the system surely holds a field (`pointer`) as it is planned: every spec agrees on it, and its secrets name their
+    /// versions. A value that is read from elsewhere may be another each time.
+    #[must_use]
+    pub fn holds(&self, planned: &Spec, pointer: &str) -> bool {
+        let planned = planned.to_value();
+        let wanted = planned.pointer(pointer);
+        let mut is_decided = true;
+        visit_origins(wanted.unwrap_or(&Value::Null), &mut |origin| {
+            is_decided &= matches!(origin, Origin::Generated { .. } | Origin::External { version: Some(_), .. } | Origin::Derived { .. });
+        });
+        is_decided && !self.specs.is_empty() && self.specs.iter().all(|sent| sent.to_value().pointer(pointer) == wanted)
+    }
 }
 
 /// What happens where somebody else stands in the way.
@@ -163,8 +197,8 @@ pub struct Preflight {
     pub spec: Value,
     /// Whether `spec` is resolved: only then the system can be asked whether it would take it.
     pub is_resolved: bool,
-    /// What is recorded of it.
-    pub recorded: Option<RecordedAction>,
+    /// What the system holds of it before this deployment; nothing where it was never made.
+    pub prior: Option<PriorState>,
     /// What happens where somebody else stands in the way.
     pub insistence: Insistence,
     /// It is deleted first: it can't be changed in place.

@@ -99,6 +99,17 @@ pub struct Observation {
     pub outputs: Map<String, Value>,
     /// Which fields differ from what was recorded.
     pub drift: Vec<DriftedField>,
+    /// Which fields could not be compared, and why.
+    pub unseen: Vec<UnseenField>,
+}
+
+/// A field that a system does not let us compare.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnseenField {
+    /// A JSON pointer into the spec.
+    pub pointer: &'static str,
+    /// Why it could not be compared, and how it could be.
+    pub reason: String,
 }
 
 impl Observation {
@@ -106,7 +117,7 @@ impl Observation {
     #[must_use]
     pub fn new(identity: impl Into<String>, owner: Ownership, phase: Phase, drift: Vec<DriftedField>) -> Self {
         let intact = phase == Phase::Present && drift.is_empty();
-        Self { identity: identity.into(), owner, intact, phase, outputs: Map::new(), drift }
+        Self { identity: identity.into(), owner, intact, phase, outputs: Map::new(), drift, unseen: Vec::new() }
     }
 
     /// Makes one of something that carries our mark: what lists hold.
