@@ -2,13 +2,13 @@
 
 mod arguments;
 mod builtin;
-mod bundle;
 mod commands;
 mod exit;
 mod failpoint;
 mod observer;
 mod page;
 mod picture;
+mod plan_file;
 mod planning;
 mod print;
 mod protect;

@@ -8,6 +8,7 @@ mod discover;
 mod folder;
 mod leftovers;
 mod overrides;
+mod plan_file;
 mod platform;
 mod problem;
 mod remote;
@@ -20,6 +21,7 @@ pub use application::{ApplicationInput, LoadedApplication, load_application, spl
 pub use closed::{ClosedError, check_closed, check_closed_value};
 pub use discover::{Discovered, discover};
 pub use overrides::{merge, parse_property, set_property};
+pub use plan_file::{PLAN_FILE_HEAD_BYTES, PlanFile, PlanFileError, Purpose};
 pub use platform::{LoadedPlatform, load_platform, load_platform_sources};
 pub use problem::{Problem, Problems, Source};
 pub use remote::{Fetched, Fetcher, GitSource, Nowhere, OciSource, Remote};

@@ -12,3 +12,4 @@ mod registry;
 
 pub use components::{Components, SourceError};
 pub use fetch::Network;
+pub use manifest::{Descriptor, Manifest};

@@ -16,16 +16,19 @@ pub(crate) const MEDIA_TYPES: [&str; 2] = [IMAGE, "application/vnd.oci.image.ind
 /// Names a blob.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Descriptor {
+pub struct Descriptor {
+    /// Kind of the blob.
     pub media_type: String,
+    /// Digest, as `sha256:` with 64 hexadecimal digits, unchecked.
     pub digest: String,
+    /// Length in bytes, as the manifest claims it.
     pub size: u64,
 }
 
 /// An image manifest.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Manifest {
+pub struct Manifest {
     schema_version: u64,
     media_type: Option<String>,
     artifact_type: Option<String>,
@@ -36,7 +39,11 @@ pub(crate) struct Manifest {
 
 impl Manifest {
     /// Reads a manifest that came under a media type.
-    pub(crate) fn parse(text: &[u8], media_type: Option<&str>) -> Result<Self, String> {
+    ///
+    /// # Errors
+    ///
+    /// Why it is no image manifest.
+    pub fn parse(text: &[u8], media_type: Option<&str>) -> Result<Self, String> {
         let manifest: Self = serde_json::from_slice(text).map_err(|error| format!("its manifest can't be read: {error}"))?;
         if manifest.manifests.is_some() && manifest.layers.is_some() {
             return Err("its manifest is an index and an image at once".to_owned());
@@ -58,7 +65,11 @@ impl Manifest {
     }
 
     /// Finds the one layer of a package, and says what another artifact is.
-    pub(crate) fn archive(&self) -> Result<&Descriptor, String> {
+    ///
+    /// # Errors
+    ///
+    /// What it is instead, or the limit that the layer passes.
+    pub fn archive(&self) -> Result<&Descriptor, String> {
         let config = self.config.as_ref().map(|config| config.media_type.as_str());
         let kind = self.artifact_type.as_deref().or(config).unwrap_or_default();
         if kind != PACKAGE {

@@ -6,7 +6,9 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use bytes::Bytes;
 use tokio::signal::unix::{SignalKind, signal};
+use windlass_document::{PlanFile, Purpose};
 use windlass_engine::{
     apply::{Engine, Outcome, Request},
     plan::rolled_back,
@@ -26,9 +28,9 @@ use super::{
 };
 use crate::{
     arguments::{Applying, Environment, Format, Global, Planning},
-    bundle::{Bundle, Purpose, check_equal},
     exit::{Code, Failure},
     page::Page,
+    plan_file::{self, check_equal},
     print,
     workspace::{Planned, Workspace, connections, environment_type},
 };
@@ -46,39 +48,39 @@ pub(crate) async fn deploy(
         let request = workspace.request(&planned, verb, applying, None)?;
         ask_and_go(&workspace, planned, request, applying, format).await
     };
-    match Bundle::read(path)? {
+    match plan_file::read(path)? {
         // Just this plan, or none.
-        Some(bundle) => carry_out(from_bundle(&workspace, bundle, planning).await?).await,
+        Some(file) => carry_out(from_plan_file(&workspace, path, file, planning).await?).await,
         None => turn::take(&workspace, applying, async || carry_out(plan_path(&workspace, path, planning).await?).await).await,
     }
 }
 
 /// Plans what a plan file asks for, with this machine's platform, connections and grants; refuses a file that holds another plan.
-async fn from_bundle(workspace: &Workspace, mut bundle: Bundle, planning: &Planning) -> Result<Planned, Failure> {
-    for (digest, bytes) in bundle.components()? {
-        workspace.planning.components.add_known("plan file", digest, bytes);
+async fn from_plan_file(workspace: &Workspace, path: &Path, mut file: PlanFile, planning: &Planning) -> Result<Planned, Failure> {
+    for (digest, bytes) in file.components().map_err(|error| plan_file::refused(&error, path))? {
+        workspace.planning.components.add_known("plan file", digest, Bytes::from(bytes));
     }
-    let approved = &bundle.plan;
+    let approved = &file.plan;
     let key = approved.environment_key();
     if planning.environment.env != approved.environment || planning.environment.app.as_ref().is_some_and(|app| *app != approved.application)
     {
         return Err(Failure::usage(format!("the plan is for `{key}`")).hint(format!("say `-e {}`", approved.environment)));
     }
-    if bundle.model.application != approved.application {
-        return Err(Failure::new(Code::BadInput, format!("the plan file holds a model of `{}`, not of `{key}`", bundle.model.application)));
+    if file.model.application != approved.application {
+        return Err(Failure::new(Code::BadInput, format!("the plan file holds a model of `{}`, not of `{key}`", file.model.application)));
     }
-    let planned = match bundle.purpose {
+    let planned = match file.purpose {
         Purpose::Destroy => plan_destroy(workspace, &key).await?,
         Purpose::Deploy => {
-            let mut provenance = bundle.provenance;
-            let given = bundle.platform.take().map(|platform| (workspace.planning.with_own_components(platform), provenance.clone()));
+            let mut provenance = file.provenance;
+            let given = file.platform.take().map(|platform| (workspace.planning.with_own_components(platform), provenance.clone()));
             let (layers, places) = workspace.layers(given).await?;
             let state = workspace.store.load(&key).await?;
             let kind = environment_type(&key, state.as_ref(), Some(&approved.environment_type), &layers)?;
-            for (document, file) in places.0 {
-                provenance.0.entry(document).or_insert(file);
+            for (document, place) in places.0 {
+                provenance.0.entry(document).or_insert(place);
             }
-            let input = workspace.plan_input(&key, &kind, state, bundle.model, layers).await?;
+            let input = workspace.plan_input(&key, &kind, state, file.model, layers).await?;
             finish(workspace, input, provenance)?
         }
     };

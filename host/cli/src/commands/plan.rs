@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use windlass_document::{ApplicationInput, load_application, parse_property};
+use windlass_document::{ApplicationInput, PlanFile, Purpose, load_application, parse_property};
 use windlass_model::{
     application::{Model, Provenance},
     diagnostic::Diagnostic,
@@ -15,9 +15,8 @@ use windlass_model::{
 
 use crate::{
     arguments::{Application, Applying, Format, Global, Planning},
-    bundle::{Bundle, Purpose},
     exit::{Code, Failure},
-    print,
+    plan_file, print,
     workspace::{self, Planned, Workspace},
 };
 
@@ -168,7 +167,10 @@ pub(crate) async fn plan(
         let purpose = if planned.input.destroy { Purpose::Destroy } else { Purpose::Deploy };
         let (plan, model) = (planned.plan.as_ref().clone(), planned.input.model.as_ref().clone());
         let platform = workspace::given(&planned.input.layers).filter(|_| purpose == Purpose::Deploy).cloned();
-        Bundle::new(purpose, plan, model, platform, planned.provenance.clone(), &components)?.write(out)?;
+        let components = components.iter().map(|(digest, bytes)| (digest, bytes.as_ref()));
+        let file = PlanFile::new(purpose, plan, model, platform, planned.provenance.clone(), components)
+            .map_err(|error| plan_file::refused(&error, out))?;
+        plan_file::write(&file, out)?;
         print::note(&format!("plan written to {}", out.display()));
     }
     Ok(if options.detailed_exitcode && planned.plan.has_changes() { Code::Changes } else { Code::Done })
