@@ -19,8 +19,8 @@ use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, Secret, SecretStore};
 use windlass_model::{ActionId, limits, state::EnvironmentKey};
 
-/// Largest state: those of thousands of resources have some MiB.
-const STATE_BYTES_MAX: usize = 64 * 1024 * 1024;
+use crate::state;
+
 /// How long a client may take to say what it wants.
 const SILENCE: Duration = Duration::from_secs(10);
 /// The user that the program logs in as.
@@ -46,22 +46,15 @@ impl Place {
     /// Reads the state.
     pub(crate) async fn read(&self) -> Result<Option<Value>, CapabilityError> {
         let Some((_, text)) = self.secrets.read(&self.environment, &self.name, None).await? else { return Ok(None) };
-        serde_json::from_str(text.expose())
-            .map(Some)
-            .map_err(|error| CapabilityError::new(Kind::Failed, format!("the stored state can't be read: {error}")))
+        let unread = |reason| CapabilityError::new(Kind::Failed, format!("the stored state can't be read: {reason}"));
+        state::parse(text.expose()).map(Some).map_err(unread)
     }
 
     /// Keeps a state, if it goes on from what is kept.
     pub(crate) async fn write(&self, text: &str) -> Result<(), CapabilityError> {
-        let state: Value =
-            serde_json::from_str(text).map_err(|error| CapabilityError::new(Kind::Invalid, format!("the state is no JSON: {error}")))?;
-        if let Some(before) = self.read().await? {
-            let same = before.get("lineage") == state.get("lineage");
-            // Handed over twice, where the first answer was lost.
-            let newer = serial(&state) > serial(&before) || state == before;
-            if !(same && newer) {
-                return Err(CapabilityError::new(Kind::Conflict, "the state does not go on from the one that is kept"));
-            }
+        let state = state::parse(text).map_err(|reason| CapabilityError::new(Kind::Invalid, format!("the state is refused: {reason}")))?;
+        if self.read().await?.is_some_and(|before| !state::goes_on(&before, &state)) {
+            return Err(CapabilityError::new(Kind::Conflict, "the state does not go on from the one that is kept"));
         }
         self.secrets.write(&self.environment, &self.name, &Secret::new(text.to_owned())).await.map(drop)
     }
@@ -70,11 +63,6 @@ impl Place {
     pub(crate) async fn remove(&self) -> Result<bool, CapabilityError> {
         self.secrets.remove(&self.environment, &self.name).await
     }
-}
-
-/// Reads the serial number of a state.
-pub(crate) fn serial(state: &Value) -> u64 {
-    state.get("serial").and_then(Value::as_u64).unwrap_or_default()
 }
 
 /// A server that stops with it.
@@ -150,7 +138,7 @@ impl Server {
         }
         let (parts, body) = request.into_parts();
         let is_state = parts.method == Method::POST;
-        let bytes_max = if is_state { STATE_BYTES_MAX } else { limits::TERRAFORM_LOCK_BYTES_MAX };
+        let bytes_max = if is_state { limits::TERRAFORM_STATE_BYTES_MAX } else { limits::TERRAFORM_LOCK_BYTES_MAX };
         let Ok(body) = Limited::new(body, bytes_max).collect().await else {
             return answer(StatusCode::PAYLOAD_TOO_LARGE, "the state is too large");
         };

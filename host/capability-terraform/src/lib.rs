@@ -21,6 +21,9 @@ mod session;
 mod setup;
 mod source;
 mod spec;
+mod state;
+mod transcript;
+pub mod untrusted;
 mod work;
 
 pub use confinement::{Confinement, Wrapper, become_program};

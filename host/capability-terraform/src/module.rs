@@ -94,7 +94,10 @@ pub(crate) fn read(files: &BTreeMap<String, String>) -> Result<Module, (String, 
 /// Reads the modules that `init` brought from elsewhere: what they are is known only then.
 pub(crate) fn brought(work: &Path) -> Result<Module, String> {
     let mut module = Module::default();
-    let Ok(text) = fs::read_to_string(work.join(BROUGHT)) else { return Ok(module) };
+    if !work.join(BROUGHT).exists() {
+        return Ok(module);
+    }
+    let text = read_bounded(&work.join(BROUGHT)).map_err(|error| format!("{BROUGHT}: {error}"))?;
     refuse_links(&work.join(BROUGHT_FOLDER), &work.join(BROUGHT_FOLDER))?;
     let listed: Value = serde_json::from_str(&text).map_err(|error| format!("{BROUGHT}: {error}"))?;
     let folders: BTreeSet<&str> =

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::process::Ran;
+use crate::transcript::Ran;
 
 /// Characters of what a program said without saying it in JSON.
 const TEXT_CHARS_MAX: usize = 4_000;

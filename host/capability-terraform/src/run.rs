@@ -7,12 +7,13 @@ use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, Eff
 use windlass_model::{ActionId, limits};
 
 use crate::{
-    backend::{Place, serial},
+    backend::Place,
     module,
     process::Runner,
     report,
     setup::init,
     spec::ModuleSpec,
+    state::serial,
     work::{ERRORED, PLAN},
 };
 

@@ -32,7 +32,7 @@ use windlass_model::{
 };
 
 use crate::{
-    backend::{Backend, PREFIX, Place, serial, state_name},
+    backend::{Backend, PREFIX, Place, state_name},
     cli_config::{self, CliConfig},
     confinement::{self, Confinement, Wrapper},
     module,
@@ -41,6 +41,7 @@ use crate::{
     run,
     setup::Setups,
     spec::ModuleSpec,
+    state,
     work::{self, Work, failed},
 };
 
@@ -215,8 +216,8 @@ impl TerraformSession {
         };
         let mut drift = Vec::new();
         let recorded = action.handle.get("serial").and_then(Value::as_u64);
-        if action.handle.get("lineage") != state.get("lineage") || recorded.is_some_and(|recorded| recorded != serial(&state)) {
-            drift.push(field("/serial", recorded.map(Value::from), Some(Value::from(serial(&state)))));
+        if action.handle.get("lineage") != state.get("lineage") || recorded.is_some_and(|recorded| recorded != state::serial(&state)) {
+            drift.push(field("/serial", recorded.map(Value::from), Some(Value::from(state::serial(&state)))));
         }
         if depth == Depth::Full {
             let spec: ModuleSpec = spec::read(action.spec)?;
@@ -310,17 +311,14 @@ impl Session for TerraformSession {
 
     async fn adopt(&self, id: &ActionId, given: &Secret) -> Result<(), CapabilityError> {
         let place = self.place(id);
-        let state: Option<Value> = serde_json::from_str(given.expose()).ok();
-        let is_state =
-            |state: &&Value| state.get("lineage").is_some_and(Value::is_string) && state.get("serial").is_some_and(Value::is_u64);
-        let Some(state) = state.as_ref().filter(is_state) else {
+        let Some(state) = state::parse(given.expose()).ok().filter(state::is_complete) else {
             return Err(CapabilityError::new(Kind::Failed, "this is no state: it needs a `lineage` and a `serial`")
                 .hint("`tofu state pull` writes one"));
         };
         match place.read().await? {
             None => place.write(given.expose()).await,
             // Brought by an attempt that was overtaken then.
-            Some(kept) if kept == *state => Ok(()),
+            Some(kept) if kept == state => Ok(()),
             Some(_) => Err(CapabilityError::new(Kind::Conflict, "the module has a state already")),
         }
     }

@@ -78,6 +78,10 @@ pub const TERRAFORM_LOOK_TIME_MAX: Duration = Duration::from_secs(10 * 60);
 pub const TERRAFORM_VERSION_TIME_MAX: Duration = Duration::from_secs(30);
 /// One output of a Terraform module: kubeconfigs and certificates are the longest that modules yield.
 pub const TERRAFORM_OUTPUT_BYTES_MAX: usize = 1024 * 1024;
+/// One state of a Terraform module: those of thousands of resources have some MiB.
+pub const TERRAFORM_STATE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// JSON values of one state: each takes up to 100 bytes of memory where it is read, and a resource has some dozen.
+pub const TERRAFORM_STATE_VALUES_MAX: usize = 4_000_000;
 /// States that one run may hand over: the programs do so every 20 seconds, and a run ends within hours.
 pub const TERRAFORM_STATE_WRITES_MAX: usize = 5_000;
 /// Connections that the state backend of one run serves at once: a program uses one or two.
