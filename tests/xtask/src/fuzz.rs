@@ -22,7 +22,7 @@ const INPUT_TIME_MAX: Duration = Duration::from_secs(5);
 /// The whole process may take no more, in MiB.
 const MEMORY_MIB_MAX: u32 = 512;
 /// Longest input, in bytes: components of this size exist, documents are smaller.
-const INPUT_BYTES_MAX: u32 = 64 * 1024;
+const INPUT_BYTES_MAX: u32 = 128 * 1024;
 
 /// Runs targets, all if none is named; new inputs that reach new code are kept in the corpus.
 pub(crate) fn run(place: &Place, words: &[&str]) -> Result<()> {
