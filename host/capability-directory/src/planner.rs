@@ -10,6 +10,7 @@ use windlass_model::{
     plan::Change,
     platform::{DeclaredKind, Family, KindGrant},
     reference::Reference,
+    spec::Spec,
 };
 
 /// Plans Kubernetes objects.
@@ -19,7 +20,7 @@ pub struct ObjectsPlanner;
 static DESCRIPTOR: CapabilityDescriptor = CapabilityDescriptor {
     interface: "windlass:kubernetes/objects",
     version: "0.1.0",
-    revision: 3,
+    revision: 4,
     family: Family::Kubernetes,
     kinds: &[KindDescriptor { resource: "object", methods: &[MethodDescriptor { name: "field", argument: true }] }],
 };
@@ -31,7 +32,14 @@ fn declared(authority: &Authority) -> Vec<&DeclaredKind> {
 fn check(spec: &Value, before: Option<&Value>, authority: &Authority, context: &SpecContext) -> Vec<Diagnostic> {
     let Authority { kinds, exceptions, metadata, .. } = authority;
     let input = manifest::PolicyInput { kinds, exceptions, metadata };
-    manifest::check(spec, &input, &manifest::PolicyContext { namespace: context.namespace.as_deref(), before })
+    let context = manifest::PolicyContext {
+        application: &context.application,
+        environment: &context.environment,
+        workload: context.workload.as_deref(),
+        namespace: context.namespace.as_deref(),
+        before,
+    };
+    manifest::check(spec, &input, &context)
 }
 
 impl Planner for ObjectsPlanner {
@@ -57,6 +65,11 @@ impl Planner for ObjectsPlanner {
 
     fn yields(&self, spec: &Value) -> Vec<String> {
         manifest::yields(spec)
+    }
+
+    fn marks(&self, spec: &Spec) -> Vec<String> {
+        // Few have one, and this is asked of every object.
+        if spec.as_str().contains(manifest::RESOURCE_LABEL) { manifest::pod_marks(&spec.to_value()) } else { Vec::new() }
     }
 
     fn identity(&self, spec: &Value, _: &ActionId, _: &SpecContext) -> String {

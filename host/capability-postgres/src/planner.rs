@@ -154,7 +154,13 @@ mod tests {
 
     fn checked(resource: &str, value: Value) -> Vec<String> {
         let authority = Authority::default();
-        let context = SpecContext { application: "shop".into(), environment: "dev".into(), namespace: None, connection_kind: "postgres" };
+        let context = SpecContext {
+            application: "shop".into(),
+            environment: "dev".into(),
+            workload: None,
+            namespace: None,
+            connection_kind: "postgres",
+        };
         let spec = DatabasesPlanner.normalise(resource, value, &authority, &context);
         DatabasesPlanner
             .check(&spec, &authority, &context)
@@ -186,7 +192,13 @@ mod tests {
             Encoding::Json,
         );
         let authority = Authority::default();
-        let context = SpecContext { application: "shop".into(), environment: "dev".into(), namespace: None, connection_kind: "postgres" };
+        let context = SpecContext {
+            application: "shop".into(),
+            environment: "dev".into(),
+            workload: None,
+            namespace: None,
+            connection_kind: "postgres",
+        };
         let once = DatabasesPlanner.normalise("login", json!({ "password": secret.to_json() }), &authority, &context);
         let twice = DatabasesPlanner.normalise("login", once.clone(), &authority, &context);
         assert_eq!(once, twice);

@@ -199,7 +199,13 @@ mod tests {
 
     fn checked(value: Value) -> Vec<String> {
         let authority = Authority::default();
-        let context = SpecContext { application: "shop".into(), environment: "dev".into(), namespace: None, connection_kind: "terraform" };
+        let context = SpecContext {
+            application: "shop".into(),
+            environment: "dev".into(),
+            workload: None,
+            namespace: None,
+            connection_kind: "terraform",
+        };
         let spec = ModulesPlanner.normalise("module", value, &authority, &context);
         ModulesPlanner
             .check(&spec, &authority, &context)

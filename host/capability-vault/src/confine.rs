@@ -41,7 +41,7 @@ mod tests {
         let paths = paths.iter().map(ToString::to_string).collect();
         let authority = Authority { paths, ..Authority::default() };
         let (application, environment) = ("shop".to_owned(), "dev".to_owned());
-        let context = SpecContext { application, environment, namespace: None, connection_kind: "vault" };
+        let context = SpecContext { application, environment, workload: None, namespace: None, connection_kind: "vault" };
         check(path, &authority, &context).is_none()
     }
 

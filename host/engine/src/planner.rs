@@ -8,6 +8,7 @@ use windlass_model::{
     plan::Change,
     platform::{Family, Grant, KindGrant, PolicyException},
     reference::Reference,
+    spec::Spec,
 };
 
 /// The pure half of one interface: no client, no clock.
@@ -28,6 +29,11 @@ pub trait Planner: Send + Sync {
     }
     /// Lists the identities of further things that the system makes for a normalised spec, which others may refer to.
     fn yields(&self, _spec: &Value) -> Vec<String> {
+        Vec::new()
+    }
+    /// Lists the marks of a normalised spec by which others find it, such as the label by which a Service finds pods: one mark belongs to
+    /// one node.
+    fn marks(&self, _spec: &Spec) -> Vec<String> {
         Vec::new()
     }
     /// Returns what the system calls it; unique in its connection.
@@ -159,6 +165,8 @@ pub struct SpecContext {
     pub application: String,
     /// The environment.
     pub environment: String,
+    /// The workload that is rendered; none for a resource.
+    pub workload: Option<String>,
     /// The namespace, if it is known.
     pub namespace: Option<String>,
     /// The kind of the connection: `directory`, `kubernetes`.

@@ -107,7 +107,12 @@ fn bounded(schema: &Value) -> Result<Validator, String> {
     schema_bounds::check(schema).map_err(|error| error.to_string())?;
     // An engine without backtracking: time is linear in the text, whatever the pattern.
     let patterns = PatternOptions::regex().size_limit(limits::SCHEMA_PATTERN_BYTES_MAX).dfa_size_limit(limits::SCHEMA_PATTERN_BYTES_MAX);
-    jsonschema::draft202012::options().with_pattern_options(patterns).build(schema).map_err(|error| error.to_string())
+    jsonschema::draft202012::options().with_pattern_options(patterns).build(schema).map_err(|error| {
+        let at = error.instance_path().to_string();
+        let is_pattern = at.ends_with("/pattern") || at.contains("/patternProperties");
+        let remedy = "; patterns are matched without backtracking: write it without look-around and back-references";
+        format!("{error}{}", if is_pattern { remedy } else { "" })
+    })
 }
 
 impl TokenSchema {

@@ -13,7 +13,7 @@ mod shape;
 pub use immutable::why_replaced;
 pub use kinds::{Kind, find};
 pub use pod::{PodTrouble, pod_trouble};
-pub use policy::{PolicyContext, PolicyInput, check};
+pub use policy::{PolicyContext, PolicyInput, RESOURCE_LABEL, check, pod_marks};
 pub use readiness::{Readiness, readiness};
 pub use references::{references, yields};
 

@@ -13,10 +13,17 @@ use windlass_model::{
 use crate::{baseline, find, scope_of, shape};
 
 pub(crate) use fields::each;
+pub use metadata::{RESOURCE_LABEL, pod_marks};
 
 /// What a manifest is checked against.
 #[derive(Clone, Copy, Debug)]
 pub struct PolicyContext<'a> {
+    /// The application.
+    pub application: &'a str,
+    /// The environment.
+    pub environment: &'a str,
+    /// The workload that is rendered; none for a resource.
+    pub workload: Option<&'a str>,
     /// The environment's namespace; absent for what makes it.
     pub namespace: Option<&'a str>,
     /// The object as an earlier stage of the same pipeline rendered it.

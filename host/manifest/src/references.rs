@@ -134,11 +134,18 @@ impl Walk<'_> {
                 }
             });
             if row.needed && self.found.len() == before {
-                self.note(Some(ReferenceKind::Host), None, &Value::String("*".to_owned()), "/spec");
+                self.note(Some(ReferenceKind::Host), None, &Value::String(ANY.to_owned()), "/spec");
             }
         }
+        if TRAEFIK.contains(&group) && kind.starts_with("IngressRoute") {
+            crate::policy::each(manifest, "", "/spec/routes/*/match", &mut |at, rule| {
+                for host in rule.as_str().map_or_else(|| vec![ANY], matched_hosts) {
+                    self.note(Some(ReferenceKind::Host), None, &Value::String(host.to_owned()), at);
+                }
+            });
+        }
         if kind == "Ingress" && group == "networking.k8s.io" {
-            let any = Value::String("*".to_owned());
+            let any = Value::String(ANY.to_owned());
             if manifest.pointer("/spec/defaultBackend").is_some() {
                 self.note(Some(ReferenceKind::Host), None, &any, "/spec/defaultBackend");
             }
@@ -172,7 +179,7 @@ const fn hosts(group: &'static str, kind: &'static str, at: &'static str, needed
     HostRow { group, kind, at, needed, local }
 }
 
-static HOSTS: [HostRow; 15] = [
+static HOSTS: [HostRow; 24] = [
     hosts("networking.k8s.io", "Ingress", "/spec/rules/*/host", false, false),
     hosts("networking.k8s.io", "Ingress", "/spec/tls/*/hosts/*", false, false),
     hosts("gateway.networking.k8s.io", "HTTPRoute", "/spec/hostnames/*", true, false),
@@ -188,7 +195,32 @@ static HOSTS: [HostRow; 15] = [
     hosts("projectcontour.io", "HTTPProxy", "/spec/virtualhost/fqdn", false, false),
     hosts("externaldns.k8s.io", "DNSEndpoint", "/spec/endpoints/*/dnsName", true, false),
     hosts("serving.knative.dev", "DomainMapping", "/metadata/name", true, false),
+    hosts("gateway.networking.k8s.io", "ListenerSet", "/spec/listeners/*/hostname", true, false),
+    hosts("gateway.networking.x-k8s.io", "XListenerSet", "/spec/listeners/*/hostname", true, false),
+    hosts("getambassador.io", "Mapping", "/spec/hostname", true, false),
+    hosts("getambassador.io", "Host", "/spec/hostname", true, false),
+    hosts("k8s.nginx.org", "VirtualServer", "/spec/host", true, false),
+    hosts("k8s.nginx.org", "TransportServer", "/spec/host", false, false),
+    hosts("apisix.apache.org", "ApisixRoute", "/spec/http/*/match/hosts/*", true, false),
+    hosts("gateway.solo.io", "VirtualService", "/spec/virtualHost/domains/*", true, false),
+    hosts("networking.gke.io", "ManagedCertificate", "/spec/domains/*", true, false),
 ];
+
+/// All host names.
+const ANY: &str = "*";
+/// API groups of Traefik, which reads host names out of the text of a rule.
+const TRAEFIK: [&str; 2] = ["traefik.io", "traefik.containo.us"];
+
+/// Lists the host names that a rule of Traefik claims: all of them, unless it is a conjunction that names some.
+fn matched_hosts(rule: &str) -> Vec<&str> {
+    if rule.contains("||") || rule.contains('!') {
+        return vec![ANY];
+    }
+    let terms = rule.split("&&").map(str::trim);
+    let listed = terms.filter_map(|term| term.strip_prefix("Host(").or_else(|| term.strip_prefix("HostSNI("))?.strip_suffix(')'));
+    let names: Vec<&str> = listed.flat_map(|list| list.split(',')).map(|name| name.trim().trim_matches(['`', '"', '\''])).collect();
+    if names.is_empty() { vec![ANY] } else { names }
+}
 
 /// Says what the name below a field names, by the field's own name.
 fn kind_of_field(key: &str) -> Option<ReferenceKind> {

@@ -38,7 +38,13 @@ impl ActionId {
 
     /// Returns the node.
     pub fn node(&self) -> Result<NodeKey, KeyError> {
-        NodeKey::from_str(self.0.split_once(':').map_or("", |(node, _)| node))
+        NodeKey::from_str(self.node_text())
+    }
+
+    /// Returns the text of the node's key; empty where the id has none.
+    #[must_use]
+    pub fn node_text(&self) -> &str {
+        self.0.split_once(':').map_or("", |(node, _)| node)
     }
 }
 

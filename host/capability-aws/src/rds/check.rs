@@ -185,7 +185,8 @@ mod tests {
 
     fn checked(resource: &str, value: Value) -> Vec<String> {
         let authority = Authority { exceptions: vec![PolicyException::ForeignResources], ..Authority::default() };
-        let context = SpecContext { application: "shop".into(), environment: "dev".into(), namespace: None, connection_kind: "aws" };
+        let context =
+            SpecContext { application: "shop".into(), environment: "dev".into(), workload: None, namespace: None, connection_kind: "aws" };
         let spec = RdsPlanner.normalise(resource, value, &authority, &context);
         let problems = RdsPlanner.check(&spec, &authority, &context);
         problems.into_iter().map(|problem| format!("{} {}", problem.pointer, problem.message)).collect()

@@ -170,7 +170,8 @@ mod tests {
     fn checked(value: Value) -> Vec<String> {
         let records = ["*.example.com", "MX *.example.com", "A shop", "SOA -x.example.com"].map(str::to_owned).into();
         let authority = Authority { records, ..Authority::default() };
-        let context = SpecContext { application: "shop".into(), environment: "dev".into(), namespace: None, connection_kind: "aws" };
+        let context =
+            SpecContext { application: "shop".into(), environment: "dev".into(), workload: None, namespace: None, connection_kind: "aws" };
         let spec = Route53Planner.normalise("record-set", value, &authority, &context);
         Route53Planner
             .check(&spec, &authority, &context)

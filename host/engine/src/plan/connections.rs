@@ -15,6 +15,7 @@ use windlass_model::{
 use windlass_resolve::matching::{self, Choice, Lost};
 
 use super::PlanInput;
+use crate::planner::Planners;
 
 /// The connections of an environment.
 #[derive(Clone, Debug)]
@@ -138,13 +139,15 @@ impl<'a> Connections<'a> {
         &self,
         nodes: impl Iterator<Item = &'p PlannedNode>,
         input: &PlanInput,
+        planners: &Planners,
     ) -> Result<(), Vec<Diagnostic>> {
         let mut seen: HashMap<(&DocumentName, &str), &ActionId> = HashMap::new();
         let mut problems = Vec::new();
         let own = input.environment.to_string();
         let scopes: BTreeMap<&DocumentName, String> =
             self.usable.iter().map(|(name, settings)| (*name, claim_scope(settings, &input.environment))).collect();
-        for action in nodes.flat_map(|node| &node.actions) {
+        let actions: Vec<&PlannedAction> = nodes.flat_map(|node| &node.actions).collect();
+        for &action in &actions {
             if let Some(first) = seen.insert((&action.connection, &action.identity), &action.id) {
                 problems.push(
                     Diagnostic::error(
@@ -176,6 +179,7 @@ impl<'a> Connections<'a> {
                 );
             }
         }
+        problems.extend(claimed_twice(&actions, &seen, planners));
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
@@ -198,6 +202,29 @@ impl<'a> Connections<'a> {
             input.claims.get(&claim).is_some_and(|owner| *owner == other.to_string())
         })
     }
+}
+
+/// Finds further claims of one thing by two nodes: a Secret that a controller makes for an object, and a mark by which Services find pods.
+/// One node would take over what is meant for the other.
+fn claimed_twice(actions: &[&PlannedAction], staged: &HashMap<(&DocumentName, &str), &ActionId>, planners: &Planners) -> Vec<Diagnostic> {
+    let mut claimed: HashMap<(&DocumentName, String), &ActionId> = HashMap::new();
+    let mut problems = Vec::new();
+    for action in actions {
+        let marks = planners.get(&action.capability).map(|planner| planner.marks(&action.spec)).unwrap_or_default();
+        for claim in action.yields.iter().cloned().chain(marks) {
+            let made = staged.get(&(&action.connection, claim.as_str())).copied();
+            let said = format!("`{}` is claimed twice: by", shown(&claim));
+            let earlier = claimed.insert((&action.connection, claim), &action.id);
+            if let Some(first) = made.into_iter().chain(earlier).find(|first| first.node_text() != action.id.node_text()) {
+                problems.push(
+                    Diagnostic::error("claimed-twice", format!("{said} `{first}` and by `{}`", action.id))
+                        .on(&action.id)
+                        .hint("one would take over what is meant for the other: give one of them another name"),
+                );
+            }
+        }
+    }
+    problems
 }
 
 /// What the identity of a Namespace begins with.

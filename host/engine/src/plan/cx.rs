@@ -113,17 +113,18 @@ impl<'a> Cx<'a> {
             let (_, settings) = self.connections.of(descriptor.family, named).map_err(|problem| vec![problem.on(node)])?;
             let authority = Authority { inputs: Arc::clone(inputs), ..Authority::of(&used.grants, descriptor.interface) };
             authorities.insert(descriptor.interface.to_owned(), authority);
-            contexts.insert(descriptor.interface.to_owned(), self.spec_context(namespace, settings.kind()));
+            contexts.insert(descriptor.interface.to_owned(), self.spec_context(node, namespace, settings.kind()));
         }
         let secret_versions = Arc::clone(&self.secret_versions);
         let budget = Arc::clone(&self.budget);
         Ok(RecorderInput { planners: self.planners.clone(), node: node.clone(), authorities, contexts, secret_versions, tokens, budget })
     }
 
-    pub(crate) fn spec_context(&self, namespace: Option<&str>, connection_kind: &'static str) -> SpecContext {
+    pub(crate) fn spec_context(&self, node: &NodeKey, namespace: Option<&str>, connection_kind: &'static str) -> SpecContext {
         SpecContext {
             application: self.input.environment.application.to_string(),
             environment: self.input.environment.environment.to_string(),
+            workload: if let NodeKey::Workload(name) = node { Some(name.to_string()) } else { None },
             namespace: namespace.map(str::to_owned),
             connection_kind,
         }
@@ -187,7 +188,7 @@ impl<'a> Cx<'a> {
                 .collect();
             depends_on.extend(flows::origins(&action.spec));
             depends_on.remove(&id);
-            let context = self.spec_context(namespace, settings.kind());
+            let context = self.spec_context(node, namespace, settings.kind());
             actions.push(PlannedAction {
                 identity: planner.identity(&action.spec, &id, &context),
                 capability: action.interface.clone(),

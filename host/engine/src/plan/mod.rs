@@ -165,7 +165,7 @@ fn try_plan(input: &PlanInput, planners: &Planners, host: &dyn DriverHost) -> Re
         };
         values.sort_by(|a, b| (&a.action, &a.output).cmp(&(&b.action, &b.output)));
         values.dedup();
-        connections.check_uniqueness(stages.iter().flat_map(|stage| &stage.nodes), input)?;
+        connections.check_uniqueness(stages.iter().flat_map(|stage| &stage.nodes), input, planners)?;
         let destroys = compare::compare(input, planners, &mut stages, graph, &mut warnings)?;
         let secret_flows = flows::secret_flows(stages.iter().flat_map(|stage| &stage.nodes));
         let plan = Plan {

@@ -94,9 +94,11 @@ impl TokenSchema {
 
 /// Says why a value is not what a schema asks of it; nothing if it is. The reason quotes the value.
 pub(crate) fn misfit(constraint: &Constraint, value: &Value) -> Option<String> {
-    let validator = super::bounded(&constraint.schema).ok()?;
-    let error = validator.validate(value).err()?;
-    Some(shorten(&error.to_string()))
+    match super::bounded(&constraint.schema) {
+        Ok(validator) => validator.validate(value).err().map(|error| shorten(&error.to_string())),
+        // The schemas of admitted drivers compile: this one is from elsewhere.
+        Err(reason) => Some(format!("can't be checked, its schema is refused: {reason}")),
+    }
 }
 
 /// Tells whether a marked position anywhere in a schema takes less than any text.
@@ -179,6 +181,8 @@ mod tests {
         assert_eq!(told("/inputs/kind", json!("c")).unwrap(), "\"c\" is not one of \"a\" or \"b\"");
         assert_eq!(told("/inputs/list/1/name", json!(["x"])).unwrap(), "[\"x\"] is not of type \"string\"");
         assert_eq!(told("/inputs/map/a~1b", json!(true)), None);
+        let refused = Constraint { pointer: String::new(), schema: json!({ "pattern": "(?=a)" }), value: json!("a") };
+        assert!(misfit(&refused, &json!("a")).unwrap().contains("its schema is refused"));
         assert!(told("/inputs/pattern", json!("secret")).is_some() && told("/inputs/port", json!("secret")).is_some());
     }
 }

@@ -8,13 +8,14 @@ use windlass_model::{
 };
 
 use super::{PolicyContext, PolicyInput};
-use crate::shape;
+use crate::{find, shape};
 
 /// Labels and annotations that only the host writes.
 const OUR_PREFIX: &str = "windlass.dev/";
-/// The ones of them that drivers do write: what selectors carry, and what explains.
-const OURS_ALLOWED: [&str; 5] =
-    ["windlass.dev/application", "windlass.dev/environment", "windlass.dev/workload", "windlass.dev/resource", "windlass.dev/fingerprint"];
+/// The ones of them that drivers do write: one that selectors carry, see [`pod_marks`], and one that explains.
+const OURS_ALLOWED: [&str; 2] = [RESOURCE_LABEL, "windlass.dev/fingerprint"];
+/// Names the resource to which a pod belongs; Services select by it.
+pub const RESOURCE_LABEL: &str = "windlass.dev/resource";
 /// Marks of other owners.
 const FOREIGN_PREFIXES: [&str; 4] =
     ["argocd.argoproj.io/tracking-id", "kustomize.toolkit.fluxcd.io/name", "helm.toolkit.fluxcd.io/name", "meta.helm.sh/release-"];
@@ -77,9 +78,7 @@ fn check_entries(
     for (key, value) in entries {
         let place = || format!("{base}/{}", pointer::escape(key));
         if key.starts_with(OUR_PREFIX) {
-            if !OURS_ALLOWED.contains(&key.as_str()) {
-                problems.push(Diagnostic::error("policy-our-label", format!("`{key}` is written by the host alone")).at(place()));
-            }
+            problems.extend(check_ours(key, value, context).map(|problem| problem.at(place())));
             continue;
         }
         if FOREIGN_PREFIXES.iter().any(|prefix| key.starts_with(prefix)) {
@@ -112,6 +111,34 @@ fn check_entries(
             );
         }
     }
+}
+
+/// Services select pods by labels of ours: one with the value of another node would draw traffic that is meant for that node.
+fn check_ours(key: &str, value: &Value, context: &PolicyContext<'_>) -> Option<Diagnostic> {
+    let own = match key {
+        "windlass.dev/application" => Some(context.application),
+        "windlass.dev/environment" => Some(context.environment),
+        "windlass.dev/workload" => context.workload,
+        key if OURS_ALLOWED.contains(&key) => return None,
+        key => return Some(Diagnostic::error("policy-our-label", format!("`{key}` is written by the host alone"))),
+    };
+    let problem = |said: String| Diagnostic::error("policy-our-label", said).hint("leave it out, or select by a label with another prefix");
+    match own {
+        Some(own) if value.as_str() == Some(own) => None,
+        Some(own) => Some(problem(format!("`{key}` may only be `{own}` here"))),
+        None => Some(problem(format!("`{key}` belongs to the objects of workloads"))),
+    }
+}
+
+/// Lists, by namespace, the resources to which a manifest's pods claim to belong.
+#[must_use]
+pub fn pod_marks(manifest: &Value) -> Vec<String> {
+    let namespace = pointer::find(manifest, "/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
+    let text = |at: &str| pointer::find(manifest, at).and_then(Value::as_str).unwrap_or_default();
+    let pods = shape::pods(manifest, find(text("/apiVersion"), text("/kind")).is_none());
+    let labelled = pods.iter().filter_map(|pod| pod.strip_suffix("/spec"));
+    let mark = |base| pointer::find(manifest, &format!("{base}/metadata/labels"))?.get(RESOURCE_LABEL)?.as_str();
+    labelled.filter_map(mark).map(|resource| format!("{RESOURCE_LABEL}={resource} in {namespace}")).collect()
 }
 
 /// Returns what a grant would list for a key: its domain.

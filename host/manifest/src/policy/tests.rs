@@ -5,7 +5,8 @@ use windlass_model::sealed::{Encoding, Origin, Sealed};
 
 use super::*;
 
-const CONTEXT: PolicyContext<'_> = PolicyContext { namespace: Some("shop-dev"), before: None };
+const CONTEXT: PolicyContext<'_> =
+    PolicyContext { application: "shop", environment: "dev", workload: Some("web"), namespace: Some("shop-dev"), before: None };
 
 fn workload(manifest: Value) -> Vec<String> {
     checked(&manifest, &[]).iter().map(|problem| format!("{} {}", problem.code, problem.pointer)).collect()

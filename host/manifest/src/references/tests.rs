@@ -182,3 +182,28 @@ fn controllers_make_secrets() {
     assert!(made("cert-manager.io/v1", "Certificate", json!({})).is_empty());
     assert!(made("other.io/v1", "Certificate", json!({ "secretName": "s" })).is_empty());
 }
+
+#[test]
+fn rules_of_traefik_claim_the_hosts_that_they_name() {
+    for (rule, claimed) in [
+        ("Host(`a.example.com`)", &["a.example.com"][..]),
+        ("Host(`a.example.com`, `b.example.com`) && PathPrefix(`/x`)", &["a.example.com", "b.example.com"]),
+        ("PathPrefix(`/x`) && HostSNI(`*`)", &["*"]),
+        ("Host(`a.example.com`) || Host(`b.example.com`)", &["*"]),
+        ("!Host(`a.example.com`)", &["*"]),
+        ("HostRegexp(`.+`)", &["*"]),
+        ("PathPrefix(`/`)", &["*"]),
+        ("(Host(`a.example.com`))", &["*"]),
+    ] {
+        let manifest = json!({
+            "apiVersion": "traefik.io/v1alpha1", "kind": "IngressRoute", "metadata": { "name": "r", "namespace": "n" },
+            "spec": { "routes": [{ "kind": "Rule", "match": rule, "services": [] }] },
+        });
+        let hosts: Vec<String> = references(&manifest)
+            .into_iter()
+            .filter(|reference| reference.kind == ReferenceKind::Host)
+            .filter_map(|reference| if let ReferenceName::Text(name) = reference.name { Some(name) } else { None })
+            .collect();
+        assert_eq!(hosts, claimed, "{rule}");
+    }
+}

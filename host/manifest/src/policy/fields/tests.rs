@@ -10,7 +10,8 @@ fn found(api_version: &str, kind: &str, more: &Value, exceptions: &[PolicyExcept
     manifest.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let kinds = [KindGrant::Name(format!("{api_version}/{kind}"))];
     let input = PolicyInput { kinds: &kinds, exceptions, metadata: &[] };
-    let context = PolicyContext { namespace: Some("shop-dev"), before: None };
+    let context =
+        PolicyContext { application: "shop", environment: "dev", workload: Some("web"), namespace: Some("shop-dev"), before: None };
     check(&manifest, &input, &context).iter().map(|problem| format!("{} {}", problem.code, problem.pointer)).collect()
 }
 
@@ -151,7 +152,11 @@ fn pods_anywhere_in_other_kinds_are_pods() {
         "spec": { "fields": [{ "template": { "metadata": { "annotations": { "vault.hashicorp.com/role": "x" } }, "spec": pod } }] },
     });
     let input = PolicyInput { kinds: &kinds, exceptions: &[], metadata: &[] };
-    let found = check(&farm, &input, &PolicyContext { namespace: Some("shop-dev"), before: None });
+    let found = check(
+        &farm,
+        &input,
+        &PolicyContext { application: "shop", environment: "dev", workload: Some("web"), namespace: Some("shop-dev"), before: None },
+    );
     let found: Vec<String> = found.iter().map(|problem| format!("{} {}", problem.code, problem.pointer)).collect();
     let base = "/spec/fields/0/template";
     assert_eq!(

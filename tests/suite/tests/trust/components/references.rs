@@ -172,3 +172,53 @@ fn hosts_are_those_of_the_environment_or_of_the_grant() {
     assert_eq!(beneath.code, 0, "{}", beneath.err);
     refused(&plan(&ingress("shop.example.com"), &value, kinds, dns), "is not of a `dns` resource", "shop.example.com");
 }
+
+/// A deployment whose pods carry labels, and nothing of which refers to another object.
+fn labelled(labels: &Value) -> Value {
+    let mut manifest = deployment(&json!({}));
+    let own = json!({ "a": "b" });
+    for (at, more) in [("/spec/template/metadata/labels", labels), ("/spec/selector/matchLabels", &own)] {
+        manifest.pointer_mut(at).unwrap().as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    }
+    manifest
+}
+
+#[test]
+fn pods_do_not_answer_for_another_node() {
+    for (label, value, why) in [
+        ("workload", "web", "`windlass.dev/workload` belongs to the objects of workloads"),
+        ("application", "other", "`windlass.dev/application` may only be `app` here"),
+        ("environment", "production", "`windlass.dev/environment` may only be `dev` here"),
+        ("owner", "app/dev", "`windlass.dev/owner` is written by the host alone"),
+    ] {
+        let thief = labelled(&json!({ format!("windlass.dev/{label}"): value }));
+        let ran = plan(&json!({ "thief": thief }), &json!({ "value": "x" }), POD, "");
+        refused(&ran, why, &format!("/spec/template/metadata/labels/windlass.dev~1{label}"));
+    }
+    // The Service of the database selects by this one.
+    let thief = labelled(
+        &json!({ "windlass.dev/application": "app", "windlass.dev/environment": "dev", "windlass.dev/resource": "postgres-web-db" }),
+    );
+    let ran = plan(&json!({ "thief": thief }), &json!({ "value": "x" }), POD, "");
+    refused(&ran, "is claimed twice", "windlass.dev/resource=postgres-web-db in app-dev");
+    let own = labelled(
+        &json!({ "windlass.dev/application": "app", "windlass.dev/environment": "dev", "windlass.dev/resource": "probe-web-probe" }),
+    );
+    let ran = plan(&json!({ "own": own }), &json!({ "value": "x" }), POD, "");
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+}
+
+#[test]
+fn controllers_do_not_write_the_secret_of_another_node() {
+    let certificate = json!({
+        "apiVersion": "cert-manager.io/v1", "kind": "Certificate", "metadata": { "name": "c" },
+        "spec": { "secretName": "postgres-web-db", "dnsNames": ["x.example"], "issuerRef": { "name": "i" } },
+    });
+    let grant = "hosts: [x.example], kinds: [{ apiVersion: cert-manager.io/v1, kind: Certificate, plural: certificates, scope: Namespaced }]";
+    let ran = plan(&json!({ "c": certificate }), &json!({ "value": "x" }), grant, "");
+    refused(&ran, "is claimed twice", "`Secret/app-dev/postgres-web-db`");
+    let mut own = certificate.clone();
+    own["spec"]["secretName"] = json!("probe-tls");
+    let ran = plan(&json!({ "c": own }), &json!({ "value": "x" }), grant, "");
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+}
