@@ -424,7 +424,10 @@ pub(crate) enum Command {
     },
     /// Inspect, compile and describe the component on standard input, in a process with limits
     #[command(hide = true)]
-    AdmitComponent,
+    AdmitComponent {
+        #[arg(long)]
+        scarce: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

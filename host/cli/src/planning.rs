@@ -55,6 +55,11 @@ pub(crate) fn planners() -> Planners {
     ])
 }
 
+/// What a process with little address space tells.
+fn tell_scarce() {
+    print::note("this process may not reserve much address space: drivers take longer; `ulimit -v unlimited` lifts that");
+}
+
 impl Planning {
     /// Sets planning up; compiled code is kept in the user's cache folder.
     pub(crate) fn new() -> Result<Self, Failure> {
@@ -67,8 +72,14 @@ impl Planning {
             arguments: vec![ADMIT.to_owned()],
             own: built_in.components.values().copied().collect(),
         };
-        let settings = HostSettings { cache: code_cache(), parallelism, admission: Admission::Child(child), ..HostSettings::default() };
-        let host = WasmHost::new(&settings, &planners, components.clone())?;
+        let settings = HostSettings {
+            cache: code_cache(),
+            parallelism,
+            admission: Admission::Child(child),
+            on_scarce: tell_scarce,
+            ..HostSettings::default()
+        };
+        let host = WasmHost::new(&settings, &planners, components.clone());
         Ok(Self { planners, components, host, built_in, built_in_provenance, access: HostAccess::open() })
     }
 

@@ -26,6 +26,12 @@ pub const DRIVER_CALL_TIME_MAX: Duration = Duration::from_millis(1_000);
 pub const EPOCH_TICK: Duration = Duration::from_millis(10);
 /// Linear memories and tables of one call together. A JavaScript engine needs about 20 MiB.
 pub const DRIVER_MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Core instances of one component: those of Python have up to forty, each shared library is one.
+pub const DRIVER_CORE_INSTANCES_MAX: u32 = 64;
+/// Memories of one component; most have one, components that are put together have one for each part.
+pub const DRIVER_MEMORIES_MAX: u32 = 4;
+/// Tables of one component.
+pub const DRIVER_TABLES_MAX: u32 = 16;
 /// Elements of one table; Rust guests have tens, JavaScript engines some thousand.
 pub const DRIVER_TABLE_ELEMENTS_MAX: usize = 20_000;
 /// Wasm stack of one call: serde on 64 levels of JSON needs about 100 KiB.

@@ -21,6 +21,8 @@ use windlass_engine::{
 };
 use windlass_model::{Digest, limits};
 
+use crate::engine::AddressSpace;
+
 /// Where untrusted components are inspected and compiled.
 #[derive(Clone, Debug, Default)]
 pub enum Admission {
@@ -36,7 +38,7 @@ pub enum Admission {
 pub struct ChildAdmission {
     /// The program, which calls [`serve`](crate::serve_admission).
     pub program: PathBuf,
-    /// Its arguments.
+    /// Its arguments; `--scarce` is put behind them where memories are to reserve little, on which machine code depends.
     pub arguments: Vec<String>,
     /// Components that came with the program itself; they are compiled in this process.
     pub own: BTreeSet<Digest>,
@@ -97,6 +99,9 @@ impl From<Refusal> for Fault {
     }
 }
 
+/// See [`ChildAdmission::arguments`].
+const SCARCE: &str = "--scarce";
+
 /// Limits that a component can pass before it is admitted.
 const LIMITS: [&str; 10] = [
     "component bytes",
@@ -117,10 +122,10 @@ fn limit_name(name: &str) -> &'static str {
 
 impl ChildAdmission {
     /// Has a component admitted by a child process.
-    pub(crate) fn admit(&self, component: &Bytes) -> Result<Admitted, Fault> {
+    pub(crate) fn admit(&self, component: &Bytes, address_space: AddressSpace) -> Result<Admitted, Fault> {
         let failed = |error: io::Error| Fault::Load(format!("it cannot be admitted: {error}"));
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).env_clear().current_dir("/");
+        command.args(&self.arguments).args((address_space == AddressSpace::Scarce).then_some(SCARCE)).env_clear().current_dir("/");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().map_err(failed)?;
         let answer = exchange(&mut child, component.clone());
@@ -183,11 +188,11 @@ fn died(status: ExitStatus) -> Fault {
 /// # Errors
 ///
 /// If the limits cannot be set or a pipe is closed; a component that is refused is an answer.
-pub fn serve(planners: &Planners, input: impl Read, mut output: impl Write) -> io::Result<()> {
+pub fn serve(planners: &Planners, address_space: AddressSpace, input: impl Read, mut output: impl Write) -> io::Result<()> {
     limit_process()?;
     let mut component = Vec::new();
     input.take(limits::COMPONENT_BYTES_MAX as u64 + 1).read_to_end(&mut component)?;
-    let (header, code) = match crate::host::admit(planners, component.into()) {
+    let (header, code) = match crate::host::admit(planners, component.into(), address_space) {
         Ok(Admitted { facts, code }) => (Header::Admitted(facts), code),
         Err(fault) => (Header::Refused(fault.into()), Vec::new()),
     };
@@ -231,7 +236,7 @@ mod tests {
     }
 
     fn refusal(script: &str) -> String {
-        child(script).admit(&Bytes::from_static(b"x")).map(drop).unwrap_err().to_string()
+        child(script).admit(&Bytes::from_static(b"x"), AddressSpace::Ample).map(drop).unwrap_err().to_string()
     }
 
     #[test]

@@ -2,15 +2,15 @@
 
 use std::{
     collections::HashMap,
+    panic::{self, AssertUnwindSafe},
     sync::{Arc, Mutex, OnceLock},
-    thread,
     time::Duration,
 };
 
 use bytes::Bytes;
 use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
-    component::{Component, InstancePre, Linker},
+    Engine,
+    component::{Component, InstancePre},
 };
 use windlass_engine::{
     Planners,
@@ -23,9 +23,10 @@ use windlass_model::{Digest, limits};
 use crate::{
     admission::{Admission, Admitted, ChildAdmission, Facts},
     cache::{self, CachePlace, CodeCache},
-    call::{self, CallState},
+    call::{self, CallState, Driver, Pre},
     convert::{self, resource, workload},
-    inspect, link, wasi,
+    engine::{AddressSpace, Runtime},
+    inspect, wasi,
 };
 
 /// How a host is set up.
@@ -39,19 +40,47 @@ pub struct HostSettings {
     pub admission: Admission,
     /// The longest that one call may take.
     pub call_time: Duration,
+    /// How instances get their memory.
+    pub memory: Memory,
+    /// Called once where this process may not reserve the memory of a pool: each call takes longer then.
+    pub on_scarce: fn(),
+}
+
+/// How instances get their memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Memory {
+    /// From a pool that is reserved in advance: fast where there are many calls.
+    #[default]
+    Pooled,
+    /// For each call: for a process that makes few.
+    OnDemand(AddressSpace),
+}
+
+/// What the engine is set up with.
+#[derive(Clone, Copy, Debug)]
+struct SetUp {
+    memory: Memory,
+    calls: usize,
+    on_scarce: fn(),
 }
 
 impl Default for HostSettings {
     fn default() -> Self {
-        Self { cache: None, parallelism: 1, admission: Admission::default(), call_time: limits::DRIVER_CALL_TIME_MAX }
+        Self {
+            cache: None,
+            parallelism: 1,
+            admission: Admission::default(),
+            call_time: limits::DRIVER_CALL_TIME_MAX,
+            memory: Memory::default(),
+            on_scarce: || {},
+        }
     }
 }
 
 /// Runs drivers in wasmtime.
 pub struct WasmHost {
-    engine: Engine,
-    linker: Linker<CallState>,
-    wasi_linker: OnceLock<Result<Linker<CallState>, String>>,
+    runtime: OnceLock<Result<Runtime, Fault>>,
+    set_up: SetUp,
     planners: Planners,
     source: Arc<dyn ComponentSource>,
     cache: Option<CodeCache>,
@@ -63,41 +92,42 @@ pub struct WasmHost {
     drivers: Mutex<HashMap<Digest, Arc<OnceLock<Result<Driver, Fault>>>>>,
 }
 
-/// A component that is ready to be instantiated.
-struct Driver {
-    pre: Pre,
-    uses_wasi: bool,
-}
-
-enum Pre {
-    Resource(resource::ResourceDriverPre<CallState>),
-    Workload(workload::WorkloadDriverPre<CallState>),
-}
-
 impl WasmHost {
-    /// Sets a host up.
-    pub fn new(settings: &HostSettings, planners: &Planners, source: Arc<dyn ComponentSource>) -> Result<Self, Fault> {
-        let load = |error: wasmtime::Error| Fault::Load(format!("the Wasm runtime can't be set up: {error}"));
-        let engine = Engine::new(&config(settings.parallelism.max(1))).map_err(load)?;
-        let mut linker = Linker::new(&engine);
-        link::link(&mut linker, planners).map_err(load)?;
-        tick(&engine);
-        // A cache that is not trusted costs the time of compiling again, no more.
-        let cache = settings.cache.as_ref().and_then(|place| CodeCache::open(place).ok());
-        Ok(Self {
-            engine,
-            linker,
-            wasi_linker: OnceLock::new(),
+    /// Makes a host; its engine is set up when a component is needed for the first time.
+    #[must_use]
+    pub fn new(settings: &HostSettings, planners: &Planners, source: Arc<dyn ComponentSource>) -> Self {
+        let set_up = SetUp { memory: settings.memory, calls: settings.parallelism.max(1), on_scarce: settings.on_scarce };
+        Self {
+            runtime: OnceLock::new(),
+            set_up,
             planners: planners.clone(),
             source,
-            cache,
+            // A cache that is not trusted costs the time of compiling again, no more.
+            cache: settings.cache.as_ref().and_then(|place| CodeCache::open(place).ok()),
             infos: Mutex::default(),
             descriptions: Mutex::default(),
             admission: settings.admission.clone(),
             call_time: settings.call_time,
             admitted: Mutex::default(),
             drivers: Mutex::default(),
-        })
+        }
+    }
+
+    fn runtime(&self) -> Result<&Runtime, Fault> {
+        let made = self.runtime.get_or_init(|| {
+            let SetUp { memory, calls, on_scarce } = self.set_up;
+            match memory {
+                Memory::Pooled => {
+                    let runtime = Runtime::pooled(calls, &self.planners)?;
+                    if runtime.address_space == AddressSpace::Scarce {
+                        on_scarce();
+                    }
+                    Ok(runtime)
+                }
+                Memory::OnDemand(address_space) => Runtime::on_demand(address_space, calls, &self.planners),
+            }
+        });
+        made.as_ref().map_err(Clone::clone)
     }
 
     fn fault(&self, component: &Digest, fault: Fault) -> DriverFault {
@@ -148,11 +178,12 @@ impl WasmHost {
     fn admitted(&self, component: &Digest, child: &ChildAdmission) -> Result<Component, Fault> {
         let slot = Arc::clone(lock(&self.admitted).entry(*component).or_default());
         slot.get_or_init(|| {
-            let Admitted { facts, code } = child.admit(&self.bytes(component)?)?;
-            let compiled = cache::deserialize(&self.engine, &code)
+            let runtime = self.runtime()?;
+            let Admitted { facts, code } = child.admit(&self.bytes(component)?, runtime.address_space)?;
+            let compiled = cache::deserialize(&runtime.engine, &code)
                 .ok_or_else(|| Fault::Load("the machine code of the process that admits components does not fit".to_owned()))?;
             if let Some(cache) = &self.cache {
-                cache.store_code(component, &self.engine, &code);
+                cache.store_code(component, &runtime.engine, &code);
                 cache.store_facts(component, &facts);
             }
             self.learn(component, facts);
@@ -171,16 +202,16 @@ impl WasmHost {
     }
 
     fn load(&self, component: &Digest) -> Result<Driver, Fault> {
-        let info = self.info(component)?;
-        let compiled = match self.cache.as_ref().and_then(|cache| cache.load(component, &self.engine)) {
+        let (info, runtime) = (self.info(component)?, self.runtime()?);
+        let compiled = match self.cache.as_ref().and_then(|cache| cache.load(component, &runtime.engine)) {
             Some(compiled) => compiled,
             None => match self.child_for(component) {
                 Some(child) => self.admitted(component, child)?,
-                None => self.compile(component)?,
+                None => self.compile(component, &runtime.engine)?,
             },
         };
         let uses_wasi = info.imports.iter().any(|import| import.starts_with("wasi:"));
-        let linker = if uses_wasi { self.wasi_linker().map_err(Fault::Load)? } else { &self.linker };
+        let linker = if uses_wasi { runtime.wasi_linker(&self.planners)? } else { &runtime.linker };
         let pre: InstancePre<CallState> = linker.instantiate_pre(&compiled).map_err(|error| load_fault(&error))?;
         let pre = match info.world {
             World::ResourceDriver => Pre::Resource(resource::ResourceDriverPre::new(pre).map_err(|error| Fault::World(error.to_string()))?),
@@ -189,31 +220,25 @@ impl WasmHost {
         Ok(Driver { pre, uses_wasi })
     }
 
-    /// Compiles a component in this process.
-    fn compile(&self, component: &Digest) -> Result<Component, Fault> {
-        let compiled = Component::from_binary(&self.engine, &self.bytes(component)?).map_err(|error| load_fault(&error))?;
+    /// Compiles a component in this process. Some components make the compiler panic.
+    fn compile(&self, component: &Digest, engine: &Engine) -> Result<Component, Fault> {
+        let bytes = self.bytes(component)?;
+        let compiled = panic::catch_unwind(AssertUnwindSafe(|| Component::from_binary(engine, &bytes)))
+            .map_err(|_| Fault::Load("the compiler failed on it".to_owned()))?
+            .map_err(|error| load_fault(&error))?;
         if let Some(cache) = &self.cache
             && let Ok(code) = compiled.serialize()
         {
-            cache.store_code(component, &self.engine, &code);
+            cache.store_code(component, engine, &code);
         }
         Ok(compiled)
     }
 
-    fn wasi_linker(&self) -> Result<&Linker<CallState>, String> {
-        self.wasi_linker
-            .get_or_init(|| {
-                let mut linker = Linker::new(&self.engine);
-                wasi::link(&mut linker).and_then(|()| link::link(&mut linker, &self.planners)).map_err(|error| error.to_string())?;
-                Ok(linker)
-            })
-            .as_ref()
-            .map_err(Clone::clone)
-    }
-
     fn describe_driver(&self, driver: &Driver) -> Result<Arc<Description>, Fault> {
+        let runtime = self.runtime()?;
+        let _place = runtime.places.take();
         let mut store = call::store(
-            &self.engine,
+            &runtime.engine,
             CallState { wasi: driver.uses_wasi.then(|| wasi::context(&[0])), ..CallState::default() },
             self.call_time,
         );
@@ -235,33 +260,32 @@ impl WasmHost {
             let seed = Digest::of(request).unwrap_or_else(|_| Digest::of_bytes(&[]));
             wasi::context(seed.as_bytes())
         });
+        let unnamed = |fault| Err(CallError::Fault(DriverFault { driver: String::new(), component: Digest::of_bytes(&[]), fault }));
+        let runtime = match self.runtime() {
+            Ok(runtime) => runtime,
+            Err(fault) => return (unnamed(fault), recorder),
+        };
         let fallback = recorder_like(&self.planners);
-        let mut store = call::store(&self.engine, CallState { recorder: Some(recorder), wasi, ..CallState::default() }, self.call_time);
-        let result = call(driver, &mut store, request);
+        let _place = runtime.places.take();
+        let mut store = call::store(&runtime.engine, CallState { recorder: Some(recorder), wasi, ..CallState::default() }, self.call_time);
+        let result = call::call(driver, &mut store, request);
         let mut recorder = store.into_data().recorder.unwrap_or(fallback);
         let result = match result {
-            Ok(result) => result.and_then(|answer| match recorder.count_json(texts(&answer)) {
+            Ok(result) => result.and_then(|answer| match recorder.count_json(call::texts(&answer)) {
                 Ok(()) => Ok(answer),
-                Err(limit) => Err(CallError::Fault(DriverFault {
-                    driver: String::new(),
-                    component: Digest::of_bytes(&[]),
-                    fault: Fault::Limit { limit: limit.limit, value: limit.value },
-                })),
+                Err(limit) => unnamed(Fault::Limit { limit: limit.limit, value: limit.value }),
             }),
-            Err(error) => Err(CallError::Fault(DriverFault {
-                driver: String::new(),
-                component: Digest::of_bytes(&[]),
-                fault: call::fault(&error, self.call_time),
-            })),
+            Err(error) => unnamed(call::fault(&error, self.call_time)),
         };
         (result, recorder)
     }
 }
 
 /// Inspects, compiles and describes one component, and checks that its schemas are bounded: what a process for admission does.
-pub(crate) fn admit(planners: &Planners, bytes: Bytes) -> Result<Admitted, Fault> {
+pub(crate) fn admit(planners: &Planners, bytes: Bytes, address_space: AddressSpace) -> Result<Admitted, Fault> {
     let digest = Digest::of_bytes(&bytes);
-    let host = WasmHost::new(&HostSettings::default(), planners, Arc::new(One { digest, bytes }))?;
+    let settings = HostSettings { memory: Memory::OnDemand(address_space), ..HostSettings::default() };
+    let host = WasmHost::new(&settings, planners, Arc::new(One { digest, bytes }));
     let info = host.info(&digest)?.as_ref().clone();
     let slot = host.driver(&digest)?;
     let Some(Ok(driver)) = slot.get() else { return Err(Fault::Load("it was not loaded".to_owned())) };
@@ -310,53 +334,6 @@ fn recorder_like(planners: &Planners) -> Recorder {
     })
 }
 
-/// Lists the JSON texts of an answer.
-fn texts(answer: &DriverAnswer) -> impl Iterator<Item = &str> {
-    let texts = match &answer.body {
-        windlass_engine::driver::Body::Outputs(text) => std::slice::from_ref(text),
-        windlass_engine::driver::Body::Manifests(texts) => texts,
-    };
-    texts.iter().map(String::as_str)
-}
-
-fn call(
-    driver: &Driver,
-    store: &mut wasmtime::Store<CallState>,
-    request: &DriverRequest,
-) -> wasmtime::Result<Result<DriverAnswer, CallError>> {
-    match (&driver.pre, request) {
-        (Pre::Resource(pre), DriverRequest::Define { context, key: (r#type, class, id), workloads, params, inputs }) => {
-            use resource::exports::windlass::driver::resource_definition as wit;
-            let instance = pre.instantiate(&mut *store)?;
-            let request = wit::Request {
-                context: convert::resource_context(context),
-                key: resource::windlass::driver::types::ResourceKey { type_: r#type.clone(), class: class.clone(), id: id.clone() },
-                workloads: workloads.clone(),
-                params: params.clone(),
-                inputs: inputs.clone(),
-            };
-            let answer = instance.windlass_driver_resource_definition().call_define(store, &request)?;
-            Ok(answer.map(convert::resource_answer).map_err(|diagnostics| CallError::Refused(convert::resource_diagnostics(diagnostics))))
-        }
-        (Pre::Workload(pre), DriverRequest::Render { context, name, workload, inputs, manifests }) => {
-            use workload::exports::windlass::driver::workload_profile as wit;
-            let instance = pre.instantiate(&mut *store)?;
-            let request = wit::Request {
-                context: convert::workload_context(context),
-                name: name.clone(),
-                workload: workload.clone(),
-                inputs: inputs.clone(),
-                manifests: manifests.clone(),
-            };
-            let answer = instance.windlass_driver_workload_profile().call_render(store, &request)?;
-            Ok(answer.map(convert::workload_answer).map_err(|diagnostics| CallError::Refused(convert::workload_diagnostics(diagnostics))))
-        }
-        (Pre::Resource(_), DriverRequest::Render { .. }) | (Pre::Workload(_), DriverRequest::Define { .. }) => {
-            Err(wasmtime::Error::msg("the component implements the other world"))
-        }
-    }
-}
-
 impl DriverHost for WasmHost {
     fn inspect(&self, component: &Digest) -> Result<Arc<ComponentInfo>, DriverFault> {
         self.info(component).map_err(|fault| self.fault(component, fault))
@@ -398,59 +375,4 @@ impl DriverHost for WasmHost {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-/// One thread ticks as long as the engine lives.
-fn tick(engine: &Engine) {
-    let engine = engine.weak();
-    thread::Builder::new()
-        .name("epoch".to_owned())
-        .spawn(move || {
-            loop {
-                thread::sleep(limits::EPOCH_TICK);
-                match engine.upgrade() {
-                    Some(engine) => engine.increment_epoch(),
-                    None => return,
-                }
-            }
-        })
-        .map(drop)
-        .unwrap_or_default();
-}
-
-/// Only what ordinary toolchains emit is on; everything that could differ between runs is off.
-fn config(parallelism: usize) -> Config {
-    let calls = u32::try_from(parallelism.saturating_mul(2).max(4)).unwrap_or(4);
-    let mut pool = PoolingAllocationConfig::default();
-    pool.total_component_instances(calls)
-        .total_core_instances(calls * 16)
-        .total_memories(calls * 2)
-        .total_tables(calls * 4)
-        .max_core_instances_per_component(64)
-        .max_memories_per_component(4)
-        .max_tables_per_component(16)
-        // Guests run on the stack of the thread that calls them: a pool of others would be protected page by page at each start.
-        .total_stacks(0)
-        .max_component_instance_size(4 * 1024 * 1024)
-        .max_core_instance_size(4 * 1024 * 1024)
-        .max_memory_size(limits::DRIVER_MEMORY_BYTES_MAX)
-        .table_elements(limits::DRIVER_TABLE_ELEMENTS_MAX)
-        // The pages that a small guest dirties are zeroed in place instead of being given back: stack, data and arena of an
-        // ordinary driver are below half of this.
-        .linear_memory_keep_resident(1024 * 1024)
-        .table_keep_resident(64 * 1024);
-    let mut config = Config::new();
-    config
-        .wasm_component_model(true)
-        .wasm_relaxed_simd(false)
-        .wasm_multi_memory(false)
-        .wasm_memory64(false)
-        .wasm_tail_call(false)
-        .cranelift_nan_canonicalization(true)
-        .epoch_interruption(true)
-        .max_wasm_stack(limits::DRIVER_STACK_BYTES_MAX)
-        .wasm_backtrace_max_frames(None)
-        .concurrency_support(false)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    config
 }

@@ -19,6 +19,8 @@ pub(crate) fn features() -> WasmFeatures {
         | WasmFeatures::FLOATS
         | WasmFeatures::EXTENDED_CONST
         | WasmFeatures::SIMD
+        | WasmFeatures::MULTI_MEMORY
+        | WasmFeatures::TAIL_CALL
         | WasmFeatures::COMPONENT_MODEL
         | WasmFeatures::GC_TYPES
 }

@@ -6,6 +6,7 @@ mod admission;
 mod cache;
 mod call;
 mod convert;
+mod engine;
 mod host;
 mod inspect;
 mod limiter;
@@ -14,5 +15,6 @@ mod wasi;
 
 pub use admission::{Admission, ChildAdmission, serve as serve_admission};
 pub use cache::{CachePlace, CodeCache};
-pub use host::{HostSettings, WasmHost};
+pub use engine::AddressSpace;
+pub use host::{HostSettings, Memory, WasmHost};
 pub use inspect::inspect;

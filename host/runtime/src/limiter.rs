@@ -48,14 +48,14 @@ impl wasmtime::ResourceLimiter for Limiter {
     }
 
     fn instances(&self) -> usize {
-        64
+        limits::DRIVER_CORE_INSTANCES_MAX as usize
     }
 
     fn tables(&self) -> usize {
-        16
+        limits::DRIVER_TABLES_MAX as usize
     }
 
     fn memories(&self) -> usize {
-        4
+        limits::DRIVER_MEMORIES_MAX as usize
     }
 }

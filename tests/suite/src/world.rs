@@ -76,8 +76,7 @@ impl World {
             &HostSettings { cache: Some(place), parallelism: 4, call_time, ..HostSettings::default() },
             &planners,
             components.clone(),
-        )
-        .unwrap_or_else(|fault| unreachable!("{fault}"));
+        );
         Self { planners, host, components, digests, cache }
     }
 

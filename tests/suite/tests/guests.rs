@@ -308,3 +308,61 @@ fn wasi_is_there_with_nothing_behind_it() {
     assert_eq!(value("one"), value("one"));
     assert_ne!(value("one"), value("two"));
 }
+
+/// A component with further core instances of one more module, as toolchains with shared libraries emit them.
+fn padded(component: &[u8], module: &str, instances: u8) -> Vec<u8> {
+    let mut depth = 0;
+    let mut modules = 0;
+    for payload in wasmparser::Parser::new(0).parse_all(component) {
+        match payload.unwrap() {
+            wasmparser::Payload::ModuleSection { .. } => {
+                modules += u8::from(depth == 0);
+                depth += 1;
+            }
+            wasmparser::Payload::ComponentSection { .. } => depth += 1,
+            wasmparser::Payload::End(_) => depth -= 1,
+            _ => {}
+        }
+    }
+    let section = |id: u8, content: Vec<u8>| {
+        let (low, high) = (content.len() % 128, content.len() / 128);
+        [vec![id, 0x80 | u8::try_from(low).unwrap(), u8::try_from(high).unwrap()], content].concat()
+    };
+    let module = wat::parse_str(module).unwrap();
+    let instance = [0x00, modules, 0x00];
+    let list = [vec![instances], instance.repeat(instances.into())].concat();
+    [component.to_vec(), section(1, module), section(2, list)].concat()
+}
+
+/// A component that does its work, and has nothing of its own beside it.
+fn honest() -> Vec<u8> {
+    fs::read(windlass_suite::binary::components().join("guests/honest.wasm")).unwrap()
+}
+
+#[test]
+fn calls_wait_for_a_place_where_components_have_many_instances() {
+    let mut world = World::new();
+    world.add("file:many.wasm", padded(&honest(), "(module)", 60));
+    let folder = tempfile::tempdir().unwrap();
+    documents(folder.path(), "many", OBJECTS);
+    let probes: String = (0..40).map(|index| format!("  p{index}: {{ type: probe }}\n")).collect();
+    fs::write(folder.path().join("app/score.yaml"), format!("{APPLICATION}{probes}")).unwrap();
+    let mut input = world.input(folder.path());
+    input.secrets.insert("env/API_KEY".into(), 1);
+    assert_eq!(world.findings(&input), [""; 0]);
+    world.add("file:too-many.wasm", padded(&honest(), "(module)", 64));
+    let found = findings(&world, "too-many", OBJECTS);
+    assert!(found.len() == 1 && found[0].contains("64"), "{found:?}");
+}
+
+#[test]
+fn toolchains_may_use_several_memories_and_tail_calls() {
+    let mut world = World::new();
+    for (name, module) in [
+        ("memories", "(module (memory 1) (memory 1) (func (memory.copy 0 1 (i32.const 0) (i32.const 0) (i32.const 1))))"),
+        ("tails", "(module (func $f (param i32) (result i32) (return_call $f (local.get 0))))"),
+    ] {
+        world.add(&format!("file:{name}.wasm"), padded(&honest(), module, 1));
+        assert_eq!(findings(&world, name, OBJECTS), [""; 0], "{name}");
+    }
+}

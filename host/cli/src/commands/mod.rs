@@ -96,7 +96,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Code, Failure> {
         }
         Command::PlanWorker => worker::run(),
         Command::Confined { request, command } => Err(Failure::failed(windlass_capability_terraform::become_program(&request, &command))),
-        Command::AdmitComponent => worker::admit(),
+        Command::AdmitComponent { scarce } => worker::admit(scarce),
     }
 }
 

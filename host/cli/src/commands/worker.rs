@@ -9,7 +9,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 use windlass_engine::{PlanInput, plan};
-use windlass_runtime::{HostSettings, WasmHost};
+use windlass_runtime::{AddressSpace, HostSettings, WasmHost};
 use windlass_source::Components;
 
 use crate::{
@@ -25,8 +25,9 @@ struct Request {
 }
 
 /// Admits one component: reads it from standard input, writes what is known of it and its machine code to standard output.
-pub(crate) fn admit() -> Result<Code, Failure> {
-    windlass_runtime::serve_admission(&planners(), std::io::stdin().lock(), std::io::stdout().lock())?;
+pub(crate) fn admit(scarce: bool) -> Result<Code, Failure> {
+    let address_space = if scarce { AddressSpace::Scarce } else { AddressSpace::Ample };
+    windlass_runtime::serve_admission(&planners(), address_space, std::io::stdin().lock(), std::io::stdout().lock())?;
     Ok(Code::Done)
 }
 
@@ -39,7 +40,7 @@ pub(crate) fn run() -> Result<Code, Failure> {
         components.add(name, STANDARD.decode(text).map_err(|error| Failure::new(Code::BadInput, error.to_string()))?.into());
     }
     let planners = planners();
-    let host = WasmHost::new(&HostSettings { parallelism: 2, ..HostSettings::default() }, &planners, components)?;
+    let host = WasmHost::new(&HostSettings { parallelism: 2, ..HostSettings::default() }, &planners, components);
     let output = plan(&request.input, &planners, &host);
     let bytes = windlass_model::canonical::to_vec(&output).map_err(Failure::failed)?;
     std::io::stdout().write_all(&bytes)?;

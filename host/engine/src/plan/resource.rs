@@ -104,12 +104,10 @@ pub(crate) fn prepare<'a>(
                 Fields { value: &mut params, base: "/params", schema: |schemas| &schemas.params },
             ];
             let mut settled = namespace.settled;
-            settled.extend(
-                cx.settle(&used, &mut fields, outcomes)
-                    .map_err(|problems| problems.into_iter().map(|problem| problem.on(&node_key)).collect::<Vec<_>>())?,
-            );
+            let on_node = |problems: Vec<Diagnostic>| problems.into_iter().map(|problem| problem.on(&node_key)).collect::<Vec<_>>();
+            settled.extend(cx.settle(&used, &mut fields, outcomes).map_err(on_node)?);
             if settled.needs.is_empty()
-                && let Some(backend) = cx.schemas_of(&used)?.backend.as_deref()
+                && let Some(backend) = cx.schemas_of(&used).map_err(on_node)?.backend.as_deref()
             {
                 target::fill_backend(cx, key, backend, &mut params).map_err(|problem| vec![problem])?;
             }

@@ -1,4 +1,5 @@
 //! The local machine: terminals, caches, the data folder and the process itself.
 
+mod address_space;
 mod data_folder;
 mod terminal;

@@ -214,7 +214,8 @@ fn controllers_do_not_write_the_secret_of_another_node() {
         "apiVersion": "cert-manager.io/v1", "kind": "Certificate", "metadata": { "name": "c" },
         "spec": { "secretName": "postgres-web-db", "dnsNames": ["x.example"], "issuerRef": { "name": "i" } },
     });
-    let grant = "hosts: [x.example], kinds: [{ apiVersion: cert-manager.io/v1, kind: Certificate, plural: certificates, scope: Namespaced }]";
+    let grant =
+        "hosts: [x.example], kinds: [{ apiVersion: cert-manager.io/v1, kind: Certificate, plural: certificates, scope: Namespaced }]";
     let ran = plan(&json!({ "c": certificate }), &json!({ "value": "x" }), grant, "");
     refused(&ran, "is claimed twice", "`Secret/app-dev/postgres-web-db`");
     let mut own = certificate.clone();

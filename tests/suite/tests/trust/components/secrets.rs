@@ -113,11 +113,7 @@ fn a_refused_secret_is_told_alike_whatever_it_is() {
         (application(&template, &typed, &port, "${resources.probe.port}"), ["hunter2", "54.5", "[1]"], "`/stringData/"),
         // A field, and what it holds where it stands in text.
         (application(&template, &none, &json!({}), "${resources.env.API_KEY.a}"), ["hunter2", "{}", "[1]"], "`/stringData/"),
-        (
-            application(&template, &none, &json!({}), "x${resources.env.API_KEY.a}"),
-            ["hunter2", r#"{"a":[1]}"#, r#"{"a":{}}"#],
-            "`/stringData/",
-        ),
+        (application(&template, &none, &json!({}), "x${resources.env.API_KEY.a}"), ["hunter2", "{}", "[1]"], "`/stringData/"),
     ] {
         let said: Vec<String> = values.iter().map(|value| told(&folder, value)).collect();
         assert!(said.iter().all(|text| *text == said[0]), "{said:#?}");

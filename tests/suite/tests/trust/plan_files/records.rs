@@ -48,7 +48,7 @@ fn a_value_that_could_not_be_read_back_breaks_no_environment() {
     };
     folder.write("shop/web.score.yaml", &format!("{WEB}resources: {{ nested: {{ type: nested }} }}\n"));
     folder.ok("env create test --type development --app shop");
-    assert_eq!(folder.pipe("secret set KEY -e test", "hunter2\n").code, 0);
+    assert_eq!(folder.pipe("secret set KEY -e test", "hunter2").code, 0);
     for levels in [25, 60, 100, 500] {
         definition(levels);
         let refused = folder.run("deploy shop -e test --platform given --yes");
