@@ -8,6 +8,7 @@ mod pod;
 mod policy;
 mod readiness;
 mod references;
+mod schedule;
 mod shape;
 
 pub use immutable::why_replaced;

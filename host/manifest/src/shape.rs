@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use serde_json::Value;
 use windlass_model::{Diagnostic, limits, pointer};
 
+use crate::schedule;
+
 /// Where an object says what it, its pods and what is made of its templates are called.
 const METADATA: [&str; 5] = [
     "/metadata",
@@ -64,6 +66,14 @@ pub(crate) fn check(manifest: &Value, api_version: &str, kind: &str, name: &str,
                 check_amounts(container.get("resources"), || format!("{at}/{list}/{index}/resources"), problems);
             }
         }
+    }
+    let schedule = pointer::find(manifest, "/spec/schedule").and_then(Value::as_str).filter(|_| kind == "CronJob");
+    if let Some((schedule, why)) = schedule.and_then(|schedule| Some((schedule, schedule::wrong(schedule)?))) {
+        problems.push(
+            Diagnostic::error("manifest-schedule", format!("`{schedule}` is no schedule: {why}"))
+                .at("/spec/schedule")
+                .hint("write it as `0 3 * * *`: every day at 3 o'clock"),
+        );
     }
     if kind == "PersistentVolumeClaim" {
         check_amounts(pointer::find(manifest, "/spec/resources"), || "/spec/resources".to_owned(), problems);
