@@ -26,7 +26,7 @@ fn application() -> Folder {
     let folder = Folder::new();
     folder.write("shop/web.score.yaml", WEB);
     folder.ok("env create dev --type staging --app shop");
-    assert_eq!(folder.pipe("secret set API_KEY -e dev", "k-1\n").code, 0);
+    assert_eq!(folder.pipe("secret set API_KEY -e dev", "k-1").code, 0);
     folder
 }
 
@@ -91,7 +91,7 @@ fn what_people_see_on_other_ways() {
     insta::assert_snapshot!("validate_fine", stable(&folder.run("validate shop")));
     insta::assert_snapshot!("env_create", stable(&folder.run("env create other --type development --app shop")));
     insta::assert_snapshot!("secret_set", stable(&folder.pipe("secret set TOKEN -e dev", "t-1\n")));
-    insta::assert_snapshot!("secret_set_again", stable(&folder.pipe("secret set TOKEN -e dev", "t-2\n")));
+    insta::assert_snapshot!("secret_set_again", stable(&folder.pipe("secret set TOKEN -e dev", "t-2")));
     insta::assert_snapshot!("secret_rm", stable(&folder.run("secret rm TOKEN -e dev")));
     insta::assert_snapshot!("secret_rm_unknown", stable(&folder.run("secret rm TOKEN -e dev")));
     insta::assert_snapshot!("resume_nothing", stable(&folder.run("resume -e dev")));
@@ -380,7 +380,7 @@ fn a_destroyed_environment_can_be_forgotten() {
     let folder = application();
     let deploy = "deploy shop -e preview --create-env development --image web=web:1 --yes";
     folder.ok("env create preview --type development --app shop");
-    folder.pipe("secret set API_KEY -e preview", "k-1\n");
+    folder.pipe("secret set API_KEY -e preview", "k-1");
     folder.ok(deploy);
     let refused = folder.run("env rm -e preview --yes");
     insta::assert_snapshot!("env_rm_refused", stable(&refused));
@@ -396,7 +396,7 @@ fn a_destroyed_environment_can_be_forgotten() {
     let anew = folder.run(deploy);
     assert!(anew.code == 65 && anew.err.contains("API_KEY"), "{}", anew.err);
     folder.ok("env create preview --type development --app shop");
-    folder.pipe("secret set API_KEY -e preview", "k-2\n");
+    folder.pipe("secret set API_KEY -e preview", "k-2");
     folder.ok(deploy);
     assert!(folder.ok("status -e preview").out.contains("1 succeeded"));
 }
