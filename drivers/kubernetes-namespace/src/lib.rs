@@ -13,7 +13,7 @@ pub struct Inputs {
     /// `false` uses a namespace that somebody else made.
     #[serde(default)]
     pub create: Option<bool>,
-    /// The Pod Security level to enforce: `restricted` if nothing is said.
+    /// The Pod Security level to enforce: `baseline` if nothing is said.
     #[serde(default)]
     pub pod_security: Option<PodSecurity>,
     /// Further labels.
@@ -59,7 +59,7 @@ impl ResourceDefinition for KubernetesNamespace {
         let Request { context, inputs, .. } = request;
         let name = inputs.name.unwrap_or_else(|| names::name(&[&context.application, &context.environment]));
         if inputs.create.unwrap_or(true) {
-            let level = match inputs.pod_security.unwrap_or(PodSecurity::Restricted) {
+            let level = match inputs.pod_security.unwrap_or(PodSecurity::Baseline) {
                 PodSecurity::Privileged => "privileged",
                 PodSecurity::Baseline => "baseline",
                 PodSecurity::Restricted => "restricted",
@@ -102,7 +102,7 @@ mod tests {
             ),
             define::<KubernetesNamespace>(json!({ "inputs": { "name": "team-a", "create": false } })),
             define::<KubernetesNamespace>(
-                json!({ "inputs": { "pod_security": "baseline", "labels": { "team": "a" }, "annotations": { "contact": "a@example.com" } } })
+                json!({ "inputs": { "pod_security": "restricted", "labels": { "team": "a" }, "annotations": { "contact": "a@example.com" } } })
             ),
         ]);
     }

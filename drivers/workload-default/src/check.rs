@@ -9,16 +9,16 @@ use windlass_sdk::{
     workload::{Container, Probe, Workload},
 };
 
-use crate::SERVICE_NAME;
+use crate::{SERVICE_NAME, paths};
 
-/// Looks for everything at once.
-pub(crate) fn check(workload: &Workload) -> Result<(), Diagnostics> {
+/// Reports all findings at once; paths have their one form afterwards.
+pub(crate) fn check(workload: &mut Workload) -> Result<(), Diagnostics> {
     let mut problems = Vec::new();
     ports(workload, &mut problems);
     service_name(workload, &mut problems);
-    for (name, container) in &workload.containers {
+    for (name, container) in &mut workload.containers {
         let base = format!("/workload/containers/{name}");
-        targets(container, &base, &mut problems);
+        paths::normalise(container, &base, &mut problems);
         amounts(container, &base, &mut problems);
         variables(container, &base, &mut problems);
         for (field, asked) in [("livenessProbe", &container.liveness_probe), ("readinessProbe", &container.readiness_probe)] {
@@ -55,24 +55,6 @@ fn service_name(workload: &Workload, problems: &mut Vec<Diagnostic>) {
                 .at("/workload/metadata/name")
                 .hint(format!("name the Service by the annotation `{SERVICE_NAME}`")),
         );
-    }
-}
-
-/// A path is mounted once, and what is mounted lies within its volume.
-fn targets(container: &Container, base: &str, problems: &mut Vec<Diagnostic>) {
-    for path in container.files.keys().filter(|path| container.volumes.contains_key(*path)) {
-        problems.push(
-            Diagnostic::error("mount", format!("`{path}` is both a file and a volume")).at(format!("{base}/files/{}", escaped(path))),
-        );
-    }
-    for (target, volume) in &container.volumes {
-        if let Some(path) = volume.path.as_deref().filter(|path| path.starts_with('/') || path.split('/').any(|part| part == "..")) {
-            problems.push(
-                Diagnostic::error("mount", format!("`{path}` leads out of the volume"))
-                    .at(format!("{base}/volumes/{}/path", escaped(target)))
-                    .hint("a path within the volume, without `/` before it"),
-            );
-        }
     }
 }
 

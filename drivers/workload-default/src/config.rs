@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
-use windlass_sdk::{names, prelude::*, workload::File};
+use windlass_sdk::{kubernetes::literal, names, prelude::*, workload::File};
 
 use crate::Identity;
 
@@ -24,6 +24,8 @@ pub(crate) struct Mount {
     pub mode: Option<u32>,
 }
 
+/// Longest key that Kubernetes takes.
+const KEY_CHARS_MAX: usize = 253;
 pub(crate) const FILES: &str = "files";
 pub(crate) const SECRET_FILES: &str = "secret-files";
 
@@ -39,20 +41,27 @@ impl Config {
         }
     }
 
-    /// Makes an environment variable: plain if nobody has to hide it.
+    /// Makes an environment variable: in place if its value is known, else read from the Secret or, if no part of it is secret,
+    /// from the ConfigMap. Kubernetes expands only values that stand in place.
     pub(crate) fn variable(&mut self, container: &str, name: &str, value: &Sealable) -> Value {
-        if !value.is_secret() {
-            return json!({ "name": name, "value": value });
+        if let Some(known) = value.known() {
+            return json!({ "name": name, "value": literal(known) });
         }
-        let key = key(container, name);
-        self.sealed.insert(key.clone(), json!(value));
-        self.fingerprints.push(value.clone());
-        json!({ "name": name, "valueFrom": { "secretKeyRef": { "name": self.secret, "key": key } } })
+        let key = Space::Variables.key(container, name);
+        let (source, object) = if value.is_secret() {
+            self.sealed.insert(key.clone(), json!(value));
+            self.fingerprints.push(value.clone());
+            ("secretKeyRef", &self.secret)
+        } else {
+            self.open.insert(key.clone(), json!(value));
+            ("configMapKeyRef", &self.config_map)
+        };
+        json!({ "name": name, "valueFrom": { source: { "name": object, "key": key } } })
     }
 
     /// Keeps a file: in the Secret as soon as a part of it is secret.
     pub(crate) fn file(&mut self, container: &str, path: &str, file: &File) -> Result<Mount, Diagnostics> {
-        let key = key(container, path.trim_start_matches('/'));
+        let key = Space::Files.key(container, path.trim_start_matches('/'));
         let mode = file.mode.as_deref().and_then(|mode| u32::from_str_radix(mode, 8).ok());
         let volume = match (&file.content, &file.binary_content) {
             (Some(content), _) if content.is_secret() => {
@@ -103,19 +112,23 @@ impl Config {
     /// What changes when, and only when, pods must be rolled.
     pub(crate) fn fingerprint(&self) -> Option<Sealable> {
         let mut values = self.fingerprints.clone();
-        if !self.open.is_empty() || !self.open_binary.is_empty() {
-            let open: Vec<Sealable> =
-                self.open.values().chain(self.open_binary.values()).filter_map(Value::as_str).map(Sealable::from).collect();
-            values.extend(open.iter().filter(|value| value.is_sealed()).cloned());
-            let known: String = self.open.iter().chain(&self.open_binary).map(|(key, value)| format!("{key}={value};")).collect();
-            if values.is_empty() {
-                return Some(Sealable::new(names::hash(&known)));
-            }
-            if open.iter().all(|value| !value.is_sealed()) {
-                values.push(Sealable::new(names::hash(&known)));
+        let mut known = String::new();
+        for (key, value) in self.open.iter().chain(&self.open_binary) {
+            let text = value.as_str().unwrap_or_default();
+            match Sealable::from(text) {
+                value if value.is_sealed() => values.push(value),
+                _ => known.extend([key.as_str(), "=", text, ";"]),
             }
         }
-        (!values.is_empty()).then(|| windlass_sdk::sealed::fingerprint(&values))
+        if known.is_empty() {
+            return (!values.is_empty()).then(|| windlass_sdk::sealed::fingerprint(&values));
+        }
+        let known = Sealable::new(names::hash(&known));
+        if values.is_empty() {
+            return Some(known);
+        }
+        values.push(known);
+        Some(windlass_sdk::sealed::fingerprint(&values))
     }
 
     /// The objects themselves.
@@ -140,10 +153,34 @@ impl Config {
     }
 }
 
-/// A key of a ConfigMap or Secret: readable, unique, never a dotfile.
-fn key(container: &str, name: &str) -> String {
-    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
-    let clean: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' }).collect();
-    let key = format!("{container}.{clean}");
-    if plain && key.len() <= 253 { key } else { format!("{}.{}", key.chars().take(200).collect::<String>(), names::hash(name)) }
+/// The kinds of entries in a ConfigMap or Secret: a variable and a file may have one name.
+#[derive(Clone, Copy, Debug)]
+enum Space {
+    Variables,
+    Files,
+}
+
+impl Space {
+    /// Returns the key of an entry: readable, unique, at most 253 characters.
+    fn key(self, container: &str, name: &str) -> String {
+        let space = match self {
+            Self::Variables => "env",
+            Self::Files => "files",
+        };
+        let clean: String = name.chars().map(|c| if is_key_char(c) { c } else { '_' }).collect();
+        let key = format!("{container}.{space}.{clean}");
+        if clean == name && key.len() <= KEY_CHARS_MAX && !ends_with_hash(name) {
+            return key;
+        }
+        format!("{}.{}", key.chars().take(KEY_CHARS_MAX - 9).collect::<String>(), names::hash(name))
+    }
+}
+
+fn is_key_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
+}
+
+/// Returns whether a name looks like one that was given a hash, so that it gets one too and can't be mistaken.
+fn ends_with_hash(name: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(_, end)| end.len() == 8 && end.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }

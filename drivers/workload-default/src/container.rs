@@ -4,26 +4,23 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use windlass_sdk::{
+    kubernetes::literal,
     prelude::*,
     workload::{Container, Probe, Workload},
 };
 
-use crate::{Inputs, config::Config, pod::Volumes};
+use crate::{config::Config, pod::Volumes};
 
 /// Renders a container.
 pub(crate) fn render(
     name: &str,
     container: &Container,
     workload: &Workload,
-    inputs: &Inputs,
+    security: &Value,
     is_main: bool,
     config: &mut Config,
     volumes: &mut Volumes,
 ) -> Result<Value, Diagnostics> {
-    let mut security = json!({ "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } });
-    if let (true, Some(security)) = (inputs.read_only_root_filesystem, security.as_object_mut()) {
-        security.insert("readOnlyRootFilesystem".into(), json!(true));
-    }
     let mut out = json!({ "name": name, "image": container.image, "securityContext": security });
     let Some(fields) = out.as_object_mut() else { return Ok(out) };
     let mut put = |field: &str, value: Option<Value>| {
@@ -31,8 +28,8 @@ pub(crate) fn render(
             fields.insert(field.to_owned(), value);
         }
     };
-    put("command", container.command.as_ref().map(|command| json!(command)));
-    put("args", container.args.as_ref().map(|args| json!(args)));
+    put("command", container.command.as_deref().map(literals));
+    put("args", container.args.as_deref().map(literals));
     let env: Vec<Value> = container.variables.iter().map(|(variable, value)| config.variable(name, variable, value)).collect();
     put("env", (!env.is_empty()).then_some(Value::Array(env)));
     put("resources", container.resources.as_ref().filter(|resources| !resources.is_null()).map(amounts));
@@ -61,8 +58,8 @@ pub(crate) fn render(
         volumes.file(&mount);
     }
     for (path, volume) in &container.volumes {
-        let source = volumes.source(&volume.source.0, &format!("/workload/containers/{name}/volumes"))?;
-        let mut mount = json!({ "name": source, "mountPath": path });
+        let volume_name = volumes.source(volume, &format!("/workload/containers/{name}/volumes"))?;
+        let mut mount = json!({ "name": volume_name, "mountPath": path });
         if let Some(mount) = mount.as_object_mut() {
             mount.extend(volume.path.as_ref().map(|path| ("subPath".to_owned(), json!(path))));
             mount.extend(volume.read_only.filter(|read_only| *read_only).map(|read_only| ("readOnly".to_owned(), json!(read_only))));
@@ -71,6 +68,11 @@ pub(crate) fn render(
     }
     put("volumeMounts", (!mounts.is_empty()).then_some(Value::Array(mounts)));
     Ok(out)
+}
+
+/// Writes words of a command so that Kubernetes passes them on unchanged.
+fn literals(words: &[String]) -> Value {
+    words.iter().map(|word| literal(word)).collect()
 }
 
 /// Score writes a thousand as `K`, Kubernetes as `k`; everything else is the same.
@@ -94,7 +96,7 @@ fn is_port_name(name: &str) -> bool {
 /// Score's probes are those of Kubernetes, by the same names; Kubernetes takes one action, and Score prefers `exec`.
 pub(crate) fn probe(probe: &Probe) -> Value {
     match (&probe.exec, &probe.http_get) {
-        (Some(exec), _) => json!({ "exec": exec }),
+        (Some(exec), _) => json!({ "exec": command(exec) }),
         (None, Some(http_get)) => json!({ "httpGet": request(http_get) }),
         (None, None) => json!({}),
     }
@@ -113,4 +115,17 @@ fn request(http_get: &Value) -> Value {
         }
     }
     request
+}
+
+/// The kubelet expands commands of probes as it does those of containers.
+fn command(exec: &Value) -> Value {
+    let mut exec = exec.clone();
+    if let Some(Value::Array(words)) = exec.get_mut("command") {
+        for word in words {
+            if let Value::String(text) = word {
+                *text = literal(text);
+            }
+        }
+    }
+    exec
 }

@@ -4,9 +4,13 @@ mod check;
 mod config;
 mod container;
 mod order;
+mod paths;
 mod pod;
+mod security;
 
 use std::collections::BTreeMap;
+
+pub use security::PodSecurity;
 
 use serde_json::{Map, Value, json};
 use windlass_sdk::{
@@ -42,6 +46,12 @@ pub struct Inputs {
     /// Secrets for pulling images.
     #[serde(default)]
     pub image_pull_secrets: Vec<String>,
+    /// The Pod Security level of the pods: `baseline` if nothing is said; `${context.podSecurity}` is the one of the environment type.
+    #[serde(default)]
+    pub pod_security: Option<PodSecurity>,
+    /// Workloads may run with `baseline` by the annotation `windlass.dev/pod-security`, where the level is `restricted`.
+    #[serde(default)]
+    pub workloads_may_loosen: bool,
     /// The user that containers run as, where the image's own is root or a name.
     #[serde(default)]
     pub run_as_user: Option<u32>,
@@ -81,12 +91,13 @@ impl WorkloadProfile for WorkloadDefault {
     type Inputs = Inputs;
 
     fn render(request: RenderRequest<Inputs>) -> Result<Manifests, Diagnostics> {
-        let RenderRequest { context, name, workload, inputs, manifests: mut out } = request;
-        check::check(&workload)?;
+        let RenderRequest { context, name, mut workload, inputs, manifests: mut out } = request;
+        check::check(&mut workload)?;
         let kind = kind_of(&workload, &inputs)?;
+        let level = security::level(&workload, &inputs)?;
         let identity = Identity::new(&context, &name, &workload);
         let mut config = config::Config::new(&name);
-        let pod = pod::render(&identity, &workload, &inputs, kind, &mut config)?;
+        let pod = pod::render(&identity, &workload, &inputs, kind, level, &mut config)?;
         out.extend(config.manifests(&identity));
         let ports = service_ports(&workload);
         if !ports.is_empty() {
@@ -99,7 +110,7 @@ impl WorkloadProfile for WorkloadDefault {
             Kind::Job => job(&identity, pod),
             Kind::CronJob => cron_job(&identity, &workload, &inputs, pod)?,
         });
-        Ok(out.into())
+        Ok(Manifests { manifests: out, warnings: security::warnings(level, &workload, &inputs) })
     }
 }
 

@@ -3,13 +3,18 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use windlass_sdk::{names, prelude::*, workload::Workload};
+use windlass_sdk::{
+    names,
+    prelude::*,
+    workload::{Volume, Workload},
+};
 
 use crate::{
     Identity, Inputs, Kind,
     config::{Config, Mount},
     container, object,
     order::{self, Role},
+    security::{self, PodSecurity},
 };
 
 /// A rendered pod.
@@ -37,12 +42,12 @@ impl Pod {
     }
 }
 
-/// Volumes of a pod: one for each different source.
+/// Volumes of a pod: one for each output of a resource that is mounted.
 pub(crate) struct Volumes {
     stateful: bool,
     files: BTreeMap<&'static str, Vec<(String, Option<u32>)>>,
     sources: BTreeMap<String, Value>,
-    claims: Vec<Value>,
+    claims: BTreeMap<String, Value>,
 }
 
 impl Volumes {
@@ -54,31 +59,41 @@ impl Volumes {
         }
     }
 
-    /// Notes a source and returns the volume's name.
-    pub(crate) fn source(&mut self, source: &Value, at: &str) -> Result<String, Diagnostics> {
+    /// Notes the source of a mounted volume and returns the volume's name in the pod.
+    pub(crate) fn source(&mut self, volume: &Volume, at: &str) -> Result<String, Diagnostics> {
         let refuse = |message: String| -> Diagnostics {
             Diagnostic::error("volume", message).at(at).hint("use `${resources.ALIAS}` of a resource of type `volume`").into()
         };
-        let name = format!("volume-{}", names::hash(&source.to_string()));
-        match source {
-            Value::Object(fields) if fields.contains_key("claimSpec") => {
-                if !self.stateful {
-                    return Err(refuse("a claim for each pod needs a StatefulSet".to_owned()));
-                }
-                if !self.claims.iter().any(|claim| claim.pointer("/metadata/name").and_then(Value::as_str) == Some(&name)) {
-                    self.claims.push(json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": { "name": name }, "spec": fields.get("claimSpec") }));
-                }
+        let source = &volume.source.0;
+        let (Some(output), Value::Object(fields)) = (&volume.output, source) else {
+            let shown = source.as_str().map_or_else(|| source.to_string(), ToOwned::to_owned);
+            return Err(refuse(format!("`{shown}` is no volume")));
+        };
+        let name = volume_name(output);
+        match fields.get("claimSpec") {
+            Some(_) if !self.stateful => return Err(refuse("a claim for each pod needs a StatefulSet".to_owned())),
+            Some(spec) => {
+                self.claims.insert(
+                    name.clone(),
+                    json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": { "name": name }, "spec": spec }),
+                );
             }
-            Value::Object(fields) => {
-                let mut volume = fields.clone();
-                volume.insert("name".into(), json!(name));
-                self.sources.insert(name.clone(), Value::Object(volume));
+            None => {
+                let mut source = fields.clone();
+                source.insert("name".into(), json!(name));
+                self.sources.insert(name.clone(), Value::Object(source));
             }
-            Value::String(text) => return Err(refuse(format!("`{text}` is no volume"))),
-            other => return Err(refuse(format!("`{other}` is no volume"))),
         }
         Ok(name)
     }
+}
+
+/// Names a volume by the output that it comes from (`volume.default#web.data/source`), never by its content: a claim of a StatefulSet
+/// keeps its name, and with it its data, whatever its size. The hash tells resources apart that share the end of their ids.
+fn volume_name(output: &str) -> String {
+    let id = output.rsplit_once('/').map_or(output, |(address, _)| address);
+    let own = id.rsplit(['#', '.']).next().unwrap_or(id);
+    names::name_within(&[own, &names::hash(output)], names::CONTROLLED_CHARS_MAX)
 }
 
 /// Renders the pod of a workload.
@@ -87,15 +102,18 @@ pub(crate) fn render(
     workload: &Workload,
     inputs: &Inputs,
     kind: Kind,
+    level: PodSecurity,
     config: &mut Config,
 ) -> Result<Pod, Diagnostics> {
     let (first, main) = order::order(workload);
-    let mut volumes = Volumes { stateful: kind == Kind::StatefulSet, files: BTreeMap::new(), sources: BTreeMap::new(), claims: Vec::new() };
+    let mut volumes =
+        Volumes { stateful: kind == Kind::StatefulSet, files: BTreeMap::new(), sources: BTreeMap::new(), claims: BTreeMap::new() };
+    let security = security::of_container(level, inputs);
     let mut init_containers = Vec::new();
     let mut containers = Vec::new();
     for (name, role) in &first {
         let Some(container) = workload.containers.get(name) else { continue };
-        let mut rendered = container::render(name, container, workload, inputs, false, config, &mut volumes)?;
+        let mut rendered = container::render(name, container, workload, &security, false, config, &mut volumes)?;
         if let Some(fields) = rendered.as_object_mut() {
             match role {
                 Role::Sidecar { healthy } => {
@@ -121,7 +139,7 @@ pub(crate) fn render(
     }
     for (index, name) in main.iter().enumerate() {
         if let Some(container) = workload.containers.get(name) {
-            containers.push(container::render(name, container, workload, inputs, index == 0, config, &mut volumes)?);
+            containers.push(container::render(name, container, workload, &security, index == 0, config, &mut volumes)?);
         }
     }
     if containers.is_empty() {
@@ -129,11 +147,7 @@ pub(crate) fn render(
             .at("/workload/containers")
             .into());
     }
-    let mut security = json!({ "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } });
-    if let (Some(user), Some(security)) = (inputs.run_as_user, security.as_object_mut()) {
-        security.insert("runAsUser".into(), json!(user));
-    }
-    let mut spec = json!({ "automountServiceAccountToken": inputs.service_account.is_some(), "enableServiceLinks": false, "securityContext": security });
+    let mut spec = json!({ "automountServiceAccountToken": inputs.service_account.is_some(), "enableServiceLinks": false, "securityContext": security::of_pod(level, inputs) });
     let Some(fields) = spec.as_object_mut() else { return Err(Diagnostic::error("bug", "a pod is an object").into()) };
     let mut put = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
@@ -168,6 +182,6 @@ pub(crate) fn render(
         annotations: crate::pod_annotations(workload),
         fingerprint: config.fingerprint(),
         spec,
-        claims: volumes.claims,
+        claims: volumes.claims.into_values().collect(),
     })
 }

@@ -35,7 +35,7 @@ fn a_web_service_with_everything() {
                     "/etc/web/mixed.conf": { "content": "password=«secret db.password»\n" },
                     "/etc/web/logo.png": { "binaryContent": "AAEC", "noExpand": true }
                 },
-                "volumes": { "/data": { "source": { "persistentVolumeClaim": { "claimName": "data" } }, "path": "web", "readOnly": true }, "/tmp": { "source": { "emptyDir": {} } } },
+                "volumes": { "/data": { "source": { "persistentVolumeClaim": { "claimName": "data" } }, "output": "volume#web.data/source", "path": "web", "readOnly": true }, "/tmp": { "source": { "emptyDir": {} }, "output": "volume#web.tmp/source" } },
                 "resources": { "limits": { "memory": "128000K" }, "requests": { "cpu": "100m", "memory": "64Mi" } },
                 "livenessProbe": { "httpGet": { "path": "/live", "port": 8080 } },
                 "readinessProbe": { "exec": { "command": ["/bin/ready"] } }
@@ -63,7 +63,7 @@ fn other_kinds() {
     insta::assert_json_snapshot!([
         kind(
             "StatefulSet",
-            json!({ "containers": { "main": { "volumes": { "/data": { "source": { "claimSpec": { "accessModes": ["ReadWriteOnce"] } } } } } } })
+            json!({ "containers": { "main": { "volumes": { "/data": { "source": { "claimSpec": { "accessModes": ["ReadWriteOnce"] } }, "output": "volume#web.data/source" } } } } })
         ),
         kind("Job", json!({ "containers": { "main": { "variables": { "P": { "$secret": "p" } } } } })),
         kind("CronJob", json!({ "metadata": { "annotations": { "windlass.dev/schedule": "0 3 * * *" } } })),
@@ -71,7 +71,7 @@ fn other_kinds() {
         kind("Daemon", json!({})),
         kind(
             "Deployment",
-            json!({ "containers": { "main": { "volumes": { "/data": { "source": "somewhere" }, "/d": { "source": { "claimSpec": {} } } } } } })
+            json!({ "containers": { "main": { "volumes": { "/data": { "source": "somewhere" }, "/d": { "source": { "claimSpec": {} }, "output": "volume#web.d/source" } } } } })
         ),
     ]);
 }
@@ -156,7 +156,7 @@ fn what_kubernetes_would_refuse_is_said_at_once() {
         "metadata": { "name": "7zip" },
         "service": { "ports": { "a": { "port": 80, "targetPort": 1 }, "b": { "port": 80, "targetPort": 2, "protocol": "TCP" }, "c": { "port": 80, "protocol": "UDP" } } },
         "containers": { "main": {
-            "files": { "/data/a": { "content": "x" } },
+            "files": { "/data/a": { "content": "x" }, "//data/./b": { "content": "x" }, "data/b/": { "content": "y" }, "/a/../../b": { "content": "x" }, "/": { "content": "x" } },
             "volumes": { "/data/a": { "source": { "emptyDir": {} } }, "/up": { "source": { "emptyDir": {} }, "path": "a/../.." }, "/in": { "source": { "emptyDir": {} }, "path": "a..b/c" } },
             "resources": { "requests": { "cpu": "1.5", "memory": "128Mi" }, "limits": { "cpu": "1500m", "memory": "128M" } },
             "variables": { "GRÖSSE": "1", "a b.c-d": "2" },
@@ -164,4 +164,132 @@ fn what_kubernetes_would_refuse_is_said_at_once() {
             "readinessProbe": { "httpGet": { "path": "/", "port": 1, "httpHeaders": [{ "name": "X-A", "value": "" }, { "name": "x_b", "value": "" }] } },
         } },
     })) })));
+}
+
+fn rendered(container: Value) -> Value {
+    let outcome = render::<WorkloadDefault>(json!({ "workload": workload(json!({ "containers": { "main": container } })) }));
+    assert_eq!(outcome.diagnostics, [], "{container}");
+    json!(outcome.manifests)
+}
+
+fn pod(manifests: &Value) -> &Value {
+    let workload = manifests.as_array().unwrap().iter().find(|manifest| manifest["kind"] == "Deployment").unwrap();
+    &workload["spec"]["template"]["spec"]
+}
+
+/// Variables and files are different things, also where their names are alike.
+#[test]
+fn secret_variables_and_files_keep_their_values() {
+    let secret = |name: &str| json!(format!("«secret {name}»"));
+    let manifests = rendered(json!({
+        "variables": { "token": secret("variable"), "etc_a": secret("etc_a") },
+        "files": {
+            "/token": { "content": secret("file") },
+            "/env.token": { "content": secret("env.token") },
+            "/etc/a": { "content": secret("etc/a") },
+            "/etc_a": { "content": secret("etc_a file") },
+            (format!("/etc_a.{}", names::hash("etc/a"))): { "content": secret("hash") },
+        },
+    }));
+    let data = manifests[0]["stringData"].as_object().unwrap();
+    assert_eq!(data.len(), 7, "{data:?}");
+    let item = |path: &str| {
+        let mounts = pod(&manifests)["containers"][0]["volumeMounts"].as_array().unwrap();
+        let key = mounts.iter().find(|mount| mount["mountPath"] == path).unwrap()["subPath"].as_str().unwrap().to_owned();
+        data[&key].clone()
+    };
+    assert_eq!(item("/token"), secret("file"));
+    assert_eq!(item("/etc/a"), secret("etc/a"));
+    for variable in pod(&manifests)["containers"][0]["env"].as_array().unwrap() {
+        let key = variable["valueFrom"]["secretKeyRef"]["key"].as_str().unwrap();
+        assert_eq!(data[key], secret(if variable["name"] == "token" { "variable" } else { "etc_a" }));
+    }
+}
+
+#[test]
+fn paths_have_one_form() {
+    let manifests = rendered(json!({
+        "files": { "etc//app/./a.conf": { "content": "a" } },
+        "volumes": {
+            "srv/": { "source": { "emptyDir": {} }, "output": "volume#web.a/source", "path": "/" },
+            "/var//lib": { "source": { "emptyDir": {} }, "output": "volume#web.a/source", "path": "/sub/./folder/" },
+        },
+    }));
+    let mounts = pod(&manifests)["containers"][0]["volumeMounts"].as_array().unwrap();
+    let places: Vec<_> =
+        mounts.iter().map(|mount| (mount["mountPath"].as_str().unwrap(), mount["subPath"].as_str().unwrap_or("-"))).collect();
+    let key = mounts[0]["subPath"].as_str().unwrap();
+    assert_eq!(places, [("/etc/app/a.conf", key), ("/srv", "-"), ("/var/lib", "sub/folder")]);
+    assert_eq!(manifests[0]["data"][key], "a");
+}
+
+/// Kubernetes expands what stands in the pod, and nothing that it reads from a Secret or ConfigMap.
+#[test]
+fn dollars_reach_the_process_by_every_way() {
+    let text = "a$$b $(PRICE) $HOME";
+    let escaped = "a$$$$b $$(PRICE) $HOME";
+    let manifests = rendered(json!({
+        "command": [text], "args": [text],
+        "variables": { "OPEN": text, "SECRET": format!("{text}«secret s»"), "LATE": format!("{text}«deferred lb.ip»") },
+        "livenessProbe": { "exec": { "command": [text] } },
+    }));
+    let container = &pod(&manifests)["containers"][0];
+    for at in ["/command/0", "/args/0", "/livenessProbe/exec/command/0"] {
+        assert_eq!(container.pointer(at), Some(&json!(escaped)), "{at}");
+    }
+    let env = |name: &str| container["env"].as_array().unwrap().iter().find(|variable| variable["name"] == name).unwrap().clone();
+    assert_eq!(env("OPEN")["value"], escaped);
+    assert_eq!(env("SECRET").pointer("/valueFrom/secretKeyRef/key"), Some(&json!("main.env.SECRET")));
+    assert_eq!(env("LATE").pointer("/valueFrom/configMapKeyRef/key"), Some(&json!("main.env.LATE")));
+    assert_eq!(manifests[0]["data"]["main.env.LATE"], format!("{text}«deferred lb.ip»"));
+    assert_eq!(manifests[1]["stringData"]["main.env.SECRET"], format!("{text}«secret s»"));
+}
+
+#[test]
+fn volumes_are_named_by_resource() {
+    let volume = |output: &str, source: Value| json!({ "source": source, "output": output });
+    let manifests = rendered(json!({ "volumes": {
+        "/data": volume("volume#web.data/source", json!({ "emptyDir": {} })),
+        "/again": volume("volume#web.data/source", json!({ "emptyDir": {} })),
+        "/shared": volume("volume#data/source", json!({ "emptyDir": {} })),
+        "/fast": volume("volume.fast#web.data/source", json!({ "emptyDir": {} })),
+        "/wal": volume("volume#web.data/wal", json!({ "emptyDir": {} })),
+    } }));
+    let pod = pod(&manifests);
+    assert_eq!(pod["volumes"].as_array().unwrap().len(), 4);
+    let mounted = |path: &str| {
+        let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap();
+        mounts.iter().find(|mount| mount["mountPath"] == path).unwrap()["name"].clone()
+    };
+    assert_eq!(mounted("/data"), mounted("/again"));
+    let names = ["/data", "/shared", "/fast", "/wal"].map(mounted);
+    assert!(names.iter().enumerate().all(|(index, name)| !names[..index].contains(name)), "{names:?}");
+}
+
+/// The claims of a StatefulSet belong to it by name: with another one, its pods would start with empty volumes.
+#[test]
+fn claims_of_pods_keep_their_names_whatever_their_size() {
+    let claims = |size: &str| {
+        let claim = |output: &str| json!({ "source": { "claimSpec": { "resources": { "requests": { "storage": size } } } }, "output": format!("volume#web.{output}/source") });
+        let volumes = json!({ "/data": claim("data"), "/wal": claim("wal") });
+        let workload = workload(
+            json!({ "metadata": { "annotations": { "k8s.score.dev/kind": "StatefulSet" } }, "containers": { "main": { "volumes": volumes } } }),
+        );
+        let outcome = render::<WorkloadDefault>(json!({ "workload": workload }));
+        let claims = outcome.manifests[0]["spec"]["volumeClaimTemplates"].as_array().unwrap().clone();
+        claims.into_iter().map(|claim| claim["metadata"]["name"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(claims("1Gi").len(), 2);
+    assert_eq!(claims("1Gi"), claims("2Gi"));
+}
+
+/// A value that is known only later does not hide a change of the others.
+#[test]
+fn fingerprints_cover_known_values_beside_late_ones() {
+    let fingerprint = |content: &str| {
+        let manifests = rendered(json!({ "variables": { "LATE": { "$deferred": "lb.ip" } }, "files": { "/a": { "content": content } } }));
+        manifests[1].pointer("/spec/template/metadata/annotations/windlass.dev~1fingerprint").cloned().unwrap()
+    };
+    assert_eq!(fingerprint("1"), fingerprint("1"));
+    assert_ne!(fingerprint("1"), fingerprint("2"));
 }

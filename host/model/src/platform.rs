@@ -225,6 +225,28 @@ pub enum DataLoss {
     Allow,
 }
 
+/// A level of the Kubernetes Pod Security standards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PodSecurity {
+    /// Known escapes are refused; images may run as root.
+    #[default]
+    Baseline,
+    /// Pods run as a user other than root, without capabilities.
+    Restricted,
+}
+
+impl PodSecurity {
+    /// Returns the level as Kubernetes writes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Baseline => "baseline",
+            Self::Restricted => "restricted",
+        }
+    }
+}
+
 /// A kind of environment and its rules.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -235,6 +257,9 @@ pub struct EnvironmentTypeSpec {
     /// Whether data may be lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_loss: Option<DataLoss>,
+    /// The Pod Security level of its pods, `baseline` if nothing is said: definitions and profiles read it as `${context.podSecurity}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_security: Option<PodSecurity>,
     /// Stages appended to every workload's pipeline; no profile can remove them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub workload_stages: Vec<Stage>,

@@ -159,8 +159,11 @@ pub struct File {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Volume {
-    /// A Kubernetes volume source, `{"claimSpec": …}`, or the address of a resource.
+    /// A Kubernetes volume source, or `{"claimSpec": …}` for a claim of each pod; text where the document names no resource.
     pub source: SealableJson,
+    /// The output that the source is: `volume.default#web.data/source`. Mounts of one output share a volume, others never do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
     /// A path inside the volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,

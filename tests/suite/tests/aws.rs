@@ -132,7 +132,7 @@ fn an_instance_is_made_waited_for_changed_and_removed_with_a_snapshot() {
     let identifier = format!("{}-dev-web-db", scene.application);
     let instance = account.instance(&identifier).unwrap();
     assert_eq!((instance.db_instance_class(), instance.engine()), (Some("db.t4g.micro"), Some("postgres")));
-    let url = secret(&scene, "web-secrets", "main.DATABASE_URL");
+    let url = secret(&scene, "web-secrets", "main.env.DATABASE_URL");
     assert!(url.starts_with("postgres://app:") && url.contains(instance.endpoint().unwrap().address().unwrap()), "{url}");
     // Once more: nothing.
     let before = proxy.changes().len();

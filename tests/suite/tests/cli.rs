@@ -134,7 +134,7 @@ fn manifests_hold_what_was_planned() {
     folder.ok("deploy shop -e dev --image web=web:1 --yes");
     let files = folder.files(".windlass/manifests/shop/dev");
     let secret = &files["shop-dev/secret-web-secrets.yaml"];
-    assert!(secret.contains("main.KEY: k-1"), "{secret}");
+    assert!(secret.contains("main.env.KEY: k-1"), "{secret}");
     insta::assert_snapshot!(
         "deployment",
         files["shop-dev/deployment.apps-web.yaml"].lines().filter(|line| !line.contains("fingerprint")).collect::<Vec<_>>().join("\n")

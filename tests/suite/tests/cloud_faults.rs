@@ -139,7 +139,7 @@ impl Scene {
         for (object, times) in self.cluster.made() {
             assert_eq!(times, 1, "{at}: {object} was made {times} times");
         }
-        let url = secret(&self.cluster, "web-secrets", "main.DATABASE_URL");
+        let url = secret(&self.cluster, "web-secrets", "main.env.DATABASE_URL");
         let (credentials, rest) = url.strip_prefix("postgres://").unwrap().split_once('@').unwrap();
         let (user, password) = credentials.split_once(':').unwrap();
         let database = rest.rsplit('/').next().unwrap();

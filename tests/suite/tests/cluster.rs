@@ -36,7 +36,7 @@ fn the_main_job_on_a_cluster() {
         [scene.application.as_str(), "dev"]
     );
     let secret = scene.get("secret/web-secrets");
-    assert!(secret["data"]["main.PASSWORD"].is_string() && secret.get("stringData").is_none());
+    assert!(secret["data"]["main.env.PASSWORD"].is_string() && secret.get("stringData").is_none());
     // Once more: nothing to do, no changing request.
     let before = scene.changes();
     let again = scene.folder.ok("deploy app -e dev --yes");

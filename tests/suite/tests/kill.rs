@@ -51,7 +51,7 @@ fn settled(folder: &Folder, at: &str) {
         .iter()
         .filter(|(name, _)| name.contains("/secret-"))
         .flat_map(|(_, text)| text.lines())
-        .filter_map(|line| line.trim().strip_prefix("password: ").or_else(|| line.trim().strip_prefix("main.PASSWORD: ")))
+        .filter_map(|line| line.trim().strip_prefix("password: ").or_else(|| line.trim().strip_prefix("main.env.PASSWORD: ")))
         .collect();
     assert!(passwords.len() <= 1, "{at}: {passwords:?}");
 }

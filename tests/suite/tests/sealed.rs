@@ -406,7 +406,7 @@ fn a_rollback_uses_todays_secrets() {
     folder.ok(DEPLOY);
     assert_eq!(folder.pipe("secret set API_KEY -e dev", "k-2").code, 0);
     folder.ok("rollback -e dev --yes");
-    assert!(value().contains("main.KEY: k-2"), "{}", value());
+    assert!(value().contains("main.env.KEY: k-2"), "{}", value());
     assert!(folder.files(".windlass/manifests/app/dev").values().any(|text| text.contains("image: web:1")));
 }
 

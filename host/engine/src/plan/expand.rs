@@ -22,7 +22,7 @@ use super::{Cx, NodeOutcome};
 pub(crate) const SECRETS: &str = "secrets";
 
 /// What a definition may read of `context`.
-const CONTEXT_FIELDS: &str = "known: application, environment, environmentType, namespace, resource.id, resource.type, resource.class, \
+const CONTEXT_FIELDS: &str = "known: application, environment, environmentType, podSecurity, namespace, resource.id, resource.type, resource.class, \
     and name, kind, service and port of target (the workload that the resource names) and workload (the one that asks)";
 
 /// Counts the bytes that the placeholders of a plan bring in: outputs that repeat their inputs would double at each level of the graph.
@@ -191,6 +191,10 @@ impl<'c, 'a> Lookup<'c, 'a> {
             (["application"], _) => environment.application.to_string(),
             (["environment"], _) => environment.environment.to_string(),
             (["environmentType"], _) => self.cx.input.environment_type.to_string(),
+            (["podSecurity"], _) => {
+                let level = self.cx.graph.environment_type.and_then(|document| document.spec.pod_security);
+                level.unwrap_or_default().as_str().to_owned()
+            }
             (["namespace"], _) => {
                 return self.namespace.clone().ok_or_else(|| {
                     ExpandError::new("no-namespace", "`${context.namespace}` is not known here: the namespace itself depends on this")

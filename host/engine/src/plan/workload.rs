@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 use windlass_model::{
-    Diagnostic, NodeKey,
+    Diagnostic, NodeKey, ResourceKey,
     name::WorkloadName,
+    placeholder::{self, Segment},
     plan::{PlannedNode, WinningDocument},
     platform::Stage,
     pointer::escape,
     score::Workload,
 };
-use windlass_resolve::{GraphNode, NodeKind, Scope, expand};
+use windlass_resolve::{
+    GraphNode, NodeKind, Scope,
+    expand::{self, ExpandError},
+};
 
 use super::{
     Cx, DriverUse, NodeOutcome,
@@ -125,7 +129,7 @@ fn stage_inputs(lookup: &Lookup<'_, '_>, stage: &Stage, owner: &str, problems: &
 fn resolve_workload(
     lookup: &Lookup<'_, '_>,
     workload: &Workload,
-    aliases: &BTreeMap<String, windlass_model::ResourceKey>,
+    aliases: &BTreeMap<String, ResourceKey>,
     key: &NodeKey,
     problems: &mut Vec<Diagnostic>,
 ) -> Value {
@@ -160,8 +164,10 @@ fn resolve_workload(
         }
         if let Some(Value::Object(volumes)) = container.get_mut("volumes") {
             for (target, volume) in volumes {
-                if let Some(source) = volume.get_mut("source") {
-                    *source = volume_source(lookup, source, &subject, &format!("{base}/volumes/{}/source", escape(target)), problems);
+                let Value::Object(volume) = volume else { continue };
+                let at = format!("{base}/volumes/{}/source", escape(target));
+                if let Err(error) = resolve_volume(lookup, aliases, volume) {
+                    problems.push(diagnostic(error, &subject, at));
                 }
             }
         }
@@ -177,19 +183,31 @@ fn expand_text(lookup: &Lookup<'_, '_>, value: &mut Value, subject: &str, at: &s
     }
 }
 
-/// `${resources.x}` as a volume means what the resource yields as its source.
-fn volume_source(lookup: &Lookup<'_, '_>, source: &Value, subject: &str, at: &str, problems: &mut Vec<Diagnostic>) -> Value {
-    let text = source.as_str().unwrap_or_default().trim();
-    let whole =
-        text.strip_prefix("${resources.").and_then(|rest| rest.strip_suffix('}')).filter(|alias| !alias.contains(['.', '{', '}', '$']));
-    match whole {
-        Some(alias) => {
-            let path = ["resources".to_owned(), alias.to_owned(), "source".to_owned()];
-            lookup.get(&path).unwrap_or_else(|error| {
-                problems.push(diagnostic(error, subject, at.to_owned()));
-                Value::Null
-            })
-        }
-        None => expand_value(lookup, source, subject, at, problems),
+/// Replaces the source of a volume by the output that its placeholder names, `source` if it names none, and says which it is.
+fn resolve_volume(
+    lookup: &Lookup<'_, '_>,
+    aliases: &BTreeMap<String, ResourceKey>,
+    volume: &mut Map<String, Value>,
+) -> Result<(), ExpandError> {
+    let Some(text) = volume.get("source").and_then(Value::as_str).map(|text| text.trim().to_owned()) else { return Ok(()) };
+    let segments = placeholder::parse(&text);
+    let [Segment::Reference(reference)] = segments.as_slice() else {
+        let source = expand::text(&text, &mut |path| lookup.get(path))?;
+        volume.insert("source".into(), source);
+        return Ok(());
+    };
+    let mut path = placeholder::path(reference);
+    if path.len() == 2 {
+        path.push("source".to_owned());
     }
+    let source = lookup.get(&path)?;
+    let output = match path.as_slice() {
+        [_, alias, output @ ..] => aliases.get(alias).map(|key| format!("{key}/{}", output.join("."))),
+        _ => None,
+    };
+    volume.insert("source".into(), source);
+    if let Some(output) = output {
+        volume.insert("output".into(), Value::String(output));
+    }
+    Ok(())
 }
