@@ -5,6 +5,7 @@
 
 use serde_json::json;
 use windlass_sdk::{
+    kubernetes::DATA_VERSION,
     names::{of_resource, resource_labels, resource_selector},
     prelude::*,
     secrets::Policy,
@@ -107,10 +108,12 @@ impl ResourceDefinition for Postgres {
             claim.insert("storageClassName".into(), json!(class));
         }
         let claim_name = format!("{name}-data");
-        Object::new(
-            "data",
-            &json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata(&claim_name), "spec": claim }),
-        );
+        let mut claim_metadata = metadata(&claim_name);
+        if let Some(fields) = claim_metadata.as_object_mut() {
+            // No server opens the data of another major version: the host refuses such a change.
+            fields.insert("annotations".into(), json!({ DATA_VERSION: format!("PostgreSQL {}", major(&version)) }));
+        }
+        Object::new("data", &json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": claim_metadata, "spec": claim }));
         Object::new(
             "service",
             &json!({
@@ -159,6 +162,13 @@ impl ResourceDefinition for Postgres {
     }
 }
 
+/// Returns the major version that the tag of an image names, `16` of `16.4-alpine` and of `0.8.0-pg16`; the tag if it names none.
+fn major(tag: &str) -> &str {
+    let text = tag.split(['-', '_']).find_map(|part| part.strip_prefix("pg")).unwrap_or(tag);
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    text.get(..digits).filter(|major| !major.is_empty()).unwrap_or(tag)
+}
+
 /// Tells whether a version can be the tag of an image.
 fn is_tag(text: &str) -> bool {
     text.len() <= 128
@@ -188,6 +198,12 @@ mod tests {
             assert_eq!(outcome.diagnostics[0].pointer, format!("/{at}/version"));
         }
         assert!(is_tag("16.4-alpine_3") && !is_tag(".5") && !is_tag("ä"));
+    }
+
+    #[test]
+    fn claims_name_the_major_version_of_their_data() {
+        let found = ["17", "16.4-alpine3.20", "17-bookworm", "pg16", "0.8.0-pg17", "latest"].map(major);
+        assert_eq!(found, ["17", "16", "17", "16", "17", "latest"]);
     }
 
     #[test]

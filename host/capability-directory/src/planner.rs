@@ -103,6 +103,10 @@ impl Planner for ObjectsPlanner {
         }
     }
 
+    fn refuse_change(&self, recorded: &Value, planned: &Value) -> Option<Diagnostic> {
+        manifest::refuse_change(recorded, planned)
+    }
+
     fn rank(&self, spec: &Value) -> u16 {
         manifest::rank(spec)
     }

@@ -6,12 +6,13 @@ mod immutable;
 mod kinds;
 mod pod;
 mod policy;
+mod quantity;
 mod readiness;
 mod references;
 mod schedule;
 mod shape;
 
-pub use immutable::why_replaced;
+pub use immutable::{DATA_VERSION, refuse_change, why_replaced};
 pub use kinds::{Kind, find};
 pub use pod::{PodTrouble, pod_trouble};
 pub use policy::{PolicyContext, PolicyInput, RESOURCE_LABEL, check, pod_marks};

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 use windlass_model::{Diagnostic, limits, pointer};
 
-use crate::schedule;
+use crate::{quantity, schedule};
 
 /// Where an object says what it, its pods and what is made of its templates are called.
 const METADATA: [&str; 5] = [
@@ -16,7 +16,7 @@ const METADATA: [&str; 5] = [
     "/template/metadata",
 ];
 /// Where the volumes of each pod of a StatefulSet are described.
-const CLAIMS: &str = "/spec/volumeClaimTemplates";
+pub(crate) const CLAIMS: &str = "/spec/volumeClaimTemplates";
 /// Where the pods of all kinds are.
 pub(crate) const PODS: [&str; 4] = ["/spec", "/spec/template/spec", "/spec/jobTemplate/spec/template/spec", "/template/spec"];
 /// Returns where pods are in a manifest; `is_foreign` looks everywhere, because the shape of the kind is not known.
@@ -227,7 +227,10 @@ fn check_amounts(resources: Option<&Value>, at: impl Fn() -> String, problems: &
     for list in ["limits", "requests"] {
         for (name, amount) in resources.get(list).and_then(Value::as_object).into_iter().flatten() {
             let is_nothing = |text: &str| !text.bytes().any(|byte| matches!(byte, b'1'..=b'9'));
-            let Some(text) = amount.as_str().filter(|text| !is_quantity(text) || (name == "storage" && is_nothing(text))) else { continue };
+            let Some(text) = amount.as_str().filter(|text| quantity::parse(text).is_none() || (name == "storage" && is_nothing(text)))
+            else {
+                continue;
+            };
             problems.push(
                 Diagnostic::error("manifest-quantity", format!("`{text}` is no amount of {name}"))
                     .at(format!("{}/{list}/{}", at(), pointer::escape(name)))
@@ -235,21 +238,6 @@ fn check_amounts(resources: Option<&Value>, at: impl Fn() -> String, problems: &
             );
         }
     }
-}
-
-/// Reads the server's grammar of quantities, without its signs.
-fn is_quantity(text: &str) -> bool {
-    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    let is_number = number.bytes().any(|byte| byte.is_ascii_digit()) && number.matches('.').count() <= 1;
-    let is_exponent = || {
-        unit.strip_prefix(['e', 'E']).is_some_and(|exponent| {
-            let digits = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
-            !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
-        })
-    };
-    let units = ["", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
-    is_number && (units.contains(&unit) || is_exponent())
 }
 
 #[cfg(test)]
@@ -326,10 +314,10 @@ mod tests {
     #[test]
     fn amounts_are_quantities() {
         for good in ["1", "0.5", ".5", "1.", "100m", "128Mi", "5k", "1e3", "1E-3", "2Gi"] {
-            assert!(is_quantity(good), "{good}");
+            assert!(quantity::parse(good).is_some(), "{good}");
         }
         for bad in ["", ".", "lots", "10K", "1.2.3", "1e", "1 Gi", "Mi", "-1", "1mi"] {
-            assert!(!is_quantity(bad), "{bad}");
+            assert!(quantity::parse(bad).is_none(), "{bad}");
         }
         let claim = |size: &str| json!({ "spec": { "resources": { "requests": { "storage": size } } } });
         let storage = ["manifest-quantity /spec/resources/requests/storage"];

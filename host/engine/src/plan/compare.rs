@@ -91,6 +91,8 @@ pub(crate) fn compare(
                 Some(known) if known.spec == action.spec => (unchanged(known, &action.spec, &changed), Vec::new()),
                 Some(known) => {
                     let (before, after) = (known.spec.to_value(), action.spec.to_value());
+                    let refused = planner.refuse_change(&before, &after).filter(|_| !known.was_never_made());
+                    problems.extend(refused.map(|problem| problem.on(&action.id)));
                     match planner.classify(&before, &after) {
                         Change::Update if known.was_never_made() => (Change::Create, Vec::new()),
                         change => (change, fields(&before, &after)),

@@ -8,12 +8,12 @@ use windlass_model::{
 };
 
 use super::{PolicyContext, PolicyInput};
-use crate::{find, shape};
+use crate::{DATA_VERSION, find, shape};
 
 /// Labels and annotations that only the host writes.
 const OUR_PREFIX: &str = "windlass.dev/";
-/// The ones of them that drivers do write: one that selectors carry, see [`pod_marks`], and one that explains.
-const OURS_ALLOWED: [&str; 2] = [RESOURCE_LABEL, "windlass.dev/fingerprint"];
+/// The ones of them that drivers do write: one that selectors carry, see [`pod_marks`], and those that explain.
+const OURS_ALLOWED: [&str; 3] = [RESOURCE_LABEL, "windlass.dev/fingerprint", DATA_VERSION];
 /// Names the resource to which a pod belongs; Services select by it.
 pub const RESOURCE_LABEL: &str = "windlass.dev/resource";
 /// Marks of other owners.
