@@ -117,6 +117,7 @@ impl Renderer {
         environment.add_filter("url_component", |value: String| Sealable::new(value).to_url_component().to_string());
         environment.add_filter("json_string", |value: String| Sealable::new(value).to_json_string().to_string());
         environment.add_filter("yaml_string", |value: String| Sealable::new(value).to_yaml_string().to_string());
+        environment.add_filter("literal", |value: String| windlass_sdk::kubernetes::literal(&value));
         environment.add_filter("bcrypt", |value: String, cost: Option<u8>| Sealable::new(value).bcrypt(cost.unwrap_or(10)).to_string());
         environment.add_filter("scram_sha256", |value: String| Sealable::new(value).scram_sha256().to_string());
         environment.add_filter("fingerprint", |value: String| fingerprint(&[Sealable::new(value)]).to_string());

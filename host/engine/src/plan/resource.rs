@@ -139,11 +139,16 @@ pub(crate) fn params_value(
     outcomes: &BTreeMap<NodeKey, NodeOutcome>,
     problems: &mut Vec<Diagnostic>,
 ) -> Value {
-    let Some((params, scope)) = params else { return json!({}) };
-    let lookup = Lookup::new(cx, outcomes, scope.clone(), namespace);
-    let (subject, base) = params_place(cx, node, scope);
     let mut unexpanded = Vec::new();
-    let value = expand_value(&lookup, &Value::Object((*params).clone()), &subject, &base, &mut unexpanded);
+    let (value, subject, base) = match params {
+        Some((params, scope)) => {
+            let lookup = Lookup::new(cx, outcomes, scope.clone(), namespace);
+            let (subject, base) = params_place(cx, node, scope);
+            (expand_value(&lookup, &Value::Object((*params).clone()), &subject, &base, &mut unexpanded), subject, base)
+        }
+        // A type may demand some of them.
+        None => (json!({}), node.to_string(), "/params".to_owned()),
+    };
     let is_told = |problem: &Diagnostic| unexpanded.iter().any(|told| told.pointer == problem.pointer);
     if let NodeKey::Resource(key) = node
         && let Some(kind) = desired::resource_type(&cx.input.layers, key.r#type.as_str())
