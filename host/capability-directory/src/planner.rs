@@ -68,8 +68,9 @@ impl Planner for ObjectsPlanner {
     }
 
     fn marks(&self, spec: &Spec) -> Vec<String> {
-        // Few have one, and this is asked of every object.
-        if spec.as_str().contains(manifest::RESOURCE_LABEL) { manifest::pod_marks(&spec.to_value()) } else { Vec::new() }
+        // Few objects have pods, and this is asked of each.
+        let holds = |text| spec.as_str().contains(text);
+        if holds("\"containers\":") && holds(manifest::RESOURCE_LABEL) { manifest::pod_marks(&spec.to_value()) } else { Vec::new() }
     }
 
     fn identity(&self, spec: &Value, _: &ActionId, _: &SpecContext) -> String {

@@ -302,14 +302,14 @@ pub(crate) fn plan(plan: &Plan) -> Result<Page, Failure> {
             out.line(format_args!("  {RED}- {word:<8}{RED:#} {}{RED}{notes}{RED:#}", shown(&destroy.identity)));
         }
     }
-    let flows: Vec<_> =
-        plan.secret_flows.iter().filter(|flow| plan.action(&flow.to).is_some_and(|action| action.change.is_change())).collect();
+    // Plans have thousands of flows: no action is searched for each of them.
+    let changed: HashMap<_, _> = plan.actions().filter(|action| action.change.is_change()).map(|action| (&action.id, action)).collect();
+    let flows: Vec<_> = plan.secret_flows.iter().filter_map(|flow| Some((flow, changed.get(&flow.to)?))).collect();
     if !flows.is_empty() {
         out.blank();
         out.line(format_args!("{BOLD}Secrets{BOLD:#}"));
-        for flow in flows {
-            let to = plan.action(&flow.to).map(|action| shown(&action.identity)).unwrap_or_default();
-            out.line(format_args!("  {} → {to} {DIM}{}{DIM:#}", flow.from, flow.pointer));
+        for (flow, to) in flows {
+            out.line(format_args!("  {} → {} {DIM}{}{DIM:#}", flow.from, shown(&to.identity), flow.pointer));
         }
     }
     // Where everything goes, no image comes.

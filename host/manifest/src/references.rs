@@ -3,9 +3,11 @@
 //! The walk knows no kinds: it goes by the names of fields, as the API conventions of Kubernetes have them, so that kinds outside
 //! the table are seen too. A field that only looks like a reference is refused at worst, and a grant can list it.
 
+use std::fmt;
+
 use serde_json::{Map, Value};
 use windlass_model::{
-    pointer,
+    pointer::{self, Pointer},
     reference::{Reference, ReferenceKind, ReferenceName},
     sealed::Sealed,
 };
@@ -42,7 +44,7 @@ pub fn references(manifest: &Value) -> Vec<Reference> {
     let Some(fields) = manifest.as_object().filter(|_| !has_no_references(api_version, kind)) else { return walk.found };
     let is_account = api_version == "v1" && kind == "ServiceAccount";
     for (key, value) in fields.iter().filter(|(key, _)| !matches!(key.as_str(), "apiVersion" | "kind" | "metadata" | "status")) {
-        walk.field(key, value, &format!("/{}", pointer::escape(key)));
+        walk.field(key, value, &Pointer::Root.field(key));
     }
     // Secrets that a controller writes are made, not read.
     let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
@@ -59,10 +61,10 @@ struct Walk<'m> {
 }
 
 impl Walk<'_> {
-    fn field(&mut self, key: &str, value: &Value, at: &str) {
+    fn field(&mut self, key: &str, value: &Value, at: &Pointer<'_>) {
         if let Some(entries) = value.as_object().filter(|_| FREE_MAPS.contains(&key) && Sealed::from_json(value).is_none()) {
             for (key, entry) in entries.iter().filter(|(_, entry)| !entry.is_string()) {
-                self.field(key, entry, &format!("{at}/{}", pointer::escape(key)));
+                self.field(key, entry, &at.field(key));
             }
             return;
         }
@@ -75,7 +77,7 @@ impl Walk<'_> {
             Value::Object(fields) => self.object(key, fields, at),
             Value::Array(items) => {
                 for (index, item) in items.iter().enumerate() {
-                    self.field(key, item, &format!("{at}/{index}"));
+                    self.field(key, item, &at.element(index));
                 }
             }
             _ => {}
@@ -83,7 +85,7 @@ impl Walk<'_> {
     }
 
     /// An object that names another, by a `name` beside a kind or below a field that says the kind.
-    fn object(&mut self, key: &str, fields: &Map<String, Value>, at: &str) {
+    fn object(&mut self, key: &str, fields: &Map<String, Value>, at: &Pointer<'_>) {
         let said = fields.get("kind").and_then(Value::as_str);
         let by_key = kind_of_field(key);
         let kind = match said {
@@ -97,22 +99,22 @@ impl Walk<'_> {
             match (foreign, kind) {
                 (Some(namespace), kind) => {
                     let kind = said.map(str::to_owned).or(kind.map(|kind| kind.as_str().to_owned())).unwrap_or_else(|| singular(key));
-                    self.note(Some(ReferenceKind::Foreign(kind)), Some(namespace), name, &format!("{at}/name"));
+                    self.note(Some(ReferenceKind::Foreign(kind)), Some(namespace), name, &at.field("name"));
                 }
-                (None, Some(kind)) => self.note(Some(kind), None, name, &format!("{at}/name")),
+                (None, Some(kind)) => self.note(Some(kind), None, name, &at.field("name")),
                 (None, None) => {}
             }
         } else if let Some(namespace) = foreign.filter(|_| key != "metadata") {
             let kind = ReferenceKind::Foreign(said.map_or_else(|| singular(key), str::to_owned));
-            self.note(Some(kind), Some(namespace), &Value::String("*".to_owned()), &format!("{at}/namespace"));
+            self.note(Some(kind), Some(namespace), &Value::String("*".to_owned()), &at.field("namespace"));
         }
         let is_about_itself = |key: &str, value: &Value| matches!(key, "name" | "kind") || key == "metadata" && value.is_object();
         for (key, value) in fields.iter().filter(|(key, value)| !is_about_itself(key, value)) {
-            self.field(key, value, &format!("{at}/{}", pointer::escape(key)));
+            self.field(key, value, &at.field(key));
         }
     }
 
-    fn note(&mut self, kind: Option<ReferenceKind>, namespace: Option<&Value>, name: &Value, at: &str) {
+    fn note(&mut self, kind: Option<ReferenceKind>, namespace: Option<&Value>, name: &Value, at: &dyn fmt::Display) {
         let Some(kind) = kind else { return };
         let name = match (name, Sealed::from_json(name)) {
             (_, Some(sealed)) => ReferenceName::Sealed(sealed),
@@ -122,7 +124,7 @@ impl Walk<'_> {
             _ => return,
         };
         let namespace = namespace.map_or(self.namespace, Value::as_str).map(str::to_owned);
-        self.found.push(Reference { kind, namespace, name, pointer: at.to_owned() });
+        self.found.push(Reference { kind, namespace, name, pointer: at.to_string() });
     }
 
     fn hosts(&mut self, group: &str, kind: &str, manifest: &Value) {
@@ -130,24 +132,24 @@ impl Walk<'_> {
             let before = self.found.len();
             crate::policy::each(manifest, "", row.at, &mut |at, value| {
                 if !row.is_local(value) {
-                    self.note(Some(ReferenceKind::Host), None, value, at);
+                    self.note(Some(ReferenceKind::Host), None, value, &at);
                 }
             });
             if row.needed && self.found.len() == before {
-                self.note(Some(ReferenceKind::Host), None, &Value::String(ANY.to_owned()), "/spec");
+                self.note(Some(ReferenceKind::Host), None, &Value::String(ANY.to_owned()), &"/spec");
             }
         }
         if TRAEFIK.contains(&group) && kind.starts_with("IngressRoute") {
             crate::policy::each(manifest, "", "/spec/routes/*/match", &mut |at, rule| {
                 for host in rule.as_str().map_or_else(|| vec![ANY], matched_hosts) {
-                    self.note(Some(ReferenceKind::Host), None, &Value::String(host.to_owned()), at);
+                    self.note(Some(ReferenceKind::Host), None, &Value::String(host.to_owned()), &at);
                 }
             });
         }
         if kind == "Ingress" && group == "networking.k8s.io" {
             let any = Value::String(ANY.to_owned());
             if manifest.pointer("/spec/defaultBackend").is_some() {
-                self.note(Some(ReferenceKind::Host), None, &any, "/spec/defaultBackend");
+                self.note(Some(ReferenceKind::Host), None, &any, &"/spec/defaultBackend");
             }
             for (index, rule) in manifest.pointer("/spec/rules").and_then(Value::as_array).into_iter().flatten().enumerate() {
                 if rule.get("host").is_none_or(|host| host.as_str() == Some("")) {
@@ -224,12 +226,13 @@ fn matched_hosts(rule: &str) -> Vec<&str> {
 
 /// Says what the name below a field names, by the field's own name.
 fn kind_of_field(key: &str) -> Option<ReferenceKind> {
-    let key = key.to_ascii_lowercase();
-    if key == "certificaterefs" || key == "credentialname" || key.contains("secret") && !key.contains("secretstore") {
+    let is = |name: &str| key.eq_ignore_ascii_case(name);
+    let holds = |part: &str| key.as_bytes().windows(part.len()).any(|window| window.eq_ignore_ascii_case(part.as_bytes()));
+    if is("certificaterefs") || is("credentialname") || holds("secret") && !holds("secretstore") {
         Some(ReferenceKind::Secret)
-    } else if key.contains("serviceaccount") {
+    } else if holds("serviceaccount") {
         Some(ReferenceKind::ServiceAccount)
-    } else if key == "claimname" || key == "existingclaim" {
+    } else if is("claimname") || is("existingclaim") {
         Some(ReferenceKind::PersistentVolumeClaim)
     } else {
         None

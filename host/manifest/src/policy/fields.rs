@@ -1,9 +1,13 @@
 //! Which fields of built-in kinds ordinary workloads need, and which exception of a grant lifts each of the others.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use serde_json::Value;
-use windlass_model::{Diagnostic, platform::PolicyException, pointer};
+use windlass_model::{
+    Diagnostic,
+    platform::PolicyException,
+    pointer::{self, Pointer},
+};
 
 /// The ordinary fields of one place of some kinds. `*` in the place stands for each item of a list.
 struct Ordinary {
@@ -236,7 +240,7 @@ pub(super) fn check(
         for base in bases(rule.kinds, kind, pods) {
             each(manifest, &base, rule.at, &mut |at, value| {
                 if !value.is_null() && (rule.refuses)(value) && !is_sealed(value) {
-                    problems.push(refusal(rule.why.to_owned(), at, rule.lifted_by));
+                    problems.push(refusal(rule.why.to_owned(), &at.to_string(), rule.lifted_by));
                 }
             });
         }
@@ -291,24 +295,37 @@ fn is_sealed(value: &Value) -> bool {
     windlass_model::sealed::Sealed::from_json(value).is_some()
 }
 
-/// Visits every place of a pattern below a base.
-pub(crate) fn each<'v>(manifest: &'v Value, base: &str, pattern: &str, visit: &mut dyn FnMut(&str, &'v Value)) {
-    let Some(start) = pointer::find(manifest, base) else { return };
-    descend(start, base.to_owned(), pattern, visit);
+/// A place below a base. Its text is written only where there is something to say: nearly all objects pass.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'p> {
+    base: &'p str,
+    below: Pointer<'p>,
 }
 
-fn descend<'v>(value: &'v Value, at: String, pattern: &str, visit: &mut dyn FnMut(&str, &'v Value)) {
-    let Some(rest) = pattern.strip_prefix('/') else { return visit(&at, value) };
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.base, self.below)
+    }
+}
+
+/// Visits every place of a pattern below a base.
+pub(crate) fn each<'v>(manifest: &'v Value, base: &str, pattern: &str, visit: &mut dyn FnMut(Place<'_>, &'v Value)) {
+    let Some(start) = pointer::find(manifest, base) else { return };
+    descend(start, Place { base, below: Pointer::Root }, pattern, visit);
+}
+
+fn descend<'v>(value: &'v Value, at: Place<'_>, pattern: &str, visit: &mut dyn FnMut(Place<'_>, &'v Value)) {
+    let Some(rest) = pattern.strip_prefix('/') else { return visit(at, value) };
     let (step, rest) = rest.find('/').map_or((rest, ""), |end| rest.split_at(end));
     match (step, value) {
         ("*", Value::Array(items)) => {
             for (index, item) in items.iter().enumerate() {
-                descend(item, format!("{at}/{index}"), rest, visit);
+                descend(item, Place { below: at.below.element(index), ..at }, rest, visit);
             }
         }
         (step, Value::Object(fields)) => {
             if let Some(field) = fields.get(step) {
-                descend(field, format!("{at}/{step}"), rest, visit);
+                descend(field, Place { below: at.below.field(step), ..at }, rest, visit);
             }
         }
         _ => {}
