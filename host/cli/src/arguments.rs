@@ -186,11 +186,23 @@ pub(crate) enum Command {
         #[arg(long, value_delimiter = ',', requires = "workload", value_name = "TYPE,…")]
         with: Vec<String>,
     },
-    /// Check documents and show everything that is wrong at once
+    /// Check documents as a deployment would, and show everything that is wrong at once
     Validate {
-        /// Files and folders
+        /// Files and folders; platform documents among them go before those that are stored
         #[arg(required = true)]
         paths: Vec<PathBuf>,
+        /// Folder of more platform documents
+        #[arg(long, value_name = "DIR")]
+        platform: Option<PathBuf>,
+        /// The environment, with its secrets and images [default: one of each type]
+        #[arg(short, long, value_name = "NAME")]
+        env: Option<EnvironmentName>,
+        /// Type of an environment that does not exist yet [default: each type]
+        #[arg(long, value_name = "TYPE")]
+        r#type: Option<EnvironmentTypeName>,
+        /// The application's name [default: that of the documents]
+        #[arg(long, value_name = "NAME")]
+        app: Option<ApplicationName>,
     },
     /// Print the JSON Schema of a document kind, for editors
     Schema {

@@ -49,7 +49,12 @@ pub(crate) enum Overtaken {
 pub(crate) enum Reason {
     Problems(Problems),
     Diagnostics(Vec<(Diagnostic, Option<String>)>),
-    Text { message: String, hint: Option<String> },
+    /// Problems of documents, and findings about those that could be read.
+    Both(Problems, Vec<(Diagnostic, Option<String>)>),
+    Text {
+        message: String,
+        hint: Option<String>,
+    },
 }
 
 impl Failure {
@@ -84,11 +89,27 @@ impl Failure {
         Self { overtaken: Some(how), ..self }
     }
 
+    /// Tells of problems of documents, and of findings about those that could be read.
+    pub(crate) fn found(problems: Problems, findings: Vec<(Diagnostic, Option<String>)>) -> Self {
+        Self { code: Code::BadInput, reason: Reason::Both(problems, findings), overtaken: None }
+    }
+
+    /// Tells of problems of documents, and of what planning them all the same found.
+    pub(crate) fn with_problems(mut problems: Problems, planned: Option<Self>, is_news: impl Fn(&Diagnostic) -> bool) -> Self {
+        let mut more = Vec::new();
+        match planned.map(|failure| failure.reason) {
+            Some(Reason::Diagnostics(found)) => more.extend(found.into_iter().filter(|(finding, _)| is_news(finding))),
+            Some(Reason::Problems(of_platform)) => problems.extend(of_platform),
+            Some(Reason::Both(..) | Reason::Text { .. }) | None => {}
+        }
+        Self::found(problems, more)
+    }
+
     /// Returns what is told in one line, if it is one.
     pub(crate) fn message(&self) -> &str {
         match &self.reason {
             Reason::Text { message, .. } => message,
-            Reason::Problems(_) | Reason::Diagnostics(_) => "",
+            Reason::Problems(_) | Reason::Diagnostics(_) | Reason::Both(..) => "",
         }
     }
 
@@ -96,6 +117,12 @@ impl Failure {
         match &self.reason {
             Reason::Problems(problems) => crate::print::problems(problems),
             Reason::Diagnostics(diagnostics) => crate::print::diagnostics(diagnostics),
+            Reason::Both(problems, diagnostics) => {
+                if !problems.0.is_empty() {
+                    crate::print::problems(problems);
+                }
+                crate::print::diagnostics(diagnostics);
+            }
             Reason::Text { message, hint } => crate::print::error(message, hint.as_deref()),
         }
     }

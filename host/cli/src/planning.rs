@@ -85,29 +85,35 @@ impl Planning {
 
     /// Reads platform documents of a folder and the components that they name.
     pub(crate) fn load(&self, folder: &Path) -> Result<(Platform, Provenance), Failure> {
-        let LoadedPlatform { mut platform, provenance, component_files, fetched } = load_platform(folder, &Network)?;
+        let (platform, provenance, problems) = self.with_components(load_platform(folder, &Network)?);
+        let (errors, warnings): (Vec<Diagnostic>, Vec<Diagnostic>) = problems.into_iter().partition(Diagnostic::is_error);
+        print::diagnostics(&warnings.into_iter().map(|warning| (warning, None)).collect::<Vec<_>>());
+        if errors.is_empty() { Ok((platform, provenance)) } else { Err(located(errors, &provenance)) }
+    }
+
+    /// Brings the components of a platform into memory, and checks its definitions against them.
+    pub(crate) fn with_components(&self, loaded: LoadedPlatform) -> (Platform, Provenance, Vec<Diagnostic>) {
+        let LoadedPlatform { mut platform, provenance, component_files, fetched } = loaded;
         for Fetched { source, reference, revision } in fetched {
             print::note(&format!("{source} at {reference} is {revision}"));
         }
+        let mut problems = Vec::new();
         for (key, path) in component_files {
-            let path = self.access.file(&path).map_err(|error| Failure::new(Code::BadInput, error.to_string()))?;
-            let digest = self
-                .components
-                .add_file(&key, &path)
-                .map_err(|error| Failure::new(Code::BadInput, error.to_string()).hint("build the component, and check the path"))?;
-            platform.components.insert(key, digest);
+            let added = self.access.file(&path).map_err(|error| error.to_string());
+            match added.and_then(|path| self.components.add_file(&key, &path).map_err(|error| error.to_string())) {
+                Ok(digest) => {
+                    platform.components.insert(key, digest);
+                }
+                Err(error) => problems.extend(users(&platform, &key).into_iter().map(|(document, pointer)| {
+                    let problem = Diagnostic::error("driver-missing", error.clone()).on(document).at(pointer);
+                    problem.hint("build the component, and check the path")
+                })),
+            }
         }
         for (key, digest) in &self.built_in.components {
             platform.components.entry(key.clone()).or_insert(*digest);
         }
-        let references =
-            platform.definitions.values().map(|definition| (format!("ResourceDefinition/{}", definition.name()), &definition.spec.driver));
-        let stages = platform
-            .profiles
-            .values()
-            .flat_map(|profile| profile.spec.stages.iter().map(|stage| (format!("WorkloadProfile/{}", profile.name()), &stage.driver)));
-        let mut problems = Vec::new();
-        for (document, reference) in references.chain(stages) {
+        for (document, pointer, reference) in references(&platform) {
             if let DriverReference::Builtin(name) = reference
                 && platform.component(reference).is_none()
             {
@@ -116,17 +122,13 @@ impl Planning {
                 problems.push(
                     Diagnostic::error("unknown-driver", format!("there is no built-in driver `{name}`"))
                         .on(document)
-                        .at("/spec/driver")
+                        .at(pointer)
                         .hint(near.unwrap_or_else(|| format!("built-in drivers: {}", known.join(", ")))),
                 );
             }
         }
-        if problems.is_empty() {
-            problems = self.misfits(&platform)?;
-        }
-        let (errors, warnings): (Vec<Diagnostic>, Vec<Diagnostic>) = problems.into_iter().partition(Diagnostic::is_error);
-        print::diagnostics(&warnings.into_iter().map(|warning| (warning, None)).collect::<Vec<_>>());
-        if errors.is_empty() { Ok((platform, provenance)) } else { Err(located(errors, &provenance)) }
+        problems.extend(self.misfits(&platform));
+        (platform, provenance, problems)
     }
 
     /// Gives a platform of a plan file this build's drivers under their names, whatever the file calls so.
@@ -137,7 +139,7 @@ impl Planning {
     }
 
     /// Asks every driver what it is, once, and compares that with the type that it is used for.
-    fn misfits(&self, platform: &Platform) -> Result<Vec<Diagnostic>, Failure> {
+    fn misfits(&self, platform: &Platform) -> Vec<Diagnostic> {
         let mut problems = Vec::new();
         for definition in platform.definitions.values() {
             let Some(component) = platform.component(&definition.spec.driver) else { continue };
@@ -150,7 +152,7 @@ impl Planning {
                 }
             }
         }
-        Ok(problems)
+        problems
     }
 
     /// Plans; errors name the places of their documents.
@@ -163,17 +165,41 @@ impl Planning {
     }
 }
 
+/// Lists the drivers that documents name, each with its document and the pointer in it.
+fn references(platform: &Platform) -> impl Iterator<Item = (String, String, &DriverReference)> {
+    let definitions = platform.definitions.values();
+    let definitions = definitions
+        .map(|definition| (format!("ResourceDefinition/{}", definition.name()), "/spec/driver".to_owned(), &definition.spec.driver));
+    let stages = platform.profiles.values().flat_map(|profile| {
+        let stages = profile.spec.stages.iter().enumerate();
+        stages.map(|(index, stage)| (format!("WorkloadProfile/{}", profile.name()), format!("/spec/stages/{index}/driver"), &stage.driver))
+    });
+    let appended = platform.environment_types.values().flat_map(|kind| {
+        let stages = kind.spec.workload_stages.iter().enumerate();
+        stages.map(|(index, stage)| {
+            (format!("EnvironmentType/{}", kind.metadata.name), format!("/spec/workloadStages/{index}/driver"), &stage.driver)
+        })
+    });
+    definitions.chain(stages).chain(appended)
+}
+
+/// Lists the places that name a component.
+fn users(platform: &Platform, component: &str) -> Vec<(String, String)> {
+    let naming = references(platform).filter(|(_, _, reference)| reference.component_key() == component);
+    naming.map(|(document, pointer, _)| (document, pointer)).collect()
+}
+
 /// Looks up where findings stand.
 pub(crate) fn located(diagnostics: Vec<Diagnostic>, provenance: &Provenance) -> Failure {
     let policy = !diagnostics.is_empty() && diagnostics.iter().all(|diagnostic| diagnostic.code.starts_with("policy-"));
-    let reason = diagnostics
-        .into_iter()
-        .map(|diagnostic| {
-            let place = provenance.0.get(&diagnostic.subject).map(|file| file.locate(&diagnostic.pointer));
-            (diagnostic, place)
-        })
-        .collect();
-    Failure { code: if policy { Code::Policy } else { Code::BadInput }, reason: Reason::Diagnostics(reason), overtaken: None }
+    let reason = Reason::Diagnostics(placed(diagnostics, provenance));
+    Failure { code: if policy { Code::Policy } else { Code::BadInput }, reason, overtaken: None }
+}
+
+/// Puts file and line beside findings.
+pub(crate) fn placed(diagnostics: Vec<Diagnostic>, provenance: &Provenance) -> Vec<(Diagnostic, Option<String>)> {
+    let place = |diagnostic: &Diagnostic| provenance.0.get(&diagnostic.subject).map(|file| file.locate(&diagnostic.pointer));
+    diagnostics.into_iter().map(|diagnostic| (diagnostic.clone(), place(&diagnostic))).collect()
 }
 
 /// Returns where machine code is kept, and in another folder the key that vouches for it, by the XDG rules.

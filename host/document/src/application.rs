@@ -1,24 +1,29 @@
 //! Applications: an Application document, a folder of Score files or one Score file, as a closed model.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
 use serde_json::Value;
 use windlass_model::{
+    Diagnostic,
     application::{Application, Model, Provenance, SourceFile, WorkloadModel},
     did_you_mean,
     name::{ApplicationName, WorkloadName},
 };
 
 use crate::{
-    discover::{Discovered, Document, discover},
+    discover::{Discovered, Document, discover_all},
     overrides,
     problem::{Problem, Problems},
+    repair::{Repaired, repair},
     schema,
-    score::{Changes, load_node},
+    score::{Changes, ReadWorkload, read_node},
 };
+
+/// The code of the problem that nothing names an application.
+pub(crate) const NO_NAME: &str = "application-name";
 
 /// What to read, and what the command line changes about it.
 #[derive(Clone, Debug, Default)]
@@ -44,19 +49,67 @@ pub struct LoadedApplication {
     pub provenance: Provenance,
 }
 
-/// Reads an application.
+/// What could be read of an application, and everything that is wrong with it.
+#[derive(Debug, Default)]
+pub struct ReadApplication {
+    /// The application; where there are errors, simple values stand in their places. None if too little could be read.
+    pub loaded: Option<LoadedApplication>,
+    /// Everything that is wrong; with an error among it, the application is only good for looking for more.
+    pub problems: Problems,
+    /// Places with errors, by document as in the provenance: what else is found there follows from them.
+    pub broken: BTreeSet<(String, String)>,
+    /// Documents could not be read: what others say about them follows from that.
+    pub is_partial: bool,
+}
+
+impl ReadApplication {
+    /// Returns whether a later finding says something new: what is found at a place with errors, or about documents that could not be
+    /// read, follows from those errors.
+    #[must_use]
+    pub fn is_news(&self, finding: &Diagnostic) -> bool {
+        let at = finding.pointer.as_str();
+        let is_within = |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let is_broken = |place: &str| is_within(at, place) || (!at.is_empty() && is_within(place, at));
+        let follows = self.broken.iter().any(|(document, place)| *document == finding.subject && is_broken(place));
+        let is_of_others = finding.code.starts_with("service") || finding.code == "unknown-workload";
+        let is_override = |problem: &Problem| problem.pointer.starts_with("/spec/environments/");
+        let is_known_override = finding.code == "override" && self.problems.0.iter().any(is_override);
+        !(follows || is_known_override || self.is_partial && is_of_others)
+    }
+}
+
+/// Reads an application without errors.
 pub fn load_application(input: &ApplicationInput) -> Result<LoadedApplication, Problems> {
-    let mut problems = Problems::default();
+    let ReadApplication { loaded, problems, .. } = read_application(input);
+    match loaded {
+        Some(loaded) => problems.into_result(loaded),
+        None => Err(problems.sorted()),
+    }
+}
+
+/// Reads as much of an application as there is.
+#[must_use]
+pub fn read_application(input: &ApplicationInput) -> ReadApplication {
+    let mut read = ReadApplication::default();
     let mut found = Discovered::default();
     for path in &input.paths {
-        match discover(path) {
-            Ok(more) => found.documents.extend(more.documents),
-            Err(more) => problems.extend(more),
-        }
+        let (more, problems) = discover_all(path);
+        found.documents.extend(more.documents);
+        read.is_partial |= problems.has_errors();
+        read.problems.extend(problems);
     }
-    if problems.has_errors() {
-        return Err(problems);
+    if let Err(problems) = assemble(input, found, &mut read) {
+        read.problems.extend(problems);
     }
+    read.problems = read.problems.sorted();
+    read
+}
+
+/// Puts an application together.
+///
+/// # Errors
+/// What keeps it from being one; findings about its documents go into `read`.
+fn assemble(input: &ApplicationInput, found: Discovered, read: &mut ReadApplication) -> Result<(), Problems> {
     let root = input.paths.first().cloned().unwrap_or_else(|| PathBuf::from("."));
     let (applications, mut workloads): (Vec<_>, Vec<_>) = found
         .documents
@@ -71,54 +124,30 @@ pub fn load_application(input: &ApplicationInput) -> Result<LoadedApplication, P
     }
     let application = match applications.into_iter().next() {
         Some(document) => {
-            let application = read_application(&document)?;
-            if root.is_file() {
-                workloads = siblings(&document, &application)?;
-            } else {
-                workloads = select(workloads, &document, &application)?;
-            }
+            let application = read_document(&document, read)?;
+            workloads = if root.is_file() { siblings(&document, read) } else { workloads };
+            workloads = select(workloads, &document, &application, read);
             Some((document, application))
         }
         None => None,
     };
     if workloads.is_empty() && application.is_none() {
+        if read.problems.has_errors() {
+            return Ok(());
+        }
         return Err(Problem::path(root.display(), "no-workloads", "no Score document is here")
             .hint("a Score document begins with `apiVersion: score.dev/v1b1`; `windlass init` writes one")
             .into());
     }
-    check_single(input, &workloads, &mut problems);
-    let mut models: Loaded = BTreeMap::new();
-    // Trees are bigger than what they become: each goes as soon as it was read.
-    for Document { source, path, node, .. } in workloads {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let changes = Changes { overrides: input.overrides.as_ref(), properties: &input.properties };
-        match load_node(&source, node, folder, &changes) {
-            Ok((score, node)) => {
-                let name = score.metadata.name.clone();
-                if let Some((_, first)) = models.get(&name) {
-                    problems.push(
-                        Problem::file(&source, "duplicate", format!("workload `{name}` is written twice"))
-                            .at(node.span_at("/metadata/name"), "/metadata/name")
-                            .hint(format!("the first stands in {}", first.path)),
-                    );
-                    continue;
-                }
-                let file = SourceFile { path: source.path.clone(), lines: node.lines() };
-                models.insert(name, (WorkloadModel { score, images: BTreeMap::new() }, file));
-            }
-            Err(more) => problems.extend(more),
-        }
-    }
-    if problems.has_errors() {
-        return Err(problems.sorted());
-    }
+    check_single(input, &workloads, &mut read.problems);
+    let models = read_workloads(input, workloads, read);
     let complete = application.is_some() || input.paths.iter().any(|path| path.is_dir());
     let name = application_name(input, application.as_ref().map(|(_, application)| application), &root, &models)?;
     let mut provenance = Provenance::default();
     let mut model = Model { application: name, workloads: BTreeMap::new(), resources: BTreeMap::new(), environments: Vec::new(), complete };
     if let Some((document, application)) = application {
         provenance.0.insert("application".into(), SourceFile { path: document.source.path.clone(), lines: document.node.lines() });
-        check_variations(&document, &application, &models, &mut problems);
+        check_variations(&document, &application, &models, &mut read.problems);
         model.resources = application.spec.resources;
         model.environments = application.spec.environments;
     }
@@ -126,32 +155,78 @@ pub fn load_application(input: &ApplicationInput) -> Result<LoadedApplication, P
         provenance.0.insert(format!("workload/{name}"), file);
         model.workloads.insert(name, workload);
     }
-    set_images(&mut model, &input.images, &root, &mut problems);
-    problems.into_result(LoadedApplication { model, provenance })
+    set_images(&mut model, &input.images, &root, &mut read.problems);
+    read.loaded = Some(LoadedApplication { model, provenance });
+    Ok(())
+}
+
+/// Reads the workloads of an application; one name stands for one workload.
+fn read_workloads(input: &ApplicationInput, workloads: Vec<Document>, read: &mut ReadApplication) -> Loaded {
+    let mut models: Loaded = BTreeMap::new();
+    let changes = Changes { overrides: input.overrides.as_ref(), properties: &input.properties };
+    // Trees are bigger than what they become: each goes as soon as it was read.
+    for Document { source, path, node, .. } in workloads {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let ReadWorkload { workload, node, problems, broken } = read_node(&source, node, folder, &changes);
+        read.problems.extend(problems);
+        let Some(score) = workload else {
+            read.is_partial = true;
+            continue;
+        };
+        let mut name = score.metadata.name.clone();
+        if let Some((_, first)) = models.get(&name) {
+            let of = first.path.clone();
+            read.problems.push(
+                Problem::file(&source, "duplicate", format!("workload `{name}` is written twice"))
+                    .at(node.span_at("/metadata/name"), "/metadata/name")
+                    .hint(format!("the first stands in {of}: give this one another name")),
+            );
+            let Some(other) = (2..).map_while(|number| format!("{name}-{number}").parse().ok()).find(|name| !models.contains_key(name))
+            else {
+                continue;
+            };
+            name = other;
+        }
+        read.broken.extend(broken.into_iter().filter(|place| !place.is_empty()).map(|place| (format!("workload/{name}"), place)));
+        let file = SourceFile { path: source.path.clone(), lines: node.lines() };
+        models.insert(name, (WorkloadModel { score, images: BTreeMap::new() }, file));
+    }
+    models
 }
 
 /// Workloads, and where their fields stand.
 type Loaded = BTreeMap<WorkloadName, (WorkloadModel, SourceFile)>;
 
-fn read_application(document: &Document) -> Result<Application, Problems> {
+fn read_document(document: &Document, read: &mut ReadApplication) -> Result<Application, Problems> {
     let mut problems = Problems::default();
-    schema::check("Application", &document.source, &document.node, &document.node.to_value(), &mut problems);
-    problems.into_result(())?;
-    serde_json::from_value(document.node.to_value()).map_err(|error| Problem::file(&document.source, "invalid", error.to_string()).into())
+    let value = document.node.to_value();
+    schema::check("Application", &document.source, &document.node, &value, &mut problems);
+    let parsed = if problems.has_errors() {
+        let Some(Repaired { value, places }) = repair("Application", value) else { return Err(problems) };
+        read.broken.extend(places.into_iter().map(|place| ("application".to_owned(), place)));
+        serde_json::from_value(value)
+    } else {
+        serde_json::from_value(value)
+    };
+    parsed.inspect(|_| read.problems.extend(problems.clone())).map_err(|error| {
+        problems.push(Problem::file(&document.source, "invalid", error.to_string()).at(document.node.span, ""));
+        problems
+    })
 }
 
-/// Reads the Score files that an Application document beside them names.
-fn siblings(document: &Document, application: &Application) -> Result<Vec<Document>, Problems> {
+/// Reads the Score files beside an Application document.
+fn siblings(document: &Document, read: &mut ReadApplication) -> Vec<Document> {
     let folder = document.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let found = discover(folder)?;
-    select(found.documents.into_iter().filter(|document| document.kind == "Workload").collect(), document, application)
+    let (found, problems) = discover_all(folder);
+    read.is_partial |= problems.has_errors();
+    read.problems.extend(problems);
+    found.documents.into_iter().filter(|document| document.kind == "Workload").collect()
 }
 
 /// Keeps the workloads that the Application document names.
-fn select(workloads: Vec<Document>, document: &Document, application: &Application) -> Result<Vec<Document>, Problems> {
+fn select(workloads: Vec<Document>, document: &Document, application: &Application, read: &mut ReadApplication) -> Vec<Document> {
     let folder = document.path.parent().unwrap_or(Path::new("")).to_path_buf();
-    let Some(patterns) = &application.spec.workloads else { return Ok(workloads) };
-    let mut problems = Problems::default();
+    let Some(patterns) = &application.spec.workloads else { return workloads };
     let mut kept: Vec<Document> = Vec::new();
     for (index, pattern) in patterns.iter().enumerate() {
         let wanted = pattern.trim_start_matches("./");
@@ -167,12 +242,13 @@ fn select(workloads: Vec<Document>, document: &Document, application: &Applicati
         }
         if !any {
             let at = format!("/spec/workloads/{index}");
-            problems.push(
+            read.is_partial = true;
+            read.problems.push(
                 Problem::file(&document.source, "no-match", format!("no Score file fits `{pattern}`")).at(document.node.span_at(&at), at),
             );
         }
     }
-    problems.into_result(kept)
+    kept
 }
 
 /// Compares a path with a pattern in which `*` stands for any characters but `/`.
@@ -208,9 +284,7 @@ fn application_name(
         }
     };
     text.parse().map_err(|error| {
-        Problem::path(root.display(), "application-name", format!("{what} names no application: {error}"))
-            .hint("give one with `--app NAME`")
-            .into()
+        Problem::path(root.display(), NO_NAME, format!("{what} names no application: {error}")).hint("give one with `--app NAME`").into()
     })
 }
 

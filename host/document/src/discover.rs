@@ -9,11 +9,8 @@ use std::{
 use windlass_model::{did_you_mean, limits, platform::API_VERSION, score};
 
 use crate::{
-    platform,
     problem::{Problem, Problems, Source},
-    remote::Fetcher,
     schema,
-    score::{Changes, load_node},
     tree::{self, Node},
 };
 
@@ -39,10 +36,23 @@ pub struct Discovered {
 
 /// Reads all documents of a file or a folder.
 pub fn discover(path: &Path) -> Result<Discovered, Problems> {
-    let metadata = fs::metadata(path).map_err(|error| Problem::path(path.display(), "not-found", format!("can't be read: {error}")))?;
-    let files = if metadata.is_dir() { list_folder(path)? } else { vec![path.to_path_buf()] };
+    let (found, problems) = discover_all(path);
+    problems.into_result(found)
+}
+
+/// Reads the documents of a file or a folder that can be read, and tells of the others.
+pub(crate) fn discover_all(path: &Path) -> (Discovered, Problems) {
     let mut problems = Problems::default();
     let mut found = Discovered::default();
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) => return (found, Problem::path(path.display(), "not-found", format!("can't be read: {error}")).into()),
+    };
+    let files = if metadata.is_dir() { list_folder(path) } else { Ok(vec![path.to_path_buf()]) };
+    let files = files.unwrap_or_else(|more| {
+        problems.extend(more);
+        Vec::new()
+    });
     for file in files {
         match read_documents(&file, metadata.is_dir()) {
             Ok(documents) => found.documents.extend(documents),
@@ -53,7 +63,7 @@ pub fn discover(path: &Path) -> Result<Discovered, Problems> {
             break;
         }
     }
-    problems.into_result(found)
+    (found, problems)
 }
 
 /// Lists the YAML and JSON files of a folder and its folders, hidden ones left out, ordered by path.
@@ -153,26 +163,5 @@ fn kind_of(source: &Arc<Source>, node: &Node) -> Result<&'static str, Problem> {
         _ => Err(Problem::file(source, "foreign-document", "is neither a Score nor a Windlass document")
             .at(node.span_at("/apiVersion"), "/apiVersion")
             .hint(format!("`apiVersion` is `{}` or `{API_VERSION}`", score::API_VERSION))),
-    }
-}
-
-impl Discovered {
-    /// Checks every document by itself; what they name elsewhere is brought by `fetcher`.
-    pub(crate) fn check(&self, fetcher: &dyn Fetcher) -> Result<usize, Problems> {
-        let mut problems = Problems::default();
-        for document in &self.documents {
-            let folder = document.path.parent().unwrap_or(Path::new("."));
-            if document.kind == "Workload" {
-                if let Err(more) = load_node(&document.source, document.node.clone(), folder, &Changes::default()) {
-                    problems.extend(more);
-                }
-            } else if document.kind == "Application" {
-                platform::check_document(document, &mut problems);
-            }
-        }
-        if let Err(more) = platform::from_discovered(self, fetcher) {
-            problems.extend(more);
-        }
-        problems.into_result(self.documents.len())
     }
 }

@@ -18,7 +18,7 @@ use windlass_model::{
 };
 
 use crate::{
-    discover::{Discovered, Document, discover},
+    discover::{Discovered, Document, discover_all},
     folder::Elsewhere,
     problem::{Problem, Problems, Source},
     remote::{Fetched, Fetcher, Nowhere},
@@ -40,7 +40,10 @@ pub struct LoadedPlatform {
 
 /// Reads all platform documents below a folder; what they name elsewhere is brought by `fetcher`.
 pub fn load_platform(folder: &Path, fetcher: &dyn Fetcher) -> Result<LoadedPlatform, Problems> {
-    from_discovered(&discover(folder)?, fetcher)
+    let (found, mut problems) = discover_all(folder);
+    let (loaded, more) = read_platform(&found, fetcher);
+    problems.extend(more);
+    problems.into_result(loaded)
 }
 
 /// Reads platform documents from texts: the built-in layer.
@@ -55,7 +58,8 @@ pub fn load_platform_sources(sources: &[(&str, &str)]) -> Result<LoadedPlatform,
             found.documents.push(Document { source: Arc::clone(&source), path: PathBuf::from(path), node, kind });
         }
     }
-    from_discovered(&found, &Nowhere)
+    let (loaded, problems) = read_platform(&found, &Nowhere);
+    problems.into_result(loaded)
 }
 
 /// Checks one document other than a workload.
@@ -63,7 +67,8 @@ pub(crate) fn check_document(document: &Document, problems: &mut Problems) {
     schema::check(document.kind, &document.source, &document.node, &document.node.to_value(), problems);
 }
 
-pub(crate) fn from_discovered(found: &Discovered, fetcher: &dyn Fetcher) -> Result<LoadedPlatform, Problems> {
+/// Reads the platform documents that have no errors, and tells of the others.
+pub(crate) fn read_platform(found: &Discovered, fetcher: &dyn Fetcher) -> (LoadedPlatform, Problems) {
     let mut loaded = LoadedPlatform::default();
     let mut problems = Problems::default();
     let mut elsewhere = Elsewhere { fetcher, fetched: Vec::new() };
@@ -128,7 +133,7 @@ pub(crate) fn from_discovered(found: &Discovered, fetcher: &dyn Fetcher) -> Resu
         }
     }
     loaded.fetched = elsewhere.fetched;
-    problems.into_result(loaded)
+    (loaded, problems)
 }
 
 fn note_component(files: &mut BTreeMap<String, PathBuf>, document: &Document, driver: &DriverReference) {

@@ -1,6 +1,6 @@
 //! Everything that is wrong with what was read, with its place.
 
-use std::{fmt, sync::Arc};
+use std::{collections::HashSet, fmt, sync::Arc};
 
 use windlass_model::Severity;
 
@@ -120,11 +120,12 @@ impl Problems {
         if self.has_errors() { Err(self.sorted()) } else { Ok(value) }
     }
 
-    /// Orders by file and place.
+    /// Orders by file and place; what is told twice is told once.
     #[must_use]
     pub fn sorted(mut self) -> Self {
+        let mut known = HashSet::new();
+        self.0.retain(|problem| known.insert((problem.source.path.clone(), problem.pointer.clone(), problem.message.clone())));
         self.0.sort_by_key(|problem| (problem.source.path.clone(), problem.span.map_or((0, 0), |span| (span.line, span.column))));
-        self.0.dedup();
         self
     }
 }

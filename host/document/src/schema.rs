@@ -79,6 +79,57 @@ pub(crate) fn first_error(kind: &str, value: &Value) -> Option<(String, String)>
     Some((error.instance_path().to_string(), format!("does not fit: {}", error.masked())))
 }
 
+/// One way in which a document does not fit its schema, as far as repairing it needs to know.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Fault {
+    /// Fields that the schema does not have.
+    Unknown { at: String, names: Vec<String> },
+    /// A field that it requires.
+    Missing { at: String, name: String },
+    /// A map without entries.
+    Empty { at: String },
+    /// A value of another form, and one of the expected type where that is one.
+    Misfit { at: String, other: Option<Value> },
+}
+
+/// Lists what does not fit in a document of a kind.
+pub(crate) fn faults(kind: &str, value: &Value) -> Vec<Fault> {
+    let compiled = KINDS.iter().position(|known| *known == kind).and_then(|index| VALIDATORS.get(index)).and_then(|lazy| lazy.as_ref());
+    let errors = compiled.into_iter().flat_map(|compiled| compiled.validator.iter_errors(value));
+    let mut found = Vec::new();
+    errors.for_each(|error| add_faults(&error, &mut found));
+    found
+}
+
+fn add_faults(error: &ValidationError<'_>, found: &mut Vec<Fault>) {
+    match meant(error) {
+        Some(inner) => inner.iter().for_each(|inner| add_faults(inner, found)),
+        None => found.push(fault(error)),
+    }
+}
+
+fn fault(error: &ValidationError<'_>) -> Fault {
+    let at = error.instance_path().as_str().to_owned();
+    match error.kind() {
+        ValidationErrorKind::AdditionalProperties { unexpected } | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
+            Fault::Unknown { at, names: unexpected.clone() }
+        }
+        ValidationErrorKind::Required { property } => Fault::Missing { at, name: plain(property) },
+        ValidationErrorKind::PropertyNames { error } => Fault::Unknown { at, names: vec![plain(error.instance())] },
+        ValidationErrorKind::MinProperties { .. } => Fault::Empty { at },
+        ValidationErrorKind::Type { kind: TypeKind::Single(kind) } => {
+            let other = match kind.to_string().as_str() {
+                "string" => Some(json!("x")),
+                "object" => Some(json!({})),
+                "array" => Some(json!([])),
+                _ => None,
+            };
+            Fault::Misfit { at, other }
+        }
+        _ => Fault::Misfit { at, other: None },
+    }
+}
+
 /// Checks a document; every finding is added to `problems`.
 pub(crate) fn check(kind: &'static str, source: &Arc<Source>, node: &Node, value: &Value, problems: &mut Problems) {
     let Some(compiled) =

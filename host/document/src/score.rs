@@ -8,6 +8,7 @@ use windlass_model::{did_you_mean, score::Workload};
 use crate::{
     overrides,
     problem::{Problem, Problems, Source},
+    repair::{Repaired, repair},
     schema, source_files,
     tree::{Key, Node, NodeValue},
 };
@@ -27,11 +28,28 @@ pub fn load_score(source: &Arc<Source>, folder: &Path) -> Result<(Workload, Node
             Problem::file(source, "one-document", format!("a Score file holds one document, this one holds {}", nodes.len())).into()
         );
     }
-    load_node(source, nodes.swap_remove(0), folder, &Changes::default())
+    let ReadWorkload { workload, node, problems, .. } = read_node(source, nodes.swap_remove(0), folder, &Changes::default());
+    match workload {
+        Some(workload) => problems.into_result((workload, node)),
+        None => Err(problems.sorted()),
+    }
+}
+
+/// What could be read of a Score document.
+#[derive(Debug)]
+pub(crate) struct ReadWorkload {
+    /// The workload; if there are errors, simple values stand in their places. None if it has another shape altogether.
+    pub workload: Option<Workload>,
+    /// The document.
+    pub node: Node,
+    /// Everything that is wrong with it.
+    pub problems: Problems,
+    /// The places that are wrong.
+    pub broken: Vec<String>,
 }
 
 /// Checks one parsed Score document and brings its files in.
-pub(crate) fn load_node(source: &Arc<Source>, mut node: Node, folder: &Path, changes: &Changes<'_>) -> Result<(Workload, Node), Problems> {
+pub(crate) fn read_node(source: &Arc<Source>, mut node: Node, folder: &Path, changes: &Changes<'_>) -> ReadWorkload {
     let mut problems = Problems::default();
     upgrade(source, &mut node, &mut problems);
     let mut value = node.to_value();
@@ -43,17 +61,23 @@ pub(crate) fn load_node(source: &Arc<Source>, mut node: Node, folder: &Path, cha
             problems.push(Problem::file(source, "override-property", reason));
         }
     }
-    schema::check("Workload", source, &node, &value, &mut problems);
+    let mut of_schema = Problems::default();
+    schema::check("Workload", source, &node, &value, &mut of_schema);
     check_containers(source, &node, &value, &mut problems);
     source_files::inline(source, &node, &mut value, folder, &mut problems);
-    if problems.has_errors() {
-        return Err(problems.sorted());
+    let beside_schema: Vec<String> = problems.0.iter().map(|problem| problem.pointer.clone()).collect();
+    problems.extend(of_schema);
+    if !problems.has_errors() {
+        let workload = serde_json::from_value(value)
+            .map_err(|error| problems.push(Problem::file(source, "invalid", error.to_string()).at(node.span, "")))
+            .ok();
+        return ReadWorkload { workload, node, problems, broken: Vec::new() };
     }
-    let workload: Workload = match serde_json::from_value(value) {
-        Ok(workload) => workload,
-        Err(error) => return Err(Problem::file(source, "invalid", error.to_string()).into()),
+    let Some(Repaired { value, places }) = repair("Workload", value) else {
+        return ReadWorkload { workload: None, node, problems, broken: Vec::new() };
     };
-    problems.into_result((workload, node))
+    let broken = beside_schema.into_iter().chain(places).collect();
+    ReadWorkload { workload: serde_json::from_value(value).ok(), node, problems, broken }
 }
 
 /// Turns lists of files and volumes into maps, joins contents given as lines.

@@ -52,7 +52,13 @@ pub(crate) fn inline(source: &Arc<Source>, node: &Node, value: &mut Value, folde
                         (_, None) => {}
                     }
                 }
-                Err(reason) => problems.push(Problem::file(source, "source-file", reason).at(node.span_at(&at), at)),
+                Err(reason) => {
+                    problems.push(Problem::file(source, "source-file", reason).at(node.span_at(&at), at));
+                    if let Some(file) = file.as_object_mut() {
+                        file.remove("source");
+                        file.insert("content".into(), Value::String(String::new()));
+                    }
+                }
             }
         }
     }

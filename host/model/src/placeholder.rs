@@ -58,6 +58,22 @@ pub fn is_plain(text: &str) -> bool {
     !text.contains('$')
 }
 
+/// Returns the rest of a text from a `${` on that no `}` ends: it is no reference, and stays as it is.
+#[must_use]
+pub fn unclosed(text: &str) -> Option<&str> {
+    // Whatever follows the last brace is read from left to right: `$$` stands for one `$`.
+    let tail = text.rfind('}').map_or(text, |end| text.get(end + 1..).unwrap_or_default());
+    let mut rest = tail;
+    while let Some(start) = rest.find('$') {
+        let at = rest.get(start..)?;
+        if at.starts_with("${") {
+            return Some(at);
+        }
+        rest = at.get(if at.starts_with("$$") { 2 } else { 1 }..)?;
+    }
+    None
+}
+
 /// A text in which nothing acts: [`parse`] gives back `text`. What stands in the braces of `$${…}` is text as it is, so only
 /// what begins it is escaped.
 #[must_use]
@@ -144,6 +160,22 @@ mod tests {
         }
         assert_eq!(path(r"metadata.annotations.key\.com/foo"), ["metadata", "annotations", "key.com/foo"]);
         assert_eq!(path(r"a\b.c"), [r"a\b", "c"]);
+    }
+
+    #[test]
+    fn tells_references_that_never_end() {
+        for (text, rest) in [
+            ("${a", Some("${a")),
+            ("x ${a} ${b", Some("${b")),
+            ("$${a", None),
+            ("$$${a", Some("${a")),
+            ("${a}", None),
+            ("$a $(b) {", None),
+            ("${a ${b}", None),
+            ("", None),
+        ] {
+            assert_eq!(unclosed(text), rest, "{text}");
+        }
     }
 
     proptest! {

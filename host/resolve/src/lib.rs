@@ -6,8 +6,10 @@ pub mod graph;
 pub mod matching;
 
 mod image;
+mod lint;
 
 pub use effective::{Effective, effective};
 pub use graph::{Graph, GraphInput, GraphNode, HostType, Maker, NodeKind, Scope, resolve};
 pub use image::unusable_images;
+pub use lint::{misleading_placeholders, unclosed_placeholders};
 pub use matching::{Choice, Lost, Matched};

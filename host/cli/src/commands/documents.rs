@@ -1,25 +1,13 @@
-//! `validate` and `schema`.
-
-use std::path::PathBuf;
+//! `schema`.
 
 use windlass_document::{KINDS, schema_of};
 use windlass_engine::driver::DriverHost as _;
-use windlass_source::Network;
 
 use crate::{
     exit::{Code, Failure},
-    page::Page,
     planning::Planning,
     print,
 };
-
-pub(crate) fn validate(paths: &[PathBuf]) -> Result<Code, Failure> {
-    let count = windlass_document::validate(paths, &Network)?;
-    let mut page = Page::default();
-    page.line(format_args!("{count} document{} valid", if count == 1 { " is" } else { "s are" }));
-    page.print()?;
-    Ok(Code::Done)
-}
 
 /// What profiles receive: a workload with its placeholders resolved. It is not Score's own schema.
 const RESOLVED: &str = "ResolvedWorkload";

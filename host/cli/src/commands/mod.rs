@@ -17,6 +17,7 @@ mod rotate;
 mod secret;
 mod stages;
 mod turn;
+mod validate;
 mod worker;
 
 use clap::CommandFactory as _;
@@ -31,7 +32,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Code, Failure> {
     let global = arguments.global;
     match arguments.command {
         Command::Init { dir, workload, with } => init::init(&dir, workload.as_ref(), &with),
-        Command::Validate { paths } => documents::validate(&paths),
+        Command::Validate { paths, platform, env, r#type, app } => {
+            validate::validate(&global, &validate::Options { paths, platform, environment: env, environment_type: r#type, app }).await
+        }
         Command::Schema { kind } => documents::schema(&kind),
         Command::Render { paths, output, env, r#type, namespace, generate_namespace, with_secrets, app, application } => render::render(
             &render::Render { paths, output, environment: env, environment_type: r#type, namespace, generate_namespace, with_secrets, app },

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use windlass_document::{ApplicationInput, PlanFile, Purpose, load_application, parse_property};
+use windlass_document::{ApplicationInput, LoadedApplication, PlanFile, Purpose, ReadApplication, parse_property, read_application};
 use windlass_model::{
     application::{Model, Provenance},
     diagnostic::Diagnostic,
@@ -29,12 +29,23 @@ pub(crate) struct Options {
     pub detailed_exitcode: bool,
 }
 
-/// Reads an application as the command line changes it.
+/// Reads an application without errors, as the command line changes it.
 pub(crate) fn load(
     paths: Vec<PathBuf>,
     app: Option<&windlass_model::name::ApplicationName>,
     application: &Application,
 ) -> Result<(Model, Provenance), Failure> {
+    let ReadApplication { loaded, problems, .. } = read(paths, app, application)?;
+    let loaded = loaded.map_or_else(|| Err(problems.clone()), |loaded| problems.clone().into_result(loaded))?;
+    Ok((loaded.model, loaded.provenance))
+}
+
+/// Reads as much of an application as there is, as the command line changes it.
+fn read(
+    paths: Vec<PathBuf>,
+    app: Option<&windlass_model::name::ApplicationName>,
+    application: &Application,
+) -> Result<ReadApplication, Failure> {
     let overrides = match &application.overrides_file {
         Some(path) => {
             let text = std::fs::read_to_string(path)
@@ -50,14 +61,26 @@ pub(crate) fn load(
         .map(|text| parse_property(text))
         .collect::<Result<_, _>>()
         .map_err(|error| Failure::usage(format!("--override-property: {error}")))?;
-    let loaded =
-        load_application(&ApplicationInput { paths, name: app.cloned(), images: application.images.clone(), overrides, properties })?;
-    Ok((loaded.model, loaded.provenance))
+    Ok(read_application(&ApplicationInput { paths, name: app.cloned(), images: application.images.clone(), overrides, properties }))
 }
 
-/// Plans a deployment of what a path holds.
+/// Plans a deployment of what a path holds; documents with errors are planned too, for what else is wrong.
 pub(crate) async fn plan_path(workspace: &Workspace, path: &Path, planning: &Planning) -> Result<Planned, Failure> {
-    let (model, mut provenance) = load(vec![path.to_path_buf()], planning.environment.app.as_ref(), &planning.application)?;
+    let mut read = read(vec![path.to_path_buf()], planning.environment.app.as_ref(), &planning.application)?;
+    let loaded = read.loaded.take();
+    if !read.problems.has_errors() {
+        let LoadedApplication { model, provenance } = loaded.ok_or_else(|| Failure::from(read.problems.clone()))?;
+        return plan_model(workspace, model, provenance, planning).await;
+    }
+    let planned = match loaded {
+        Some(LoadedApplication { model, provenance }) => plan_model(workspace, model, provenance, planning).await.err(),
+        None => None,
+    };
+    Err(Failure::with_problems(read.problems.clone(), planned, |finding| read.is_news(finding)))
+}
+
+/// Plans a deployment of a model.
+async fn plan_model(workspace: &Workspace, model: Model, mut provenance: Provenance, planning: &Planning) -> Result<Planned, Failure> {
     let key = workspace::key(&model.application, &planning.environment.env);
     let given = planning.application.platform.as_deref().map(|folder| workspace.planning.load(folder)).transpose()?;
     let is_given = given.is_some();

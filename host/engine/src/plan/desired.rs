@@ -26,7 +26,7 @@ pub fn platform_documents(graph: &Graph<'_>, layers: &Layers) -> BTreeMap<String
             NodeKind::Resource { maker: Maker::Definition { definition, .. }, .. } => {
                 add(format!("ResourceDefinition/{}", definition.name()), serde_json::to_value(definition))
             }
-            NodeKind::Resource { maker: Maker::Host(_), .. } => {}
+            NodeKind::Resource { maker: Maker::Host(_) | Maker::Unknown, .. } => {}
             NodeKind::Workload { profile, stages, .. } => {
                 if let Some((_, profile, _)) = profile {
                     add(
@@ -84,7 +84,7 @@ pub(crate) fn components(graph: &Graph<'_>, layers: &Layers) -> Result<BTreeMap<
             NodeKind::Resource { maker: Maker::Definition { layer, definition, .. }, .. } => {
                 add(format!("ResourceDefinition/{}", definition.name()), *layer, &definition.spec.driver)
             }
-            NodeKind::Resource { maker: Maker::Host(_), .. } => {}
+            NodeKind::Resource { maker: Maker::Host(_) | Maker::Unknown, .. } => {}
             NodeKind::Workload { stages, .. } => stages.iter().for_each(|(layer, stage)| add(key.to_string(), *layer, &stage.driver)),
         }
     }

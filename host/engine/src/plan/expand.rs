@@ -16,7 +16,7 @@ use windlass_model::{
 };
 use windlass_resolve::{HostType, Maker, NodeKind, Scope, expand::ExpandError, graph};
 
-use super::{Cx, NodeOutcome};
+use super::{Cx, NodeOutcome, Soundness, stage};
 
 /// The connection under which given secrets are stored.
 pub(crate) const SECRETS: &str = "secrets";
@@ -152,9 +152,12 @@ impl<'c, 'a> Lookup<'c, 'a> {
 
     fn output(&self, node: &NodeKey, shown: &str, path: &[String]) -> Result<Value, ExpandError> {
         let empty = Map::new();
-        let outputs = self.outcomes.get(node).map_or(&empty, |outcome| &outcome.node.outputs);
+        let outcome = self.outcomes.get(node);
+        let outputs = outcome.map_or(&empty, |outcome| &outcome.node.outputs);
         let Some((name, rest)) = path.split_first() else { return Ok(Value::Object(outputs.clone())) };
-        let Some(value) = outputs.get(name) else {
+        // What its maker got wrong is told there.
+        let unfilled = outcome.is_none_or(|outcome| outcome.soundness == Soundness::Broken).then(|| stage::unfilled(node, name));
+        let Some(value) = outputs.get(name).or(unfilled.as_ref()) else {
             let error = ExpandError::new("unknown-output", format!("`${{{shown}.{}}}`: `{node}` has no output `{name}`", path.join(".")));
             let all = || match outputs.is_empty() {
                 _ if self.is_given(node) => {

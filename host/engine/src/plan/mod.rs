@@ -115,6 +115,18 @@ pub(crate) struct NodeOutcome {
     pub needs: Vec<Need>,
     /// It, or something that it depends on, is planned when this stage is ready.
     pub is_later: bool,
+    pub soundness: Soundness,
+}
+
+/// Whether a plan can come of a node, or only more findings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Soundness {
+    #[default]
+    Sound,
+    /// A node that it depends on is broken.
+    BehindBroken,
+    /// It could not be planned.
+    Broken,
 }
 
 impl NodeOutcome {
@@ -124,7 +136,7 @@ impl NodeOutcome {
     }
 
     pub(crate) fn new(node: PlannedNode, warnings: Vec<Diagnostic>, driver_calls: u64) -> Self {
-        Self { node, warnings, driver_calls, values: Vec::new(), needs: Vec::new(), is_later: false }
+        Self { node, warnings, driver_calls, values: Vec::new(), needs: Vec::new(), is_later: false, soundness: Soundness::Sound }
     }
 }
 
@@ -141,7 +153,12 @@ pub fn plan(input: &PlanInput, planners: &Planners, host: &dyn DriverHost) -> Pl
 }
 
 fn try_plan(input: &PlanInput, planners: &Planners, host: &dyn DriverHost) -> Result<(Plan, u64), Vec<Diagnostic>> {
-    prepare(input, planners, |prepared| {
+    prepare_with_problems(input, planners, |prepared, mut problems| {
+        if !problems.is_empty() {
+            let cx = prepared_cx(input, &prepared, planners, host);
+            problems.extend(outcomes(&cx).err().into_iter().flatten());
+            return Err(problems);
+        }
         let Prepared { effective, graph, connections, documents, components, policy, desired } = prepared;
         let basis = input.recorded.basis().map_err(bug)?;
         let model = input.model.digest().map_err(bug)?;
@@ -203,19 +220,26 @@ pub(crate) struct Prepared<'a> {
     pub desired: Digest,
 }
 
-/// Resolves everything and hands it on.
+/// Resolves everything and hands it on if nothing is wrong.
 pub(crate) fn prepare<R>(
     input: &PlanInput,
     planners: &Planners,
     then: impl FnOnce(Prepared<'_>) -> Result<R, Vec<Diagnostic>>,
 ) -> Result<R, Vec<Diagnostic>> {
+    prepare_with_problems(input, planners, |prepared, problems| if problems.is_empty() { then(prepared) } else { Err(problems) })
+}
+
+/// Resolves everything and hands it on, with everything that is wrong with it.
+fn prepare_with_problems<R>(
+    input: &PlanInput,
+    planners: &Planners,
+    then: impl FnOnce(Prepared<'_>, Vec<Diagnostic>) -> Result<R, Vec<Diagnostic>>,
+) -> Result<R, Vec<Diagnostic>> {
     let environment = &input.environment;
-    let (mut effective, problems) =
+    let (mut effective, mut problems) =
         windlass_resolve::effective(&input.model, &environment.environment, &input.environment_type, &input.last_images);
-    if !problems.is_empty() && !input.destroy {
-        return Err(problems);
-    }
     if input.destroy {
+        problems.clear();
         effective.workloads.clear();
         effective.resources = std::borrow::Cow::default();
     }
@@ -226,10 +250,17 @@ pub(crate) fn prepare<R>(
         effective: &effective,
         layers: &input.layers,
     };
-    let graph = windlass_resolve::resolve(&graph_input)?;
-    let connections = Connections::choose(input)?;
+    let mut graph = windlass_resolve::resolve(&graph_input);
+    problems.append(&mut graph.problems);
+    let connections = match Connections::choose(input) {
+        Ok(connections) => connections,
+        Err(more) => return Err(problems.into_iter().chain(more).collect()),
+    };
     let documents = platform_documents(&graph, &input.layers);
-    let components = desired::components(&graph, &input.layers)?;
+    let components = match desired::components(&graph, &input.layers) {
+        Ok(components) => components,
+        Err(more) => return Err(problems.into_iter().chain(more).collect()),
+    };
     let named = desired::granted(&documents, "connection");
     let policy = Digest::of(&(graph.environment_type, connections.policy(&named))).map_err(bug)?;
     let desired = desired::digest(
@@ -240,7 +271,7 @@ pub(crate) fn prepare<R>(
         &policy,
         &planners.revisions(desired::granted(&documents, "import").into_iter()),
     )?;
-    then(Prepared {
+    let prepared = Prepared {
         effective: &effective,
         graph: &graph,
         connections: &connections,
@@ -248,7 +279,8 @@ pub(crate) fn prepare<R>(
         components: &components,
         policy,
         desired,
-    })
+    };
+    then(prepared, problems)
 }
 
 pub(crate) fn prepared_cx<'a>(input: &'a PlanInput, prepared: &Prepared<'a>, planners: &'a Planners, host: &'a dyn DriverHost) -> Cx<'a> {
@@ -296,31 +328,37 @@ fn plan_nodes(cx: &Cx<'_>) -> Result<Answers, Vec<Diagnostic>> {
     Ok(Answers { stages: stage::stages(ordered), ..answers })
 }
 
-/// Plans nodes level by level; inside a level in parallel, the outcome ordered by key.
+/// Plans nodes level by level; inside a level in parallel, the outcome ordered by key. A node that can't be planned yields sealed
+/// values that nothing fills, so that all others are checked too.
+///
+/// # Errors
+/// What is wrong with the nodes, in the order in which they are planned.
 pub(crate) fn outcomes(cx: &Cx<'_>) -> Result<BTreeMap<NodeKey, NodeOutcome>, Vec<Diagnostic>> {
     let mut outcomes: BTreeMap<NodeKey, NodeOutcome> = BTreeMap::new();
     let mut errors = Vec::new();
     for level in levels(cx.graph) {
-        let results: Vec<(NodeKey, Result<NodeOutcome, Vec<Diagnostic>>)> = level
-            .par_iter()
-            .map(|key| {
-                let blocked = cx.graph.nodes.get(*key).is_some_and(|node| node.edges.iter().any(|edge| !outcomes.contains_key(edge)));
-                ((*key).clone(), if blocked { Err(Vec::new()) } else { plan_node(cx, key, &outcomes) })
-            })
-            .collect();
+        let results: Vec<(NodeKey, Result<NodeOutcome, Vec<Diagnostic>>)> =
+            level.par_iter().map(|key| ((*key).clone(), plan_node(cx, key, &outcomes))).collect();
         for (key, result) in results {
-            match result {
-                Ok(mut outcome) => {
-                    let edges = cx.graph.nodes.get(&key).into_iter().flat_map(|node| &node.edges);
-                    outcome.is_later |= edges.filter_map(|edge| outcomes.get(edge)).any(|before| before.is_later);
-                    outcomes.insert(key, outcome);
-                }
-                // A node whose needs failed says nothing of its own.
-                Err(diagnostics) => errors.extend(diagnostics),
+            let mut outcome = result.unwrap_or_else(|diagnostics| {
+                errors.extend(diagnostics);
+                cx.broken(&key)
+            });
+            let edges = || cx.graph.nodes.get(&key).into_iter().flat_map(|node| &node.edges);
+            outcome.is_later |= edges().filter_map(|edge| outcomes.get(edge)).any(|before| before.is_later);
+            if outcome.soundness == Soundness::Sound && is_behind_broken(cx, &key, &outcomes) {
+                outcome.soundness = Soundness::BehindBroken;
             }
+            outcomes.insert(key, outcome);
         }
     }
     if errors.is_empty() { Ok(outcomes) } else { Err(errors) }
+}
+
+/// Returns whether something is wrong with a node that another depends on; of a cycle, one was not planned yet.
+pub(crate) fn is_behind_broken(cx: &Cx<'_>, key: &NodeKey, outcomes: &BTreeMap<NodeKey, NodeOutcome>) -> bool {
+    let edges = cx.graph.nodes.get(key).into_iter().flat_map(|node| &node.edges);
+    edges.map(|edge| outcomes.get(edge)).any(|before| before.is_none_or(|before| before.soundness != Soundness::Sound))
 }
 
 fn levels<'g>(graph: &'g Graph<'_>) -> Vec<Vec<&'g NodeKey>> {
@@ -352,6 +390,11 @@ fn plan_node(cx: &Cx<'_>, key: &NodeKey, outcomes: &BTreeMap<NodeKey, NodeOutcom
         (NodeKind::Resource { params, maker: Maker::Host(host) }, NodeKey::Resource(resource)) => {
             host::plan_host(cx, resource, *host, params.as_ref(), node, outcomes)
         }
+        (NodeKind::Resource { params, maker: Maker::Unknown }, NodeKey::Resource(_)) => {
+            let mut problems = Vec::new();
+            resource::params_value(cx, key, params.as_ref(), None, outcomes, &mut problems);
+            Err(problems)
+        }
         (NodeKind::Resource { maker: Maker::Definition { .. }, .. }, NodeKey::Resource(resource)) => {
             let mut call = resource::prepare(cx, resource, outcomes)?;
             let stage::Settled { values, needs } = std::mem::take(&mut call.settled);
@@ -365,8 +408,11 @@ fn plan_node(cx: &Cx<'_>, key: &NodeKey, outcomes: &BTreeMap<NodeKey, NodeOutcom
             };
             Ok(NodeOutcome { values, ..answer })
         }
-        (NodeKind::Workload { .. }, NodeKey::Workload(name)) => {
+        (NodeKind::Workload { stages, .. }, NodeKey::Workload(name)) => {
             let mut call = workload::prepare(cx, name, outcomes)?;
+            if stages.is_empty() {
+                return Err(Vec::new());
+            }
             let stage::Settled { values, needs } = std::mem::take(&mut call.settled);
             if !needs.is_empty() {
                 return Ok(cx.staged(call.unasked(), needs));

@@ -11,10 +11,10 @@ use windlass_model::{
     pointer::{escape, find},
     score::PROFILE_ANNOTATION,
 };
-use windlass_resolve::unusable_images;
+use windlass_resolve::{misleading_placeholders, unusable_images};
 
 use super::{
-    Cx, NodeOutcome, OBJECTS,
+    Cx, NodeOutcome, OBJECTS, is_behind_broken,
     place::{Place, of_request},
     references::{self, Claim, Sources},
     resource::{answered, staged_sentence, token_label},
@@ -48,6 +48,7 @@ pub(crate) fn call(
     let node = NodeKey::Workload(call.name.clone());
     let score = cx.effective.workloads.get(&call.name);
     let mut warnings: Vec<Diagnostic> = score.into_iter().flat_map(|score| unusable_images(score)).collect();
+    warnings.extend(score.into_iter().flat_map(|score| misleading_placeholders(score)));
     warnings.extend(unencoded::warnings(&call.workload, ""));
     warnings.extend(withheld(call));
     let mut warnings: Vec<Diagnostic> = warnings.into_iter().map(|warning| warning.on(&node)).collect();
@@ -70,7 +71,8 @@ pub(crate) fn call(
         (StagedAction { interface: OBJECTS.to_owned(), local, spec, after: Vec::new() }, grants)
     }));
     let actions = cx.planned_actions(&node, staged, None, call.namespace.as_deref())?;
-    let references = match outcomes {
+    // Names of what could not be planned are known to nothing.
+    let references = match outcomes.filter(|outcomes| !is_behind_broken(cx, &node, outcomes)) {
         Some(outcomes) => references::check(&actions, &claims, Sources { depends_on: &call.depends_on, outcomes })?,
         None => Vec::new(),
     };

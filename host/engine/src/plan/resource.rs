@@ -10,11 +10,12 @@ use windlass_model::{
     pointer::Pointer,
     sealed::{self, SharedPart},
 };
-use windlass_resolve::{GraphNode, Maker, NodeKind, Scope, expand};
+use windlass_resolve::{GraphNode, Maker, NodeKind, Scope, expand, unclosed_placeholders};
 
 use super::{
     Cx, DriverUse, NodeOutcome, desired,
     expand::{Lookup, decided},
+    is_behind_broken,
     place::{of_request, params_place, places},
     planned_driver, reference,
     references::{self, Sources},
@@ -224,15 +225,28 @@ pub(crate) fn call(
     warnings.extend(answer.warnings.into_iter().map(|warning| place(warning.on(&node))));
     warnings.extend(unencoded::warnings(&call.inputs, "/spec/inputs").into_iter().map(|warning| warning.on(&document)));
     warnings.extend(unencoded::warnings(&call.params, "/params").into_iter().map(|warning| place(warning.on(&node))));
+    warnings.extend(unclosed(cx, call, &document, &node));
     let grants = call.used.grants.as_slice();
     let claims = cx.claims(&node, &recorder.actions, grants);
     let staged = recorder.actions.into_iter().map(|action| (action, grants));
     let actions = cx.planned_actions(&node, staged, call.definition.spec.on_remove, call.namespace.as_deref())?;
-    let references = match outcomes {
+    // Names of what could not be planned are known to nothing.
+    let references = match outcomes.filter(|outcomes| !is_behind_broken(cx, &node, outcomes)) {
         Some(outcomes) => references::check(&actions, &claims, Sources { depends_on: &call.depends_on, outcomes })?,
         None => Vec::new(),
     };
     Ok(NodeOutcome::new(PlannedNode { actions, constraints, outputs, references, ..call.unasked() }, warnings, 1))
+}
+
+/// Warns of placeholders that never end, in params and inputs as they were written.
+fn unclosed(cx: &Cx<'_>, call: &ResourceCall<'_>, document: &str, node: &NodeKey) -> Vec<Diagnostic> {
+    let inputs = unclosed_placeholders(&call.definition.spec.inputs, "/spec/inputs");
+    let mut found: Vec<Diagnostic> = inputs.into_iter().map(|warning| warning.on(document)).collect();
+    if let Some(NodeKind::Resource { params: Some((params, scope)), .. }) = cx.graph.nodes.get(node).map(|node| &node.kind) {
+        let (subject, base) = params_place(cx, node, scope);
+        found.extend(unclosed_placeholders(params, &base).into_iter().map(|warning| warning.on(&subject)));
+    }
+    found
 }
 
 /// Names what a deferred token waits for.

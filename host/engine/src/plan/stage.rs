@@ -14,7 +14,7 @@ use windlass_model::{
     state::{RecordedAction, Status},
 };
 
-use super::{Cx, DriverUse, Follows, NodeOutcome, PlanInput, desired, flows};
+use super::{Cx, DriverUse, Follows, NodeOutcome, PlanInput, Soundness, desired, flows};
 use crate::{
     planner::Planners,
     schema,
@@ -131,7 +131,13 @@ impl Cx<'_> {
             return Ok(Namespace::default());
         }
         let refuse = |message: String| Err(vec![Diagnostic::error("namespace", message).on(key)]);
-        let Some(value) = outcomes.get(maker).and_then(|outcome| outcome.node.outputs.get("namespace")) else {
+        let known = outcomes.get(maker);
+        let Some(value) = known.and_then(|outcome| outcome.node.outputs.get("namespace")) else {
+            if known.is_none_or(|outcome| outcome.soundness == Soundness::Broken) {
+                let value = unfilled(maker, "namespace");
+                let needs = vec![Need { of: unknown(maker, "namespace"), pointer: "/context/namespace".to_owned() }];
+                return Ok(Namespace { name: None, value: Some(value), settled: Settled { values: Vec::new(), needs } });
+            }
             return refuse(format!("`{maker}` has no output `namespace`"));
         };
         let (value, settled) = match Sealed::from_json(value) {
@@ -223,6 +229,22 @@ impl Cx<'_> {
             .map_err(|error| vec![Diagnostic::error("driver-schema", format!("driver `{}`: {error}", used.reference.component_key()))])
     }
 
+    /// Stands for a node that can't be planned: what comes behind it finds what its type yields, filled by nothing.
+    pub(crate) fn broken(&self, key: &NodeKey) -> NodeOutcome {
+        let node = PlannedNode {
+            key: key.clone(),
+            definition: None,
+            drivers: Vec::new(),
+            depends_on: Vec::new(),
+            actions: Vec::new(),
+            constraints: Vec::new(),
+            outputs: Map::new(),
+            references: Vec::new(),
+            request: None,
+        };
+        NodeOutcome { soundness: Soundness::Broken, ..self.staged(node, Vec::new()) }
+    }
+
     /// Says of a node whose driver can't be asked yet what can be said: that it is there, and what its type yields.
     pub(crate) fn staged(&self, node: PlannedNode, needs: Vec<Need>) -> NodeOutcome {
         let declared = match &node.key {
@@ -232,12 +254,22 @@ impl Cx<'_> {
         let names = declared.and_then(|declared| declared.get("properties")).and_then(Value::as_object);
         let output = |name: &String| {
             let secret = declared.is_some_and(|declared| schema::is_secret_output(declared, name));
-            let origin = Origin::Output { name: name.clone(), node: node.key.to_string() };
+            let origin = unknown(&node.key, name);
             (name.clone(), Sealed::of(origin, secret, Encoding::Json).to_json())
         };
         let outputs: Map<String, Value> = names.into_iter().flat_map(Map::keys).map(output).collect();
         NodeOutcome { needs, is_later: true, ..NodeOutcome::new(PlannedNode { outputs, ..node }, Vec::new(), 0) }
     }
+}
+
+/// The origin of an output that only its driver could tell.
+fn unknown(node: &NodeKey, output: &str) -> Origin {
+    Origin::Output { name: output.to_owned(), node: node.to_string() }
+}
+
+/// The value of an output of a node that can't be planned.
+pub(crate) fn unfilled(node: &NodeKey, output: &str) -> Value {
+    Sealed::of(unknown(node, output), false, Encoding::Json).to_json()
 }
 
 /// Tells whether an action stands recorded as it is planned.

@@ -42,9 +42,9 @@ impl<'a> Builder<'a> {
                     })
                 }
                 Choice::Tie(first, second) => {
-                    let problem =
-                        tie("definitions", first.document.name(), first.rule.as_ref(), second.document.name(), second.rule.as_ref());
-                    self.problems.push(problem.on(format!("`{key}`")));
+                    let what = format!("definitions of `{key}`");
+                    let problem = tie(&what, first.document.name(), first.rule.as_ref(), second.document.name(), second.rule.as_ref());
+                    self.problems.push(problem.on(format!("ResourceDefinition/{}", first.document.name())).at("/spec/match"));
                     None
                 }
                 Choice::Nothing => {

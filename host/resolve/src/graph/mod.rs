@@ -49,6 +49,9 @@ pub struct Graph<'a> {
     pub environment_type: Option<&'a EnvironmentType>,
     /// The node that makes the namespace.
     pub namespace: NodeKey,
+    /// Everything that is wrong with it. Nodes without a maker are part of the graph, so that the others can be checked; a graph
+    /// that exceeds a limit has no nodes.
+    pub problems: Vec<Diagnostic>,
 }
 
 /// One node.
@@ -116,6 +119,8 @@ pub enum Maker<'a> {
     },
     /// The host itself.
     Host(HostType),
+    /// Neither: a problem of the graph tells why.
+    Unknown,
 }
 
 /// The types that need no driver.
@@ -153,8 +158,8 @@ struct Wanted<'a> {
     pointer: String,
 }
 
-/// Resolves the graph; all problems at once.
-pub fn resolve<'a>(input: &GraphInput<'a>) -> Result<Graph<'a>, Vec<Diagnostic>> {
+/// Resolves the graph, with all problems at once.
+pub fn resolve<'a>(input: &GraphInput<'a>) -> Graph<'a> {
     let mut builder =
         Builder { input: *input, nodes: BTreeMap::new(), problems: Vec::new(), queue: VecDeque::new(), growth: Growth::default() };
     builder.run()
@@ -169,7 +174,7 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn run(&mut self) -> Result<Graph<'a>, Vec<Diagnostic>> {
+    fn run(&mut self) -> Graph<'a> {
         let namespace = namespace_key();
         let environment_type = self.environment_type();
         let effective = self.input.effective;
@@ -200,20 +205,21 @@ impl<'a> Builder<'a> {
         while let Some(wanted) = self.queue.pop_front() {
             self.add_resource(wanted);
             if self.growth.has_stopped() {
+                self.nodes.clear();
                 break;
             }
-        }
-        if !self.problems.is_empty() {
-            return Err(std::mem::take(&mut self.problems));
         }
         self.collect();
         self.add_param_edges();
         self.add_namespace_edges(&NodeKey::Resource(namespace.clone()));
         let order = self.order();
-        if !self.problems.is_empty() {
-            return Err(std::mem::take(&mut self.problems));
+        Graph {
+            nodes: std::mem::take(&mut self.nodes),
+            order,
+            environment_type,
+            namespace: NodeKey::Resource(namespace),
+            problems: std::mem::take(&mut self.problems),
         }
-        Ok(Graph { nodes: std::mem::take(&mut self.nodes), order, environment_type, namespace: NodeKey::Resource(namespace) })
     }
 
     fn add_workload(&mut self, name: &WorkloadName, workload: &'a Workload, environment_type: Option<&'a EnvironmentType>) {
@@ -252,7 +258,9 @@ impl<'a> Builder<'a> {
             Ok(id) => Some(ResourceKey { r#type: resource.r#type.clone(), class, id }),
             Err(error) => {
                 self.problems.push(Diagnostic::error("resource-id", error.to_string()).on(format!("workload/{workload}")).at(pointer));
-                None
+                // Placeholders of the alias are no errors of their own.
+                let id = ResourceId::try_from(format!("{workload}.{alias}")).ok()?;
+                Some(ResourceKey { r#type: resource.r#type.clone(), class, id })
             }
         }
     }
@@ -303,7 +311,7 @@ impl<'a> Builder<'a> {
             self.problems.push(problem.on(wanted.subject).at(wanted.pointer));
             return;
         }
-        let Some(maker) = self.maker(&wanted) else { return };
+        let maker = self.maker(&wanted).unwrap_or(Maker::Unknown);
         let mut edges = BTreeSet::new();
         if let Maker::Definition { definition, aliases, provisioner, .. } = &maker {
             edges.extend(aliases.values().cloned().map(NodeKey::Resource));

@@ -8,7 +8,7 @@ use windlass_model::{
     platform::{Collect, ResourceDefinition, UsedBy},
 };
 
-use super::{Builder, GraphNode, Maker, NodeKind, params_edges};
+use super::{Builder, GraphNode, Maker, NodeKind, params, params_edges};
 
 impl Builder<'_> {
     /// Answers the reverse queries; they add edges, never nodes.
@@ -106,14 +106,14 @@ impl Builder<'_> {
             }
         }
         for (key, node) in &mut self.nodes {
-            let driven = !matches!(node.kind, NodeKind::Resource { maker: Maker::Host(_), .. });
+            let driven = !matches!(node.kind, NodeKind::Resource { maker: Maker::Host(_) | Maker::Unknown, .. });
             if driven && !before.contains(key) {
                 node.edges.insert(namespace.clone());
             }
         }
     }
 
-    /// Orders the nodes; what remains is a cycle, shown with its path.
+    /// Orders the nodes. Each cycle is a problem, shown with its path, and goes on with one of its nodes.
     pub(super) fn order(&mut self) -> Vec<NodeKey> {
         let mut waiting: BTreeMap<&NodeKey, usize> = BTreeMap::new();
         let mut users: BTreeMap<&NodeKey, Vec<&NodeKey>> = BTreeMap::new();
@@ -127,10 +127,11 @@ impl Builder<'_> {
         }
         let mut ready: BTreeSet<&NodeKey> = waiting.iter().filter(|(_, count)| **count == 0).map(|(key, _)| *key).collect();
         let mut order = Vec::with_capacity(self.nodes.len());
-        while let Some(key) = ready.pop_first() {
+        let mut cycles = Vec::new();
+        while let Some(key) = ready.pop_first().or_else(|| first_of_cycle(&self.nodes, &mut waiting, &mut cycles)) {
             order.push(key.clone());
             for user in users.get(key).into_iter().flatten() {
-                if let Some(count) = waiting.get_mut(*user) {
+                if let Some(count) = waiting.get_mut(*user).filter(|count| **count > 0) {
                     *count -= 1;
                     if *count == 0 {
                         ready.insert(user);
@@ -138,16 +139,29 @@ impl Builder<'_> {
                 }
             }
         }
-        if order.len() < self.nodes.len() {
-            let left: BTreeSet<&NodeKey> = waiting.iter().filter(|(_, count)| **count > 0).map(|(key, _)| *key).collect();
-            let path = cycle_path(&self.nodes, &left);
-            self.problems.push(
-                Diagnostic::error("cycle", format!("resources need each other: {}", path.join(" -> ")))
-                    .hint("break the loop with a third resource that both need"),
-            );
-        }
+        self.problems.extend(cycles);
         order
     }
+}
+
+/// Takes a node out of a cycle among those that still wait, and tells of the cycle.
+fn first_of_cycle<'n>(
+    nodes: &'n BTreeMap<NodeKey, GraphNode<'_>>,
+    waiting: &mut BTreeMap<&'n NodeKey, usize>,
+    cycles: &mut Vec<Diagnostic>,
+) -> Option<&'n NodeKey> {
+    let left: BTreeSet<&NodeKey> = waiting.iter().filter(|(_, count)| **count > 0).map(|(key, _)| *key).collect();
+    let cycle = cycle_path(nodes, &left);
+    let first = *cycle.first()?;
+    waiting.insert(first, 0);
+    let path: Vec<String> = cycle.iter().chain([&first]).map(ToString::to_string).collect();
+    let problem = Diagnostic::error("cycle", format!("resources need each other: {}", path.join(" -> ")))
+        .hint("break the loop with a third resource that both need");
+    cycles.push(match cycle.iter().find_map(|key| params::place(nodes, key)) {
+        Some((document, pointer)) => problem.on(document).at(pointer),
+        None => problem,
+    });
+    Some(first)
 }
 
 fn too_much_collected(key: &NodeKey, definition: &ResourceDefinition, alias: &str) -> Diagnostic {
@@ -157,19 +171,17 @@ fn too_much_collected(key: &NodeKey, definition: &ResourceDefinition, alias: &st
         .hint("each user of a shared resource collects all others: let one shared resource collect them")
 }
 
-/// Walks along edges among unordered nodes until one comes again.
-fn cycle_path(nodes: &BTreeMap<NodeKey, GraphNode<'_>>, left: &BTreeSet<&NodeKey>) -> Vec<String> {
+/// Walks along edges among unordered nodes until one comes again, and returns the cycle from its smallest key on.
+fn cycle_path<'n>(nodes: &'n BTreeMap<NodeKey, GraphNode<'_>>, left: &BTreeSet<&'n NodeKey>) -> Vec<&'n NodeKey> {
     let mut path: Vec<&NodeKey> = left.first().copied().into_iter().collect();
     while let Some(next) = path.last().and_then(|last| nodes.get(*last)).and_then(|node| node.edges.iter().find(|edge| left.contains(edge)))
     {
         if let Some(start) = path.iter().position(|key| *key == next) {
             let cycle = path.get(start..).unwrap_or_default();
             let turn = cycle.iter().enumerate().min_by_key(|(_, key)| **key).map_or(0, |(index, _)| index);
-            let mut names: Vec<String> = cycle.iter().cycle().skip(turn).take(cycle.len()).map(ToString::to_string).collect();
-            names.extend(names.first().cloned());
-            return names;
+            return cycle.iter().cycle().skip(turn).take(cycle.len()).copied().collect();
         }
         path.push(next);
     }
-    path.iter().map(ToString::to_string).collect()
+    path
 }

@@ -28,6 +28,27 @@ pub fn alias<'n>(nodes: &'n BTreeMap<NodeKey, GraphNode<'_>>, scope: &Scope, ali
     }
 }
 
+/// Returns the document that asks for a resource with params, and the pointer in it.
+pub(super) fn place(nodes: &BTreeMap<NodeKey, GraphNode<'_>>, node: &NodeKey) -> Option<(String, String)> {
+    let (NodeKey::Resource(key), NodeKind::Resource { params: Some((_, scope)), .. }) = (node, &nodes.get(node)?.kind) else { return None };
+    match scope {
+        Scope::Application => Some(("application".to_owned(), format!("/spec/resources/{}/params", key.id))),
+        Scope::Workload(name) => {
+            let NodeKind::Workload { aliases, .. } = &nodes.get(&NodeKey::Workload(name.clone()))?.kind else { return None };
+            let (alias, _) = aliases.iter().find(|(_, target)| *target == key)?;
+            Some((format!("workload/{name}"), format!("/resources/{alias}/params")))
+        }
+        Scope::Definition(owner) => {
+            let NodeKind::Resource { maker: Maker::Definition { definition, .. }, .. } =
+                &nodes.get(&NodeKey::Resource(owner.clone()))?.kind
+            else {
+                return None;
+            };
+            Some((format!("ResourceDefinition/{}", definition.name()), "/spec".to_owned()))
+        }
+    }
+}
+
 /// Lists the nodes that params refer to.
 pub(super) fn params_edges(nodes: &BTreeMap<NodeKey, GraphNode<'_>>, params: &Map<String, Value>, scope: &Scope) -> BTreeSet<NodeKey> {
     let mut edges = BTreeSet::new();

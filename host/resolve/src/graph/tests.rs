@@ -5,6 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use windlass_model::{
+    Diagnostic, NodeKey,
     application::SharedResource,
     name::WorkloadName,
     platform::{LayerName, Layers, Platform, ResourceDefinition, WorkloadProfile},
@@ -42,30 +43,15 @@ fn workload(name: &str, resources: Value) -> (WorkloadName, Workload) {
 fn shown(effective: &Effective<'_>, layers: &Layers) -> Vec<String> {
     let (application, environment, environment_type) = ("shop".parse().unwrap(), "dev".parse().unwrap(), "development".parse().unwrap());
     let input = GraphInput { application: &application, environment: &environment, environment_type: &environment_type, effective, layers };
-    match resolve(&input) {
-        Ok(graph) => graph
-            .order
-            .iter()
-            .map(|key| {
-                format!(
-                    "{key} -> {}",
-                    graph.nodes[key]
-                        .edges
-                        .iter()
-                        .filter(|edge| **edge != graph.namespace)
-                        .map(ToString::to_string)
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                )
-            })
-            .collect(),
-        Err(problems) => problems
-            .iter()
-            .map(|problem| {
-                format!("{}: {problem}{}", problem.code, problem.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default())
-            })
-            .collect(),
+    let graph = resolve(&input);
+    if !graph.problems.is_empty() {
+        let hint = |problem: &Diagnostic| problem.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        return graph.problems.iter().map(|problem| format!("{}: {problem}{}", problem.code, hint(problem))).collect();
     }
+    let edges = |key: &NodeKey| -> Vec<String> {
+        graph.nodes[key].edges.iter().filter(|edge| **edge != graph.namespace).map(ToString::to_string).collect()
+    };
+    graph.order.iter().map(|key| format!("{key} -> {}", edges(key).join(", "))).collect()
 }
 
 fn resolved(workloads: Vec<(WorkloadName, Workload)>, shared: Value, definitions: &[ResourceDefinition]) -> Vec<String> {
