@@ -27,6 +27,9 @@ const SERVICE_NAME: &str = "k8s.score.dev/service-name";
 /// The schedule of a CronJob.
 const SCHEDULE: &str = "windlass.dev/schedule";
 
+/// What a deployment waits for: that a Job completes, or that it has started.
+const WAIT_FOR: &str = "windlass.dev/wait-for";
+
 /// What a stage may give.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -107,7 +110,7 @@ impl WorkloadProfile for WorkloadDefault {
         out.push(match kind {
             Kind::Deployment => deployment(&identity, &inputs, pod),
             Kind::StatefulSet => stateful_set(&identity, &inputs, pod),
-            Kind::Job => job(&identity, pod),
+            Kind::Job => job(&identity, &workload, pod),
             Kind::CronJob => cron_job(&identity, &workload, &inputs, pod)?,
         });
         Ok(Manifests { manifests: out, warnings: security::warnings(level, &workload, &inputs) })
@@ -232,10 +235,13 @@ fn stateful_set(identity: &Identity, inputs: &Inputs, mut pod: pod::Pod) -> Valu
 }
 
 /// A Job's template can't be changed: its name carries the template's hash, so that a change makes a new Job.
-fn job(identity: &Identity, pod: pod::Pod) -> Value {
+fn job(identity: &Identity, workload: &Workload, pod: pod::Pod) -> Value {
     let template = pod.template(false);
     let name = names::name(&[&identity.name, &names::hash(&template.to_string())]);
-    manifest("batch/v1", "Job", identity.metadata(&name), object([("backoffLimit", 3.into()), ("template", template)]))
+    let mut metadata = identity.metadata(&name);
+    let wait_for = workload.metadata.annotations.get(WAIT_FOR).map(|wait_for| json!({ WAIT_FOR: wait_for }));
+    put(&mut metadata, "annotations", wait_for);
+    manifest("batch/v1", "Job", metadata, object([("backoffLimit", 3.into()), ("template", template)]))
 }
 
 fn cron_job(identity: &Identity, workload: &Workload, inputs: &Inputs, pod: pod::Pod) -> Result<Value, Diagnostics> {

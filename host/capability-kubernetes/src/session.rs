@@ -54,6 +54,8 @@ pub(crate) struct ClusterSession {
     news: Arc<Notify>,
     /// What was said last about each wait.
     notes: Mutex<HashMap<ActionId, String>>,
+    /// By the uid of a Job: the trouble of its pods, and what they said about it.
+    told: Mutex<HashMap<String, (String, Vec<String>)>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -114,6 +116,7 @@ impl ClusterSession {
             watches: Mutex::default(),
             news: Arc::default(),
             notes: Mutex::default(),
+            told: Mutex::default(),
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::Value;
-use windlass_manifest::{PodTrouble, pod_trouble};
+use windlass_manifest::{PodTrouble, job_pod_trouble, pod_trouble};
 use windlass_model::limits;
 
 use crate::{answer, api::Api, fields, resource::JSON, session::items};
@@ -89,6 +89,8 @@ fn of_newest(live: &Value, pod: &Value) -> Option<bool> {
             let made_of = pod.pointer("/metadata/labels").and_then(|labels| labels.get("controller-revision-hash")?.as_str())?;
             Some(newest == made_of)
         }
+        // Its template never changes.
+        "Job" => Some(true),
         _ => None,
     }
 }
@@ -104,25 +106,54 @@ pub(crate) fn of_pods(live: &Value, pods: &Pods) -> Option<PodTrouble> {
     if !is_observed(live) {
         return None;
     }
-    pods.of(live).filter_map(pod_trouble).max_by_key(|trouble| trouble.is_final)
+    pods.of(live).filter_map(|pod| trouble_of(live, pod)).max_by_key(|trouble| trouble.is_final)
 }
 
-/// Collects what keeps an object from being ready, in lines.
-pub(crate) async fn explain(api: &Api, live: &Value, pods: &Pods, warnings: &mut Warnings, until: Instant) -> Vec<String> {
+fn trouble_of(live: &Value, pod: &Value) -> Option<PodTrouble> {
+    if is_job(live) { job_pod_trouble(live, pod) } else { pod_trouble(pod) }
+}
+
+/// Tells whether an object is a Job: its controller deletes pods when it gives up, and with them what they could tell.
+pub(crate) fn is_job(live: &Value) -> bool {
+    live.get("kind").and_then(Value::as_str) == Some("Job")
+}
+
+/// Collects what keeps an object from being ready, in lines. `told` is what its pods said before they were deleted.
+pub(crate) async fn explain(
+    api: &Api,
+    live: &Value,
+    pods: &Pods,
+    told: Option<Vec<String>>,
+    warnings: &mut Warnings,
+    until: Instant,
+) -> Vec<String> {
+    let text = |object: &Value, pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let namespace = text(live, "/metadata/namespace");
+    let names =
+        std::iter::once(text(live, "/metadata/name")).chain(pods.of(live).map(|pod| text(pod, "/metadata/name"))).collect::<Vec<_>>();
+    let mut lines = last_words(api, live, pods, until).await;
+    if lines.is_empty() {
+        lines = told.unwrap_or_default();
+    }
+    lines.extend(warnings.about(api, &namespace, &names, until).await);
+    lines.dedup();
+    lines
+}
+
+/// Collects what the pods of an object say about their trouble: container, exit code, last lines of the log.
+pub(crate) async fn last_words(api: &Api, live: &Value, pods: &Pods, until: Instant) -> Vec<String> {
     let mut lines = Vec::new();
-    let namespace = live.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
-    let mut names = vec![live.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned()];
+    let mut told = 0;
     for pod in pods.of(live) {
-        let name = pod.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-        names.push(name.to_owned());
-        let Some(trouble) = pod_trouble(pod).filter(|_| lines.len() < PODS_MAX) else { continue };
+        let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
+        let Some(trouble) = trouble_of(live, pod).filter(|_| told < PODS_MAX) else { continue };
+        told += 1;
         lines.push(format!("pod `{name}`: {}", trouble.text));
         if let Some(container) = trouble.container.filter(|_| trouble.has_log) {
             lines.extend(log(api, namespace, name, &container, until).await);
         }
     }
-    lines.extend(warnings.about(api, namespace, &names, until).await);
-    lines.dedup();
     lines
 }
 

@@ -3,6 +3,7 @@
 
 mod baseline;
 mod immutable;
+mod job;
 mod kinds;
 mod pod;
 mod policy;
@@ -13,8 +14,9 @@ mod schedule;
 mod shape;
 
 pub use immutable::{DATA_VERSION, refuse_change, why_replaced};
+pub use job::{WAIT_FOR, is_completed};
 pub use kinds::{Kind, find};
-pub use pod::{PodTrouble, pod_trouble};
+pub use pod::{PodTrouble, job_pod_trouble, pod_trouble};
 pub use policy::{PolicyContext, PolicyInput, RESOURCE_LABEL, check, pod_marks};
 pub use readiness::{Readiness, readiness};
 pub use references::{references, yields};

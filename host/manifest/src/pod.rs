@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::readiness::condition;
+use crate::{job, readiness::condition};
 
 /// What keeps a pod from running, in words for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,9 @@ pub struct PodTrouble {
 
 /// Reasons that nothing but a change mends. `ErrImagePull` alone may be the registry's bad minute: it becomes a back-off.
 const FINAL: [&str; 6] =
-    ["ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError", "RunContainerError", "CrashLoopBackOff"];
+    ["ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError", "RunContainerError", CRASHES];
+/// The reason of a container that ends again and again.
+const CRASHES: &str = "CrashLoopBackOff";
 /// A container that ended so often in one deployment is not coming up: the first restarts may be waiting for others.
 const RESTARTS_MAX: i64 = 3;
 
@@ -35,14 +37,26 @@ pub fn pod_trouble(pod: &Value) -> Option<PodTrouble> {
             }
         }
     }
+    let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str);
+    if let (Some("Failed"), Some(reason)) = (text("/status/phase"), text("/status/reason")) {
+        let message = text("/status/message").map(|message| format!(": {message}")).unwrap_or_default();
+        return Some(of_whole_pod(reason, format!("it failed: {reason}{message}")));
+    }
     let scheduled = condition(pod, "PodScheduled").filter(|found| found.is("False") && found.reason == "Unschedulable")?;
-    Some(PodTrouble {
-        container: None,
-        reason: "Unschedulable".to_owned(),
-        text: format!("no node takes it: {}", scheduled.message),
-        is_final: false,
-        has_log: false,
-    })
+    Some(of_whole_pod(scheduled.reason, format!("no node takes it: {}", scheduled.message)))
+}
+
+/// Finds what keeps a pod of a Job from running. Where containers are started again, the Job's controller counts that and gives up.
+#[must_use]
+pub fn job_pod_trouble(job: &Value, pod: &Value) -> Option<PodTrouble> {
+    let trouble = pod_trouble(pod)?;
+    let is_counted = trouble.reason == CRASHES && job::counts_restarts(job);
+    Some(PodTrouble { is_final: trouble.is_final && !is_counted, ..trouble })
+}
+
+/// Makes what no single container is the reason for.
+fn of_whole_pod(reason: &str, text: String) -> PodTrouble {
+    PodTrouble { container: None, reason: reason.to_owned(), text, is_final: false, has_log: false }
 }
 
 fn container_trouble(status: &Value) -> Option<PodTrouble> {
@@ -64,7 +78,7 @@ fn container_trouble(status: &Value) -> Option<PodTrouble> {
         .unwrap_or_default();
     if let Some(reason) = text("/state/waiting/reason").filter(|reason| !matches!(*reason, "ContainerCreating" | "PodInitializing")) {
         let message = text("/state/waiting/message").map(|message| format!(": {message}")).unwrap_or_default();
-        let crashes = reason == "CrashLoopBackOff";
+        let crashes = reason == CRASHES;
         return Some(PodTrouble {
             container: Some(name.to_owned()),
             reason: reason.to_owned(),

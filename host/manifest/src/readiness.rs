@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use crate::pod::pod_trouble;
+use crate::{job, pod::pod_trouble};
 
 /// How far an object is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub fn readiness(object: &Value) -> Readiness {
         ("apps", "StatefulSet") => stateful_set(object),
         ("apps", "DaemonSet") => daemon_set(object),
         ("apps", "ReplicaSet") | ("", "ReplicationController") => replica_set(object),
-        ("batch", "Job") => job(object),
+        ("batch", "Job") => job::readiness(object),
         ("", "Pod") => pod(object),
         ("", "Service") => service(object),
         ("", "PersistentVolumeClaim") => claim(object),
@@ -70,7 +70,7 @@ impl Condition<'_> {
         self.status == status
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         match (self.reason, self.message) {
             ("", message) => message.to_owned(),
             (reason, "") => reason.to_owned(),
@@ -92,11 +92,11 @@ pub(crate) fn condition<'a>(object: &'a Value, name: &str) -> Option<Condition<'
     condition_in(object.pointer("/status/conditions"), name)
 }
 
-fn number(object: &Value, pointer: &str) -> Option<i64> {
+pub(crate) fn number(object: &Value, pointer: &str) -> Option<i64> {
     object.pointer(pointer).and_then(Value::as_i64)
 }
 
-fn count(object: &Value, pointer: &str) -> i64 {
+pub(crate) fn count(object: &Value, pointer: &str) -> i64 {
     number(object, pointer).unwrap_or(0)
 }
 
@@ -193,19 +193,6 @@ fn replica_set(object: &Value) -> Readiness {
         }
     }
     if count(object, "/status/replicas") > wanted { InProgress("pods too many are still there".to_owned()) } else { Current }
-}
-
-fn job(object: &Value) -> Readiness {
-    if condition(object, "Complete").is_some_and(|why| why.is("True")) {
-        return Current;
-    }
-    if let Some(why) = condition(object, "Failed").filter(|why| why.is("True")) {
-        return Failed(why.text());
-    }
-    if condition(object, "Suspended").is_some_and(|why| why.is("True")) {
-        return Current;
-    }
-    if object.pointer("/status/startTime").is_none() { InProgress("it has not started".to_owned()) } else { Current }
 }
 
 fn pod(object: &Value) -> Readiness {

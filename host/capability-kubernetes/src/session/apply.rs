@@ -16,6 +16,7 @@ use crate::{
     marks,
     resource::Place,
     seen::Seen,
+    trouble,
 };
 
 /// Writes what is sent: marked, with `data` in the place of `stringData`, tied to the object that we know.
@@ -62,6 +63,12 @@ pub(crate) fn outputs(live: &Value, wanted: &[WantedOutput]) -> Option<Observed>
         }
     }
     Some(observed)
+}
+
+/// Tells whether an object is a Job that had failed before this deployment touched it.
+fn has_failed_before(before: Option<&Seen>, live: &Value) -> bool {
+    let is_same = before.is_some_and(|before| before.uid == text(live, "/metadata/uid"));
+    is_same && trouble::is_job(live) && matches!(windlass_manifest::readiness(live), Readiness::Failed(_))
 }
 
 /// Tells whether the server can be asked what it would say: it is known what is sent, and nothing goes away before.
@@ -118,23 +125,12 @@ impl ClusterSession {
         place: Result<Place, CapabilityError>,
     ) -> Result<Step, CapabilityError> {
         let place = &place?;
-        let mut uid = self.claim(cx, place, action.insistence)?;
         let before = self.listed.get(place);
-        let options = ApplyOptions { force: action.insistence != Insistence::Refuse, dry_run: false };
-        let mut tries = 0;
-        let live = loop {
-            cx.events.point("before request");
-            match self.api.apply(&place.path(), &body(&action.spec, cx.owner, uid.as_deref()), options, cx.deadline).await {
-                Ok(live) => break live,
-                // Somebody removed it, or made it again, since the list: looked at anew, once.
-                Err(failure) if is_other_object(&failure) && tries == 0 => {
-                    tries += 1;
-                    self.look_again(place, cx).await?;
-                    uid = self.claim(cx, place, action.insistence)?;
-                }
-                Err(failure) => return Err(failure.into()),
-            }
-        };
+        let mut live = self.send(cx, action, place).await?;
+        if has_failed_before(before.as_deref(), &live) {
+            self.delete_failed(cx, place, &live).await?;
+            live = self.send(cx, action, place).await?;
+        }
         cx.events.point("after request");
         if place.resource.kind == "Namespace" && before.is_none() {
             lock(&self.made).push(place.name.clone());
@@ -153,6 +149,36 @@ impl ClusterSession {
         // Said with this step already.
         lock(&self.notes).insert(action.id.clone(), why.clone());
         Waited::new(place, &live, action.outputs.clone()).step(why)
+    }
+
+    /// Sends an action to the server; what is somebody else's is refused.
+    async fn send(&self, cx: &EffectCx<'_>, action: &ResolvedAction, place: &Place) -> Result<Value, CapabilityError> {
+        let mut uid = self.claim(cx, place, action.insistence)?;
+        let options = ApplyOptions { force: action.insistence != Insistence::Refuse, dry_run: false };
+        let mut tries = 0;
+        loop {
+            cx.events.point("before request");
+            match self.api.apply(&place.path(), &body(&action.spec, cx.owner, uid.as_deref()), options, cx.deadline).await {
+                Ok(live) => return Ok(live),
+                // Somebody removed it, or made it again, since the list: looked at anew, once.
+                Err(failure) if is_other_object(&failure) && tries == 0 => {
+                    tries += 1;
+                    self.look_again(place, cx).await?;
+                    uid = self.claim(cx, place, action.insistence)?;
+                }
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+    }
+
+    /// Deletes a Job that failed in an earlier deployment, so that this one runs it again.
+    async fn delete_failed(&self, cx: &EffectCx<'_>, place: &Place, live: &Value) -> Result<(), CapabilityError> {
+        match self.api.delete(&place.path(), text(live, "/metadata/uid"), cx.deadline).await {
+            Ok(_) => {}
+            Err(failure) if failure.is_code(404) || is_other_object(&failure) => {}
+            Err(failure) => return Err(failure.into()),
+        }
+        self.look_again(place, cx).await
     }
 
     /// Reads the metadata of one place anew.

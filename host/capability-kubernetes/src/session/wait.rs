@@ -27,6 +27,8 @@ use crate::{
 
 /// How long one question waits for news.
 const NEWS_TIME_MAX: Duration = Duration::from_millis(1_000);
+/// How long pods and events are asked about a trouble.
+const EXPLAIN_TIME_MAX: Duration = Duration::from_secs(10);
 /// A watch that has not told of an object by then is helped by a read.
 const TOLD_WITHIN_MS: u128 = 2_000;
 
@@ -190,15 +192,31 @@ impl ClusterSession {
             (Readiness::InProgress(why), _) => why,
         };
         let pods = trouble::has_pods(&live).then(|| self.pods(&waited.place.namespace, &mut known.pods));
-        let why = match pods.and_then(|pods| trouble::of_pods(&live, pods)) {
-            Some(found) if found.is_final => return Ok(Look::Failed(Some(live), found.text)),
-            Some(found) => format!("{why}; {}", found.text),
-            None => why,
+        let why = match pods.map(|pods| (pods, trouble::of_pods(&live, pods))) {
+            Some((_, Some(found))) if found.is_final => return Ok(Look::Failed(Some(live), found.text)),
+            Some((pods, Some(found))) => {
+                self.listen(cx, &live, &found.text, pods).await;
+                format!("{why}; {}", found.text)
+            }
+            Some((_, None)) | None => why,
         };
-        if age_ms > limits::READY_TIME_MAX.as_millis() {
+        // How long a Job may take is its own matter: the time of the deployment ends the wait.
+        if age_ms > limits::READY_TIME_MAX.as_millis() && !trouble::is_job(&live) {
             return Ok(Look::Failed(Some(live), format!("not ready within {} min: {why}", limits::READY_TIME_MAX.as_secs() / 60)));
         }
         Ok(Look::Waiting(why))
+    }
+
+    /// Keeps what the pods of a Job say about a new trouble, as long as they can be asked.
+    async fn listen(&self, cx: &EffectCx<'_>, live: &Value, trouble: &str, pods: &Pods) {
+        let uid = text(live, "/metadata/uid");
+        let is_known = lock(&self.told).get(uid).is_some_and(|(known, _)| known == trouble);
+        if is_known || !trouble::is_job(live) {
+            return;
+        }
+        let until = cx.deadline.min(Instant::now() + EXPLAIN_TIME_MAX);
+        let lines = trouble::last_words(&self.api, live, pods, until).await;
+        lock(&self.told).insert(uid.to_owned(), (trouble.to_owned(), lines));
     }
 
     fn watch(&self, resource: &Resource, namespace: &str, selector: String) -> Arc<Watch> {
@@ -219,8 +237,9 @@ impl ClusterSession {
         if let Some(live) = live {
             let none = Pods::default();
             let pods = if trouble::has_pods(&live) { self.pods(&place.namespace, &mut known.pods) } else { &none };
-            let until = cx.deadline.min(Instant::now() + Duration::from_secs(10));
-            for line in trouble::explain(&self.api, &live, pods, &mut known.warnings, until).await {
+            let until = cx.deadline.min(Instant::now() + EXPLAIN_TIME_MAX);
+            let told = lock(&self.told).remove(text(&live, "/metadata/uid")).map(|(_, lines)| lines);
+            for line in trouble::explain(&self.api, &live, pods, told, &mut known.warnings, until).await {
                 // What is said already needs only its place.
                 let line = match line.split_once(": ") {
                     Some((pod, trouble)) if message.contains(trouble) => format!("in {pod}"),

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Annotations of a workload that steer its rendering and give no rights.
-const STEERING: [&str; 3] = [PROFILE_ANNOTATION, "windlass.dev/schedule", "windlass.dev/pod-security"];
+const STEERING: [&str; 4] = [PROFILE_ANNOTATION, "windlass.dev/schedule", "windlass.dev/pod-security", "windlass.dev/wait-for"];
 
 /// An object between two stages, normalised and admitted.
 struct Object {

@@ -8,7 +8,11 @@ use windlass_model::{
 };
 
 use super::{PolicyContext, PolicyInput};
-use crate::{DATA_VERSION, find, shape};
+use crate::{
+    DATA_VERSION, find,
+    job::{WAIT_FOR, WAIT_FOR_VALUES},
+    shape,
+};
 
 /// Labels and annotations that only the host writes.
 const OUR_PREFIX: &str = "windlass.dev/";
@@ -119,6 +123,11 @@ fn check_ours(key: &str, value: &Value, context: &PolicyContext<'_>) -> Option<D
         "windlass.dev/application" => Some(context.application),
         "windlass.dev/environment" => Some(context.environment),
         "windlass.dev/workload" => context.workload,
+        WAIT_FOR if value.as_str().is_some_and(|text| WAIT_FOR_VALUES.contains(&text)) => return None,
+        WAIT_FOR => {
+            let message = format!("`{key}` is `{}`", WAIT_FOR_VALUES.join("` or `"));
+            return Some(Diagnostic::error("manifest-wait-for", message));
+        }
         key if OURS_ALLOWED.contains(&key) => return None,
         key => return Some(Diagnostic::error("policy-our-label", format!("`{key}` is written by the host alone"))),
     };
