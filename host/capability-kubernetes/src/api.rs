@@ -62,6 +62,8 @@ pub(crate) struct Refusal {
     pub message: String,
     /// Fields and their messages.
     pub causes: Vec<(String, String)>,
+    /// The plural and the name of the object that it is about.
+    pub about: (String, String),
 }
 
 /// Why there is no answer of use.
@@ -82,6 +84,13 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn is_code(&self, code: u16) -> bool {
         matches!(self, Self::Refused(refusal) if refusal.code == code)
+    }
+
+    /// Tells whether the server says that an object does not exist. Any other 404 says that the path is not served, and nothing of
+    /// what is stored there.
+    pub(crate) fn is_absence_of(&self, plural: &str, name: &str) -> bool {
+        let is_about = |refusal: &Refusal| refusal.about.0 == plural && refusal.about.1 == name;
+        matches!(self, Self::Refused(refusal) if refusal.code == 404 && refusal.reason == "NotFound" && is_about(refusal))
     }
 }
 
@@ -291,7 +300,9 @@ fn refusal(code: u16, bytes: &Bytes) -> Refusal {
     let message = if said.is_empty() { String::from_utf8_lossy(bytes).chars().take(200).collect() } else { said };
     // An object that does not have the shape of its kind is answered with 500, and stays wrong.
     let code = if code == 500 && message.starts_with("failed to create typed patch object") { 422 } else { code };
-    Refusal { code, reason: text(&status, "reason"), message, causes }
+    let details = status.get("details").unwrap_or(&Value::Null);
+    let about = (text(details, "kind"), text(details, "name"));
+    Refusal { code, reason: text(&status, "reason"), message, causes, about }
 }
 
 impl From<Unfit> for Failure {
@@ -327,7 +338,7 @@ impl From<Failure> for CapabilityError {
 
 /// Says in a person's words what the server refused.
 fn refused(refusal: &Refusal) -> CapabilityError {
-    let Refusal { code, reason, message, causes } = refusal;
+    let Refusal { code, reason, message, causes, about: _ } = refusal;
     let is_quota = message.contains("exceeded quota");
     match code {
         401 => CapabilityError::new(Kind::Denied, "the API server does not know these credentials").hint("renew the kubeconfig"),
@@ -338,7 +349,9 @@ fn refused(refusal: &Refusal) -> CapabilityError {
         403 => {
             CapabilityError::new(Kind::Denied, message.clone()).hint("give the service account this permission, or use another connection")
         }
-        404 => CapabilityError::new(Kind::Invalid, message.clone()),
+        404 if reason == "NotFound" => CapabilityError::new(Kind::Invalid, message.clone()),
+        404 => CapabilityError::new(Kind::Unavailable, format!("the API server does not serve this path: {}", message.trim()))
+            .hint("is the address of the connection that of an API server, and does it serve this version of the kind?"),
         409 if causes.iter().any(|(_, message)| message.starts_with("conflict with")) => {
             let fields: Vec<String> = causes.iter().map(|(field, message)| format!("`{field}` ({message})")).collect();
             CapabilityError::new(Kind::Conflict, format!("somebody else owns fields of it: {}", fields.join(", ")))

@@ -39,9 +39,10 @@ fn is_looked_at(kind: &Resource) -> bool {
 async fn first_of(api: &Api, kind: &Resource, namespace: &str, owner: &Owner, until: Instant) -> Result<Option<String>, CapabilityError> {
     let list = match api.list(&format!("{}?limit=500", kind.path(namespace)), METADATA_LIST, until).await {
         Ok(list) => list,
-        // What we may not see might be somebody's: the namespace stays.
-        Err(failure) if failure.is_code(403) => return Ok(Some(format!("{} that can't be listed", kind.plural))),
-        Err(failure) if failure.is_code(404) || failure.is_code(405) => return Ok(None),
+        // What we may not see, or is not served now, might be somebody's: the namespace stays.
+        Err(failure) if [403, 404, 405].iter().any(|code| failure.is_code(*code)) => {
+            return Ok(Some(format!("{} that can't be listed", kind.plural)));
+        }
         Err(failure) => return Err(failure.into()),
     };
     let owner = owner.to_string();

@@ -1,6 +1,10 @@
 //! Where objects are: kinds and their paths, from the table or from the server's own list.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Instant,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -72,6 +76,11 @@ impl Place {
         format!("{}/{}", self.resource.path(&self.namespace), self.name)
     }
 
+    /// Tells whether the server says that the object does not exist.
+    pub(crate) fn is_absent(&self, failure: &Failure) -> bool {
+        failure.is_absence_of(&self.resource.plural, &self.name)
+    }
+
     /// Says what is listed together with it: a kind's objects in its namespace, or one object of the whole cluster.
     pub(crate) fn around(&self) -> &str {
         if self.resource.is_namespaced { &self.namespace } else { &self.name }
@@ -126,36 +135,135 @@ impl Discovery {
         Ok(resources)
     }
 
-    /// Lists every kind that can be listed: one version of each.
+    /// Lists every kind that can be listed: one version of each, the preferred one where it has the kind.
     pub(crate) async fn all(&self, api: &Api, until: Instant) -> Result<Vec<Resource>, CapabilityError> {
-        let groups = api.list("/apis", JSON, until).await.map_err(CapabilityError::from)?;
-        let preferred = groups
-            .get("groups")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(|group| group.pointer("/preferredVersion/groupVersion").and_then(Value::as_str))
-            .filter(|version| is_name(version, &['.', '-', '/']))
-            .map(str::to_owned)
-            .take(limits::CLUSTER_GROUPS_MAX + 1)
-            .collect::<Vec<_>>();
-        if preferred.len() > limits::CLUSTER_GROUPS_MAX {
+        let groups = groups(api, until).await?;
+        if groups.len() > limits::CLUSTER_GROUPS_MAX {
             return Err(CapabilityError::new(Kind::Failed, format!("the cluster serves more than {} groups", limits::CLUSTER_GROUPS_MAX)));
         }
-        let mut all = Vec::new();
-        for version in std::iter::once("v1".to_owned()).chain(preferred) {
-            match self.served(api, &version, until).await {
-                Ok(served) => all.extend(served.iter().cloned()),
-                // A group whose own server is down can't be asked now.
-                Err(error) if error.kind == Kind::Unavailable => return Err(error),
-                Err(_) => {}
+        let mut all: Vec<Resource> = Vec::new();
+        for versions in std::iter::once(vec!["v1".to_owned()]).chain(groups.into_values()) {
+            let mut of_group: Vec<Resource> = Vec::new();
+            for version in versions {
+                match self.served(api, &version, until).await {
+                    Ok(served) => {
+                        let is_new = |resource: &&Resource| !of_group.iter().any(|known| known.kind == resource.kind);
+                        let new: Vec<Resource> = served.iter().filter(is_new).cloned().collect();
+                        of_group.extend(new);
+                    }
+                    // The version went since the groups were listed.
+                    Err(error) if error.kind == Kind::Invalid => {}
+                    // A group whose own server is down can't be asked now.
+                    Err(error) => return Err(error),
+                }
             }
+            all.extend(of_group);
         }
         Ok(all)
     }
+
+    /// Finds out what became of a kind that is not served where it was.
+    pub(crate) async fn whereabouts(&self, api: &Api, resource: &Resource, until: Instant) -> Result<Whereabouts, CapabilityError> {
+        let group = resource.group();
+        let versions = groups(api, until).await?.remove(group).unwrap_or_default();
+        for version in versions.iter().filter(|version| **version != resource.api_version) {
+            let served = match self.served(api, version, until).await {
+                Ok(served) => served,
+                Err(error) if error.kind == Kind::Invalid => continue,
+                Err(error) => return Err(error),
+            };
+            let same = |other: &&Resource| other.kind == resource.kind && other.is_namespaced == resource.is_namespaced;
+            if let Some(found) = served.iter().find(same) {
+                return Ok(Whereabouts::Served(found.clone()));
+            }
+        }
+        if is_native(group) {
+            return Ok(Whereabouts::Unserved);
+        }
+        // A definition takes all objects with it when it goes; one that is there may serve no version.
+        let name = format!("{}.{group}", resource.plural);
+        match api.get(&format!("/apis/apiextensions.k8s.io/v1/{DEFINITIONS}/{name}"), until).await {
+            Err(failure) if failure.is_absence_of(DEFINITIONS, &name) => Ok(Whereabouts::Gone),
+            Ok(_) => Ok(Whereabouts::Unserved),
+            Err(failure) if failure.is_code(403) || failure.is_code(404) => Ok(Whereabouts::Unserved),
+            Err(failure) => Err(failure.into()),
+        }
+    }
 }
 
-fn unknown(api_version: &str, kind: &str) -> CapabilityError {
+/// The plural of CustomResourceDefinitions.
+const DEFINITIONS: &str = "customresourcedefinitions";
+
+/// What became of a kind that is not served in the version that was known.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Whereabouts {
+    /// Another version is served: of the same objects.
+    Served(Resource),
+    /// Its definition is gone, and with it all objects.
+    Gone,
+    /// No version is served; objects may be stored all the same.
+    Unserved,
+}
+
+/// Tells whether a group belongs to Kubernetes itself: its objects stay stored when a version is no longer served.
+fn is_native(group: &str) -> bool {
+    const NATIVE: [&str; 17] = [
+        "admissionregistration",
+        "apiextensions",
+        "apiregistration",
+        "authentication",
+        "authorization",
+        "certificates",
+        "coordination",
+        "discovery",
+        "events",
+        "flowcontrol.apiserver",
+        "networking",
+        "node",
+        "rbac.authorization",
+        "resource",
+        "scheduling",
+        "storage",
+        "storagemigration",
+    ];
+    !group.contains('.') || group.strip_suffix(".k8s.io").is_some_and(|group| NATIVE.contains(&group))
+}
+
+/// Lists the groups with their versions, the preferred one first.
+async fn groups(api: &Api, until: Instant) -> Result<BTreeMap<String, Vec<String>>, CapabilityError> {
+    let list = api.list("/apis", JSON, until).await.map_err(CapabilityError::from)?;
+    let Some(groups) = list.get("groups").and_then(Value::as_array) else {
+        return Err(CapabilityError::new(Kind::Failed, "the API server lists no groups").hint("is its address that of an API server?"));
+    };
+    let read = |group: &Value| {
+        let name = group.get("name")?.as_str()?.to_owned();
+        let preferred = group.pointer("/preferredVersion/groupVersion").and_then(Value::as_str);
+        let others = group.get("versions").and_then(Value::as_array).into_iter().flatten();
+        let others = others.filter_map(|version| version.get("groupVersion")?.as_str()).filter(|version| Some(*version) != preferred);
+        let versions = preferred.into_iter().chain(others).filter(|version| is_name(version, &['.', '-', '/']));
+        Some((name, versions.take(limits::CLUSTER_GROUPS_MAX).map(str::to_owned).collect()))
+    };
+    Ok(groups.iter().filter_map(read).take(limits::CLUSTER_GROUPS_MAX + 1).collect())
+}
+
+/// Says that a kind can't be looked at.
+pub(crate) fn unserved(resource: &Resource) -> CapabilityError {
+    let Resource { api_version, kind, .. } = resource;
+    CapabilityError::new(
+        Kind::Unavailable,
+        format!("`{api_version}/{kind}` can't be looked at: the cluster serves no version of it, and its objects may still exist"),
+    )
+    .hint("let the cluster serve the kind again, or delete its CustomResourceDefinition and all objects with it")
+}
+
+/// Says that a version is served no longer, and which one is.
+pub(crate) fn moved(resource: &Resource, served: &Resource) -> CapabilityError {
+    let Resource { api_version, kind, .. } = resource;
+    CapabilityError::new(Kind::Invalid, format!("the cluster does not serve `{api_version}/{kind}`"))
+        .hint(format!("it serves `{}`: write that as `apiVersion`", served.api_version))
+}
+
+pub(crate) fn unknown(api_version: &str, kind: &str) -> CapabilityError {
     let what = if kind.is_empty() { api_version.to_owned() } else { format!("{api_version}/{kind}") };
     CapabilityError::new(Kind::Invalid, format!("the cluster does not know `{what}`"))
         .hint("install its CustomResourceDefinition, or use a definition that does without it")
@@ -188,11 +296,6 @@ fn resources(list: &Value, api_version: &str) -> Vec<Resource> {
 fn is_name(text: &str, more: &[char]) -> bool {
     let is_fine = |c: char| c.is_ascii_alphanumeric() || more.contains(&c);
     !text.is_empty() && text.len() <= limits::OBJECT_NAME_CHARS_MAX && !text.contains("..") && text.chars().all(is_fine)
-}
-
-/// Tells whether a failure means that the kind itself is gone, and with it all its objects.
-pub(crate) fn is_gone(failure: &Failure) -> bool {
-    failure.is_code(404)
 }
 
 #[cfg(test)]

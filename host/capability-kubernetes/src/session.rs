@@ -1,7 +1,7 @@
 //! A session on one cluster: what is there is listed once, what is sent is sent once, what is waited for is watched.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::HashMap,
     num::NonZeroUsize,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
     time::{Duration, Instant},
@@ -15,20 +15,21 @@ use windlass_engine::session::{
     ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Observation, Owner, Ownership, Phase, Preflight,
     ResolvedAction, Session, Step, Ticket,
 };
-use windlass_model::{ActionId, limits, state::RecordedAction};
+use windlass_model::{ActionId, event::DriftedField, limits, state::RecordedAction};
+
+use places::Unlisted;
 
 use crate::{
     api::{Api, ApplyOptions, Failure},
-    fields,
-    list::Pages,
-    marks,
-    resource::{Discovery, Place, Resource, is_gone},
-    seen::{Listed, Names},
+    fields, marks,
+    resource::{Discovery, Place, Resource},
+    seen::{Listed, Seen},
     watch::Watch,
 };
 
 mod apply;
 mod delete;
+mod places;
 mod wait;
 
 /// Metadata without specs: enough to know whose something is and whether it is as it was left.
@@ -60,16 +61,6 @@ pub(crate) struct ClusterSession {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What is listed together and could not be, with the reason.
-type Refused = BTreeMap<(Resource, String), CapabilityError>;
-
-/// Whether namespaces are there, by name.
-type Namespaces = BTreeMap<String, Result<bool, CapabilityError>>;
-
-fn bucket(place: &Place) -> (Resource, String) {
-    (place.resource.clone(), place.around().to_owned())
 }
 
 /// Visits the items of a list.
@@ -120,97 +111,23 @@ impl ClusterSession {
         }
     }
 
-    /// Finds the place of a spec; where the kind is gone from the cluster, the record knows it.
-    async fn place(&self, spec: &Value, handle: &Value, until: Instant) -> Result<Place, CapabilityError> {
-        match handle.get("place").and_then(|place| serde_json::from_value(place.clone()).ok()) {
-            Some(place) => Ok(place),
-            None => self.discovery.place(&self.api, spec, until).await,
-        }
+    /// Tells whether the place of something that completed was cleared, as `ttlSecondsAfterFinished` does, and its namespace is there.
+    fn may_be_gone(&self, place: &Place, found: Option<&Seen>) -> bool {
+        let namespace = Place::of_namespace(&place.namespace);
+        found.is_none_or(|found| found.is_leaving) && !self.listed.is_empty(&namespace.resource, &place.namespace)
     }
 
-    /// Finds the places of specs and lists what is around them; a list that is refused is the answer for all in it.
-    async fn places(&self, specs: &[(&Value, &Value)], until: Instant) -> Vec<Result<Place, CapabilityError>> {
-        let mut places = Vec::with_capacity(specs.len());
-        // One after the other: the server is asked about few kinds, and about each group once.
-        for (spec, handle) in specs {
-            places.push(self.place(spec, handle, until).await);
+    /// Returns what shows that an object is going away, alone or with its namespace; nothing if it stays.
+    fn departure(&self, place: &Place, found: &Seen) -> Option<Vec<DriftedField>> {
+        let is_namespaced = place.resource.is_namespaced;
+        let namespace = is_namespaced.then(|| self.listed.get(&Place::of_namespace(&place.namespace))).flatten();
+        if !found.is_leaving && !namespace.is_some_and(|namespace| namespace.is_leaving) {
+            return None;
         }
-        let refused = self.survey(places.iter().filter_map(|place| place.as_ref().ok()), until).await;
-        let answer = |place: Result<Place, CapabilityError>| {
-            let place = place?;
-            refused.get(&bucket(&place)).map_or(Ok(place), |error| Err(error.clone()))
-        };
-        places.into_iter().map(answer).collect()
-    }
-
-    /// Makes sure that everything around these places is listed: one list for each kind and namespace.
-    async fn survey(&self, places: impl Iterator<Item = &Place>, until: Instant) -> Refused {
-        // Thousands of places have few surroundings.
-        let all: BTreeSet<(&Resource, &str)> = places.map(|place| (&place.resource, place.around())).collect();
-        let mut wanted: Vec<(Resource, String)> = all.into_iter().map(|(resource, around)| (resource.clone(), around.to_owned())).collect();
-        wanted.retain(|(resource, around)| !self.listed.knows(resource, around));
-        if wanted.is_empty() {
-            return Refused::new();
-        }
-        // Effects beside each other look once.
-        let _turn = self.surveying.lock().await;
-        wanted.retain(|(resource, around)| !self.listed.knows(resource, around));
-        // Objects of the whole cluster first: in a namespace that is not there, there is nothing to list.
-        let (inside, whole): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(resource, _)| resource.is_namespaced);
-        let mut refused = self.list_all(whole, until).await;
-        refused.extend(self.list_all(inside, until).await);
-        refused
-    }
-
-    /// Looks which of the namespaces of these places are there.
-    async fn namespaces(&self, places: impl Iterator<Item = &Result<Place, CapabilityError>>, until: Instant) -> Namespaces {
-        let inside = places.flatten().filter(|place| place.resource.is_namespaced);
-        let names: BTreeSet<&str> = inside.map(|place| place.namespace.as_str()).collect();
-        let all: Vec<Place> = names.into_iter().map(Place::of_namespace).collect();
-        let mut refused = self.survey(all.iter(), until).await;
-        let is_there = |place: &Place| refused.remove(&bucket(place)).map_or_else(|| Ok(self.listed.get(place).is_some()), Err);
-        all.iter().map(is_there).zip(&all).map(|(is_there, place)| (place.name.clone(), is_there)).collect()
-    }
-
-    async fn list_all(&self, wanted: Vec<(Resource, String)>, until: Instant) -> Refused {
-        let made = lock(&self.made).clone();
-        let is_absent = |namespace: &str| self.listed.is_empty(&Place::of_namespace(namespace).resource, namespace);
-        let list = |(resource, around): (Resource, String)| {
-            let is_new = resource.is_namespaced && (made.contains(&around) || is_absent(&around));
-            async move {
-                let found = match (is_new, resource.is_namespaced) {
-                    (true, _) => Ok(Names::new()),
-                    (false, true) => self.list(&resource, &around, "", until).await,
-                    // Of the whole cluster's objects one is looked for: the rest is nobody's business.
-                    (false, false) => self.list(&resource, "", &format!("&fieldSelector=metadata.name%3D{around}"), until).await,
-                };
-                ((resource, around), found)
-            }
-        };
-        let mut refused = Refused::new();
-        for (key, found) in each(wanted.into_iter().map(list)).await {
-            match found {
-                Ok(found) => self.listed.insert(key.0, key.1, found),
-                Err(error) => {
-                    refused.insert(key, error);
-                }
-            }
-        }
-        refused
-    }
-
-    /// Lists metadata, page by page.
-    async fn list(&self, resource: &Resource, namespace: &str, filter: &str, until: Instant) -> Result<Names, CapabilityError> {
-        let path = format!("{}?limit={PAGE}{filter}", resource.path(namespace));
-        let mut pages = Pages::new(&self.kept_bytes);
-        while let Some(next) = pages.next() {
-            match self.api.list(&format!("{path}{next}"), METADATA_LIST, until).await {
-                Ok(page) => pages.add(&page).map_err(|why| too_much(resource, &why))?,
-                Err(failure) if is_gone(&failure) => break,
-                Err(failure) => return Err(failure.into()),
-            }
-        }
-        Ok(pages.into_names())
+        let holders = (!found.finalizers.is_empty()).then(|| Value::from(found.finalizers.clone()));
+        let held =
+            holders.map(|found| DriftedField { pointer: "/metadata/finalizers".to_owned(), recorded: None, found: Some(found), by: None });
+        Some(held.into_iter().collect())
     }
 
     async fn observe_one(
@@ -231,17 +148,25 @@ impl ClusterSession {
             drift: Vec::new(),
             unseen: Vec::new(),
         };
-        let Some(found) = self.listed.get(&place) else { return Ok(seen) };
+        let found = self.listed.get(&place);
+        if apply::has_completed(action.handle) && self.may_be_gone(&place, found.as_deref()) {
+            return Ok(Observation { owner: Ownership::Ours, intact: true, phase: Phase::Present, ..seen });
+        }
+        let Some(found) = found else { return Ok(seen) };
+        if let Some(drift) = self.departure(&place, &found) {
+            // What is going away is not as it was left, whatever its fields say.
+            return Ok(Observation { owner: found.marks.ownership(owner), phase: Phase::Deleting, drift, ..seen });
+        }
         let mut seen = Observation {
             owner: found.marks.ownership(owner),
             intact: found.uid == text(action.handle, "/uid")
                 && found.fields.as_deref() == action.handle.get("fields").and_then(Value::as_str),
-            phase: if found.is_leaving { Phase::Deleting } else { Phase::Present },
+            phase: Phase::Present,
             ..seen
         };
         if depth == Depth::Full && !seen.intact && seen.phase == Phase::Present {
             let live = self.api.get(&place.path(), until).await.map_err(CapabilityError::from)?;
-            let body = apply::body(action.spec, owner, Some(&found.uid));
+            let body = apply::body_at(&place, action.spec, owner, &found.uid);
             let options = ApplyOptions { force: true, dry_run: true };
             let wanted = self.api.apply(&place.path(), &body, options, until).await.map_err(CapabilityError::from)?;
             seen.drift = fields::drift(&wanted, &live);
@@ -266,6 +191,8 @@ impl Session for ClusterSession {
         let spec = actions.iter().map(|action| if is_noted(action) { nothing } else { &**action.spec });
         let specs: Vec<(&Value, &Value)> = spec.zip(actions).map(|(spec, action)| (spec, action.handle)).collect();
         let places = self.places(&specs, until).await;
+        // What is in a namespace goes with it. Where namespaces can't be listed, each object says so itself.
+        self.namespaces(places.iter(), until).await;
         let looks = actions.iter().zip(places).map(|(action, place)| self.observe_one(owner, *action, place, depth, until));
         each(looks).await
     }
@@ -326,9 +253,10 @@ impl Session for ClusterSession {
         for (resource, found) in each(lists).await {
             let found = match found {
                 Ok(found) => found,
-                // What may not be listed was not made by us with these permissions.
-                Err(error) if error.kind == Kind::Denied => continue,
-                Err(error) => return Err(error),
+                // What may not be listed was not made by us with these permissions; what is not served can't be listed.
+                Err(Unlisted::Refused(error)) if error.kind == Kind::Denied => continue,
+                Err(Unlisted::Unserved) => continue,
+                Err(Unlisted::Refused(error)) => return Err(error),
             };
             let group = resource.group();
             for (name, seen) in found.iter().filter(|(_, seen)| seen.marks.ownership(owner) == Ownership::Ours) {
@@ -345,11 +273,6 @@ impl Session for ClusterSession {
         }
         Ok(ours)
     }
-}
-
-fn too_much(resource: &Resource, why: &str) -> CapabilityError {
-    CapabilityError::new(Kind::Failed, format!("the list of {} can't be read: {why}", resource.plural))
-        .hint("is the address of the connection that of an API server?")
 }
 
 /// Says whose something is, to whoever wanted it.

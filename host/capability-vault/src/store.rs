@@ -206,11 +206,11 @@ fn is_denied(error: &ClientError) -> bool {
     matches!(error, ClientError::APIError { code: 403, .. })
 }
 
-/// Tells what is not there from what went wrong.
+/// Tells what is not there from what went wrong: a 404 with a reason speaks of the path, such as a mount that is gone, not of the entry.
 fn found<T>(answer: Result<T, ClientError>) -> Result<Option<T>, ClientError> {
     match answer {
         Ok(found) => Ok(Some(found)),
-        Err(ClientError::APIError { code: 404, .. }) => Ok(None),
+        Err(ClientError::APIError { code: 404, errors }) if errors.is_empty() => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -11,10 +11,14 @@ pub(crate) const WAIT_FOR_VALUES: [&str; 2] = ["completion", STARTED];
 
 const STARTED: &str = "started";
 
-/// Returns whether a Job has completed: it is done, and its object may go.
+/// Returns whether a Job or a pod has completed: what it was made for is done, and the cluster may delete the object.
 #[must_use]
 pub fn is_completed(object: &Value) -> bool {
-    condition(object, "Complete").is_some_and(|found| found.is("True"))
+    match object.get("kind").and_then(Value::as_str) {
+        Some("Job") => condition(object, "Complete").is_some_and(|found| found.is("True")),
+        Some("Pod") => object.pointer("/status/phase").and_then(Value::as_str) == Some("Succeeded"),
+        _ => false,
+    }
 }
 
 /// Returns whether a deployment goes on as soon as a Job has started.

@@ -64,3 +64,50 @@ fn a_job_that_never_ends_is_named_until_the_time_is_up() {
     assert!(refused.err.contains("`windlass.dev/wait-for` is `completion` or `started`"), "{}", refused.err);
     scene.folder.ok("destroy -e dev --yes");
 }
+
+/// A Job that the cluster deletes as soon as it has ended.
+const SHORT_LIVED: &str = "---
+apiVersion: windlass.dev/v1alpha1
+kind: ResourceType
+metadata: { name: seed }
+spec: {}
+---
+apiVersion: windlass.dev/v1alpha1
+kind: ResourceDefinition
+metadata: { name: seed }
+spec:
+  type: seed
+  driver: { builtin: template }
+  grants: [{ import: windlass:kubernetes/objects, kinds: [batch/v1/Job] }, { import: windlass:secrets/generated }]
+  inputs:
+    manifests:
+      job:
+        apiVersion: batch/v1
+        kind: Job
+        metadata: { name: seed }
+        spec:
+          ttlSecondsAfterFinished: 1
+          template:
+            spec:
+              restartPolicy: Never
+              securityContext: { runAsNonRoot: true, runAsUser: 1, seccompProfile: { type: RuntimeDefault } }
+              containers: [{ name: main, image: \"seed:1\", securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: [ALL] } } }]
+";
+
+#[test]
+fn a_job_that_completed_is_done_when_the_cluster_has_deleted_it() {
+    let scene = Scene::new("jobttl");
+    scene.folder.write("platform/connection.yaml", &(scene.folder.read("platform/connection.yaml") + SHORT_LIVED));
+    scene.folder.ok("platform apply platform");
+    scene.folder.write(
+        "app/web.score.yaml",
+        "apiVersion: score.dev/v1b1\nmetadata: { name: web }\ncontainers: { main: { image: \"web:1\" } }\nresources: { seed: { type: seed } }\n",
+    );
+    scene.folder.ok("deploy app -e dev --create-env development --yes");
+    scene.wait_for(&["wait", "--for=delete", "job/seed", "--timeout=20s"]);
+    assert_eq!(scene.folder.run("drift -e dev --detailed-exitcode").code, 0);
+    let again = scene.folder.ok("deploy app -e dev --yes");
+    assert!(again.err.contains("nothing was written"), "{}", again.err);
+    assert_eq!(scene.made().get("jobs/seed"), Some(&1));
+    scene.folder.ok("destroy -e dev --yes");
+}

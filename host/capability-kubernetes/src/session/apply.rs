@@ -1,6 +1,9 @@
 //! Makes objects so: by server-side apply alone, under our name, with our mark.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use base64::Engine as _;
 use serde_json::{Map, Value, json};
@@ -10,7 +13,7 @@ use windlass_engine::session::{
 };
 use windlass_manifest::Readiness;
 
-use super::{ClusterSession, Namespaces, is_other_object, lock, not_ours, text, wait::Waited};
+use super::{ClusterSession, delete::departure, is_other_object, lock, not_ours, places::Namespaces, text, wait::Waited};
 use crate::{
     api::{ApplyOptions, Failure},
     marks,
@@ -18,6 +21,11 @@ use crate::{
     seen::Seen,
     trouble,
 };
+
+/// How long nothing is asked about an object that is being deleted: most are gone at once.
+const DEPARTURE_PAUSE_MIN: Duration = Duration::from_millis(250);
+/// The same for one that stays.
+const DEPARTURE_PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// Writes what is sent: marked, with `data` in the place of `stringData`, tied to the object that we know.
 pub(crate) fn body(spec: &Value, owner: &Owner, uid: Option<&str>) -> Value {
@@ -41,14 +49,30 @@ pub(crate) fn body(spec: &Value, owner: &Owner, uid: Option<&str>) -> Value {
     body
 }
 
+/// Writes what an object's own place would be sent: in the version in which it is served by now.
+pub(super) fn body_at(place: &Place, spec: &Value, owner: &Owner, uid: &str) -> Value {
+    let mut body = body(spec, owner, Some(uid));
+    body["apiVersion"] = json!(place.resource.api_version);
+    body
+}
+
 /// Text as it is, everything else as JSON.
 fn plain_text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// What the record keeps to find an object again, and to tell whether it is as it was left.
-pub(crate) fn handle(place: &Place, seen: &Seen) -> Value {
-    json!({ "place": place, "uid": seen.uid, "fields": seen.fields })
+/// What the record keeps to find an object again, and to tell whether it is as it was left: something that has completed may go.
+pub(crate) fn handle(place: &Place, seen: &Seen, live: &Value) -> Value {
+    let mut handle = json!({ "place": place, "uid": seen.uid, "fields": seen.fields });
+    if windlass_manifest::is_completed(live) {
+        handle["completed"] = json!(true);
+    }
+    handle
+}
+
+/// Tells whether the object behind a handle had completed.
+pub(super) fn has_completed(handle: &Value) -> bool {
+    handle.get("completed").and_then(Value::as_bool) == Some(true)
 }
 
 /// Reads the outputs that others need; nothing as long as one is missing.
@@ -84,9 +108,6 @@ impl ClusterSession {
         if owner != Ownership::Ours && insistence != Insistence::TakeOver {
             return Err(not_ours(place, &owner));
         }
-        if seen.is_leaving {
-            return Err(CapabilityError::new(Kind::Unavailable, "it is going away").hint("deploy again when it is gone"));
-        }
         Ok(Some(seen.uid.clone()))
     }
 
@@ -100,7 +121,8 @@ impl ClusterSession {
     ) -> Result<(), CapabilityError> {
         let place = &place?;
         let uid = self.claim(cx, place, action.insistence)?;
-        if !is_to_be_asked(action) {
+        // What is going away is made anew when it is gone.
+        if !is_to_be_asked(action) || self.listed.get(place).is_some_and(|seen| seen.is_leaving) {
             return Ok(());
         }
         match namespaces.get(&place.namespace) {
@@ -125,6 +147,7 @@ impl ClusterSession {
         place: Result<Place, CapabilityError>,
     ) -> Result<Step, CapabilityError> {
         let place = &place?;
+        self.await_absence(cx, action, place).await?;
         let before = self.listed.get(place);
         let mut live = self.send(cx, action, place).await?;
         if has_failed_before(before.as_deref(), &live) {
@@ -140,11 +163,11 @@ impl ClusterSession {
         self.listed.note(place, Some(Arc::clone(&seen)));
         let why = match (windlass_manifest::readiness(&live), outputs(&live, &action.outputs)) {
             (Readiness::Current, Some(observed)) => {
-                return Ok(Step::Done(Observed { handle: handle(place, &seen), changed, ..observed }));
+                return Ok(Step::Done(Observed { handle: handle(place, &seen, &live), changed, ..observed }));
             }
             (Readiness::Current, None) => "waiting for a field that others need".to_owned(),
             (Readiness::InProgress(why) | Readiness::Failed(why), _) => why,
-            (Readiness::Terminating, _) => return Err(CapabilityError::new(Kind::Unavailable, "it is going away")),
+            (Readiness::Terminating, _) => return Err(CapabilityError::new(Kind::Unavailable, departure(&seen))),
         };
         // Said with this step already.
         lock(&self.notes).insert(action.id.clone(), why.clone());
@@ -171,11 +194,29 @@ impl ClusterSession {
         }
     }
 
+    /// Waits until an object that is being deleted is gone, and tells what holds it until then.
+    async fn await_absence(&self, cx: &EffectCx<'_>, action: &ResolvedAction, place: &Place) -> Result<(), CapabilityError> {
+        let mut pause = DEPARTURE_PAUSE_MIN;
+        while let Some(seen) = self.listed.get(place).filter(|seen| seen.is_leaving) {
+            self.claim(cx, place, action.insistence)?;
+            let note = departure(&seen);
+            self.tell(cx, &action.id, &note);
+            let left = cx.deadline.saturating_duration_since(Instant::now());
+            if cx.cancel.is_cancelled() || left.is_zero() {
+                return Err(CapabilityError::new(Kind::Uncertain, note).hint("deploy again when it is gone"));
+            }
+            tokio::time::sleep(pause.min(left)).await;
+            pause = (pause * 2).min(DEPARTURE_PAUSE_MAX);
+            self.look_again(place, cx).await?;
+        }
+        Ok(())
+    }
+
     /// Deletes a Job that failed in an earlier deployment, so that this one runs it again.
     async fn delete_failed(&self, cx: &EffectCx<'_>, place: &Place, live: &Value) -> Result<(), CapabilityError> {
         match self.api.delete(&place.path(), text(live, "/metadata/uid"), cx.deadline).await {
             Ok(_) => {}
-            Err(failure) if failure.is_code(404) || is_other_object(&failure) => {}
+            Err(failure) if place.is_absent(&failure) || is_other_object(&failure) => {}
             Err(failure) => return Err(failure.into()),
         }
         self.look_again(place, cx).await
@@ -185,7 +226,7 @@ impl ClusterSession {
     pub(super) async fn look_again(&self, place: &Place, cx: &EffectCx<'_>) -> Result<(), CapabilityError> {
         match self.api.get(&place.path(), cx.deadline).await {
             Ok(live) => self.listed.note(place, Some(Arc::new(Seen::of_object(&live)))),
-            Err(failure) if failure.is_code(404) => self.listed.note(place, None),
+            Err(failure) if place.is_absent(&failure) => self.listed.note(place, None),
             Err(failure) => return Err(failure.into()),
         }
         Ok(())

@@ -25,8 +25,8 @@ impl ClusterSession {
     ) -> Result<Step, CapabilityError> {
         let place = &match place {
             Ok(place) => place,
-            // The kind is gone from the cluster, and all its objects with it.
-            Err(error) if error.kind == Kind::Invalid => return Ok(gone(false)),
+            // No place was ever found for it: it was never sent.
+            Err(error) if error.kind == Kind::Invalid && action.handle.is_null() => return Ok(gone(false)),
             Err(error) => return Err(error),
         };
         let Some(mut seen) = self.listed.get(place) else { return Ok(gone(false)) };
@@ -56,16 +56,21 @@ impl ClusterSession {
         let answer = self.api.delete(&place.path(), &seen.uid, cx.deadline).await;
         cx.events.point("after request");
         match answer {
-            Ok(answer) if text(&answer, "/kind") == "Status" || answer.pointer("/metadata/deletionTimestamp").is_none() => {
-                self.listed.note(place, None);
-                Ok(gone(true))
-            }
-            Ok(answer) => {
+            Ok(answer) if answer.pointer("/metadata/deletionTimestamp").is_some() => {
                 let seen = Arc::new(Seen::of_object(&answer));
                 self.listed.note(place, Some(Arc::clone(&seen)));
                 Ok(leaving(&seen))
             }
-            Err(failure) if failure.is_code(404) || is_other_object(&failure) => {
+            // The server says so of what it took out of its store at once.
+            Ok(answer) if text(&answer, "/kind") == "Status" && text(&answer, "/status") == "Success" => {
+                self.listed.note(place, None);
+                Ok(gone(true))
+            }
+            Ok(_) => {
+                self.look_again(place, cx).await?;
+                Ok(self.listed.get(place).filter(|now| now.uid == seen.uid).map_or_else(|| gone(true), |now| leaving(&now)))
+            }
+            Err(failure) if place.is_absent(&failure) || is_other_object(&failure) => {
                 self.listed.note(place, None);
                 Ok(gone(false))
             }
@@ -77,11 +82,7 @@ impl ClusterSession {
 impl ClusterSession {
     /// Takes our mark from an object of ours; what is gone, or somebody else's by now, needs no letting go.
     pub(super) async fn release_one(&self, cx: &EffectCx<'_>, place: Result<Place, CapabilityError>) -> Result<(), CapabilityError> {
-        let place = &match place {
-            Ok(place) => place,
-            Err(error) if error.kind == Kind::Invalid => return Ok(()),
-            Err(error) => return Err(error),
-        };
+        let place = &place?;
         let Some(seen) = self.listed.get(place).filter(|seen| seen.marks.ownership(cx.owner) == Ownership::Ours) else {
             return Ok(());
         };
@@ -92,15 +93,18 @@ impl ClusterSession {
         } });
         match self.api.merge(&place.path(), &body, cx.deadline).await {
             Ok(_) => Ok(()),
-            Err(failure) if failure.is_code(404) || is_other_object(&failure) => Ok(()),
+            Err(failure) if place.is_absent(&failure) || is_other_object(&failure) => Ok(()),
             Err(failure) => Err(failure.into()),
         }
     }
 }
 
-/// It is on its way out: finalizers hold it.
-fn leaving(seen: &Seen) -> Step {
+/// Says that an object is being deleted, and which finalizers hold it.
+pub(super) fn departure(seen: &Seen) -> String {
     let holders = &seen.finalizers;
-    let note = if holders.is_empty() { "going away".to_owned() } else { format!("going away, held by {}", holders.join(", ")) };
-    Step::Waiting { ticket: Value::Null, retry_after_ms: GONE_AFTER_MS, note }
+    if holders.is_empty() { "being deleted".to_owned() } else { format!("being deleted, held by the finalizer {}", holders.join(", ")) }
+}
+
+fn leaving(seen: &Seen) -> Step {
+    Step::Waiting { ticket: Value::Null, retry_after_ms: GONE_AFTER_MS, note: departure(seen) }
 }

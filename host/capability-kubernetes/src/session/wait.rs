@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, EffectCx, Observed, Step, Ticket, WantedOutput};
 use windlass_manifest::Readiness;
-use windlass_model::limits;
+use windlass_model::{ActionId, limits};
 
 use super::{
     ClusterSession,
     apply::{handle, outputs},
+    delete::departure,
     lock, text,
 };
 use crate::{
@@ -119,7 +120,7 @@ impl ClusterSession {
             steps.push(match (look, waited) {
                 (Ok(Look::Done(observed)), _) => Ok(Step::Done(observed)),
                 (Ok(Look::Waiting(note)), Ok(waited)) => {
-                    self.tell(cx, ticket, &note);
+                    self.tell(cx, &ticket.id, &note);
                     waited.step(note)
                 }
                 (Ok(Look::Failed(live, why)), Ok(waited)) => Err(self.failure(cx, &waited.place, live, why, &mut known).await),
@@ -131,11 +132,11 @@ impl ClusterSession {
     }
 
     /// Says what is waited for, once for each reason.
-    fn tell(&self, cx: &EffectCx<'_>, ticket: &Ticket, note: &str) {
+    pub(super) fn tell(&self, cx: &EffectCx<'_>, id: &ActionId, note: &str) {
         let mut notes = lock(&self.notes);
-        if notes.get(&ticket.id).map(String::as_str) != Some(note) {
-            cx.events.note(&ticket.id, note);
-            notes.insert(ticket.id.clone(), note.to_owned());
+        if notes.get(id).map(String::as_str) != Some(note) {
+            cx.events.note(id, note);
+            notes.insert(id.clone(), note.to_owned());
         }
     }
 
@@ -167,7 +168,7 @@ impl ClusterSession {
             None if age_ms < TOLD_WITHIN_MS => return Ok(Look::Waiting("sent".to_owned())),
             None => match self.api.get(&waited.place.path(), cx.deadline).await {
                 Ok(live) => Arc::new(live),
-                Err(failure) if failure.is_code(404) => return Ok(Look::Failed(None, "somebody deleted it".to_owned())),
+                Err(failure) if waited.place.is_absent(&failure) => return Ok(Look::Failed(None, "somebody deleted it".to_owned())),
                 Err(failure) => return Err(failure.into()),
             },
         };
@@ -181,14 +182,16 @@ impl ClusterSession {
             (Readiness::Current, Some(observed)) => {
                 let seen = Arc::new(Seen::of_object(&live));
                 self.listed.note(&waited.place, Some(Arc::clone(&seen)));
-                return Ok(Look::Done(Observed { handle: handle(&waited.place, &seen), changed: true, ..observed }));
+                return Ok(Look::Done(Observed { handle: handle(&waited.place, &seen, &live), changed: true, ..observed }));
             }
             (Readiness::Current, None) => {
                 let missing: Vec<&str> = waited.outputs.iter().map(|output| output.name.as_str()).collect();
                 format!("`{}` is not there yet", missing.join("`, `"))
             }
             (Readiness::Failed(why), _) => return Ok(Look::Failed(Some(live), why)),
-            (Readiness::Terminating, _) => return Ok(Look::Failed(None, "somebody is deleting it".to_owned())),
+            (Readiness::Terminating, _) => {
+                return Ok(Look::Failed(None, format!("somebody deletes it: {}", departure(&Seen::of_object(&live)))));
+            }
             (Readiness::InProgress(why), _) => why,
         };
         let pods = trouble::has_pods(&live).then(|| self.pods(&waited.place.namespace, &mut known.pods));

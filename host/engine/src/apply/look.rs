@@ -6,6 +6,7 @@ use futures_util::future::{join_all, try_join_all};
 use windlass_model::{
     ActionId,
     event::{Actor, DriftedField, Verb},
+    identity::shown,
     name::DocumentName,
     plan::Change,
     state::{EnvironmentKey, RecordedAction, Status},
@@ -39,7 +40,7 @@ pub struct Found {
 pub struct Drift {
     /// By action.
     pub found: Vec<Found>,
-    /// Systems that could not be looked at.
+    /// Systems, and objects in them, that could not be looked at.
     pub unseen: Vec<ApplyError>,
     /// Fields that a system does not let us compare, in objects that are there and ours.
     pub unseen_fields: Vec<Unseen>,
@@ -68,14 +69,15 @@ impl Engine {
             let Group { interface, connection, settings, records } = group;
             let session = self.open(&interface, &connection, &settings, environment).await?;
             let looked = look(self, environment, &owner, session.as_ref(), &records, Depth::Full).await;
-            looked.map_err(|error| ApplyError::of(&connection, error))
+            Ok((connection, looked))
         });
         let mut drift = Drift::default();
         for looked in join_all(looks).await {
             match looked {
-                Ok(looked) => {
+                Ok((connection, looked)) => {
                     drift.found.extend(looked.found);
                     drift.unseen_fields.extend(looked.unseen);
+                    drift.unseen.extend(looked.failed.into_iter().map(|error| ApplyError::of(&connection, error)));
                 }
                 Err(error) => drift.unseen.push(error),
             }
@@ -113,10 +115,11 @@ impl Run<'_> {
         }
         let looks = asked.iter().map(|(session, connection, records)| async {
             let looked = look(self.engine, &self.environment, &self.owner, session.as_ref(), records, depth).await;
-            looked.map_err(|error| ApplyError::of(connection, error))
+            // What can't be looked at may be anything: nothing is changed around it.
+            looked.failed.into_iter().next().map_or(Ok(looked.found), |error| Err(ApplyError::of(connection, error)))
         });
         let found = try_join_all(looks).await?;
-        Ok(found.into_iter().flat_map(|looked| looked.found).map(|found| (found.id.clone(), found)).collect())
+        Ok(found.into_iter().flatten().map(|found| (found.id.clone(), found)).collect())
     }
 }
 
@@ -125,6 +128,8 @@ struct Looked {
     /// What is not as it was left.
     found: Vec<Found>,
     unseen: Vec<Unseen>,
+    /// Why records could not be looked at: one error for all, or one for each.
+    failed: Vec<CapabilityError>,
 }
 
 /// Looks at records of one connection.
@@ -135,7 +140,7 @@ async fn look(
     session: &dyn Session,
     records: &[RecordedAction],
     depth: Depth,
-) -> Result<Looked, CapabilityError> {
+) -> Looked {
     // Only a full comparison needs the values that were sent: they are decrypted for it alone.
     let recorded = |record: &RecordedAction| match depth {
         Depth::Presence => record.spec.to_value(),
@@ -143,16 +148,30 @@ async fn look(
     };
     let specs: Vec<LazySpec<'_>> = records.iter().map(|record| LazySpec::new(move || recorded(record))).collect();
     let seen = session.observe(owner, &refs(records, &specs), depth).await;
-    let (mut found, mut unseen) = (Vec::new(), Vec::new());
+    let (mut found, mut unseen, mut failed) = (Vec::new(), Vec::new(), Vec::new());
     for (record, seen) in records.iter().zip(seen) {
-        let Observation { owner, intact, phase, drift, unseen: fields, .. } = seen?;
+        let Observation { owner, intact, phase, drift, unseen: fields, .. } = match seen {
+            Ok(seen) => seen,
+            Err(error) => {
+                failed.push((record, error));
+                continue;
+            }
+        };
         let named = |field| Unseen { id: record.id.clone(), identity: record.identity.clone(), field };
         unseen.extend(fields.into_iter().map(named));
         if !(intact && owner == Ownership::Ours) {
             found.push(Found { id: record.id.clone(), identity: record.identity.clone(), phase, owner, fields: drift });
         }
     }
-    Ok(Looked { found, unseen })
+    Looked { found, unseen, failed: told_once(failed, records.len()) }
+}
+
+/// Says of each record why it can't be looked at; what is wrong with a whole system is said once.
+fn told_once(failed: Vec<(&RecordedAction, CapabilityError)>, all: usize) -> Vec<CapabilityError> {
+    match failed.first() {
+        Some((_, first)) if all > 1 && failed.len() == all && failed.iter().all(|(_, error)| error == first) => vec![first.clone()],
+        _ => failed.into_iter().map(|(record, error)| error.within(&format!("`{}`", shown(&record.identity)))).collect(),
+    }
 }
 
 /// Names records to whoever looks at them.

@@ -103,14 +103,11 @@ impl Run<'_> {
         let mut pending = Pending { ranks: BTreeMap::new(), restored, under_way: BTreeSet::new(), failed: BTreeMap::new() };
         for action in planned.values() {
             let found = changed.get(&action.id);
-            if found.is_some_and(|found| found.phase == Phase::Absent)
+            if let Some(phase) = found.map(|found| found.phase)
                 && action.holds_data
                 && self.insistence(action) != Insistence::TakeOver
             {
-                return Err(Stop::Failed {
-                    reason: format!("`{}` held data and is gone; it is not made again silently", shown(&action.identity)),
-                    hint: Some(format!("restore it, or let it be made anew: `--take-ownership {}`", shown(&action.identity))),
-                });
+                data_is_kept(action, phase)?;
             }
             if found.is_some() || !self.is_done(action) || self.lacks_output(action).await? {
                 pending.ranks.insert(action.id.clone(), action.rank);
@@ -387,6 +384,20 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
+
+/// Refuses to make anew what held data and is gone, or is going away.
+fn data_is_kept(action: &PlannedAction, phase: Phase) -> Result<(), Stop> {
+    let identity = shown(&action.identity);
+    let (what, mend) = match phase {
+        Phase::Present => return Ok(()),
+        Phase::Absent => ("held data and is gone", "restore it"),
+        Phase::Deleting => ("holds data and is being deleted", "save the data while it is there (`windlass drift` shows what holds it)"),
+    };
+    Err(Stop::Failed {
+        reason: format!("`{identity}` {what}; it is not made again silently"),
+        hint: Some(format!("{mend}, or let it be made anew: `--take-ownership {identity}`")),
+    })
 }
 
 /// Groups actions by interface and connection.
