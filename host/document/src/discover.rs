@@ -10,7 +10,7 @@ use windlass_model::{did_you_mean, limits, platform::API_VERSION, score};
 
 use crate::{
     problem::{Problem, Problems, Source},
-    schema,
+    schema, template,
     tree::{self, Node},
 };
 
@@ -111,21 +111,31 @@ pub(crate) fn read_source(path: &Path) -> Result<Arc<Source>, Problems> {
 /// Reads the documents of a file; in a folder, files that are not for us are left alone.
 fn read_documents(path: &Path, in_folder: bool) -> Result<Vec<Document>, Problems> {
     let source = read_source(path)?;
-    let ours = source.text.contains("score.dev/") || source.text.contains("windlass.dev/");
-    if in_folder && !ours {
+    if in_folder && !names_our_version(&source.text) {
         return Ok(Vec::new());
     }
-    let nodes = tree::parse(&source)?;
+    let nodes = tree::parse(&source).map_err(|problems| template::explained(&source, problems))?;
     let mut problems = Problems::default();
     let mut documents = Vec::new();
     for node in nodes {
         match kind_of(&source, &node) {
+            Ok("Workload") if let Some(problem) = template::unrendered(&source, &node) => problems.push(problem),
             Ok(kind) => documents.push(Document { source: Arc::clone(&source), path: path.to_path_buf(), node, kind }),
             Err(problem) if in_folder && problem.code == "foreign-document" => {}
             Err(problem) => problems.push(problem),
         }
     }
     problems.into_result(documents)
+}
+
+/// Returns whether a text names an API version of ours. An annotation such as `k8s.score.dev/kind` in a file of another tool is none.
+fn names_our_version(text: &str) -> bool {
+    ["score.dev/", "windlass.dev/"].iter().any(|group| {
+        let mut found = text.match_indices(group);
+        found.any(|(start, _)| {
+            !text.get(..start).is_some_and(|before| before.ends_with(['.', '-']) || before.ends_with(char::is_alphanumeric))
+        })
+    })
 }
 
 /// Tells a document's kind by its `apiVersion` and `kind`.

@@ -397,3 +397,26 @@ resources: { db: { type: postgres, properties: { host: } } }
     assert_eq!(ran.code, 65);
     insta::assert_snapshot!("externals", stable(&ran));
 }
+
+#[test]
+fn a_template_that_was_not_rendered_is_named_as_one() {
+    let folder = Folder::new();
+    folder.write("shop/web.score.yaml", &workload("web", "", "").replace("name: web", "name: {{ name }}"));
+    folder.write("shop/api.score.yaml", &workload("api", "", "").replace("api:1", "ghcr.io/${{ github.repository }}:1"));
+    // A chart that knows the annotations of the Score tools is no file of ours.
+    folder.write("shop/chart.yaml", "metadata: { annotations: { k8s.score.dev/kind: Job } }\n{{- if .Values.x }}\n");
+    let ran = folder.run("plan shop -e dev --create-env development");
+    assert_eq!(ran.code, 65);
+    insta::assert_snapshot!(stable(&ran));
+}
+
+#[test]
+fn files_of_other_tools_are_named_in_a_note() {
+    let folder = Folder::new();
+    folder.write("shop/web.score.yaml", &workload("web", "", ""));
+    folder.write("shop/docker-compose.yaml", "services: {}\n");
+    folder.write("shop/web.provisioners.yaml", "- uri: template://x\n");
+    folder.write("other/Chart.yaml", "name: x\n");
+    let ran = folder.ok("plan shop -e dev --create-env development");
+    insta::assert_snapshot!(ran.err);
+}

@@ -5,7 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use windlass_document::{ApplicationInput, LoadedApplication, PlanFile, Purpose, ReadApplication, parse_property, read_application};
+use windlass_document::{
+    ApplicationInput, LoadedApplication, OtherFile, PlanFile, Purpose, ReadApplication, other_files, parse_property, read_application,
+};
 use windlass_model::{
     application::{Model, Provenance},
     diagnostic::Diagnostic,
@@ -61,7 +63,11 @@ fn read(
         .map(|text| parse_property(text))
         .collect::<Result<_, _>>()
         .map_err(|error| Failure::usage(format!("--override-property: {error}")))?;
-    Ok(read_application(&ApplicationInput { paths, name: app.cloned(), images: application.images.clone(), overrides, properties }))
+    let read = read_application(&ApplicationInput { paths, name: app.cloned(), images: application.images.clone(), overrides, properties });
+    for OtherFile { path, tool } in read.loaded.iter().flat_map(|loaded| other_files(&loaded.provenance)) {
+        print::note(&format!("note: {} is a file for {tool}; it is not read", path.display()));
+    }
+    Ok(read)
 }
 
 /// Plans a deployment of what a path holds; documents with errors are planned too, for what else is wrong.
