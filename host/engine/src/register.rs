@@ -50,7 +50,7 @@ pub fn check(definition: &ResourceDefinition, kind: &ResourceType, description: 
                         "type-param",
                         format!("the driver `{driver}` does not know the param `{name}` of `{}`", kind.name()),
                     )
-                    .hint("who gives it is refused; leave it out of the ResourceType, or let the driver take it"),
+                    .hint("a resource that gives it gets a warning; leave it out of the ResourceType, or let the driver take it"),
                 ),
                 Some(accepted) if !fit(accepted, schema) => problems.push(Diagnostic::error(
                     "type-param",

@@ -39,6 +39,8 @@ pub struct DriverSchemas {
     pub outputs: TokenSchema,
     /// The param that is marked as the backend.
     pub backend: Option<String>,
+    /// The names of all params, where the driver lists them and refuses others.
+    pub accepted: Option<Vec<String>>,
 }
 
 /// A schema in which marked positions take tokens and others refuse them.
@@ -75,6 +77,7 @@ impl SchemaCache {
         let schemas = Arc::new(DriverSchemas {
             inputs: parse("inputs", &description.inputs_schema)?,
             backend: params.marked(BACKEND_MARK),
+            accepted: params.accepted(),
             params,
             outputs: parse("outputs", &description.outputs_schema)?,
         });
@@ -148,6 +151,18 @@ impl TokenSchema {
     fn marked(&self, mark: &str) -> Option<String> {
         let properties = self.text.get("properties")?.as_object()?;
         properties.iter().find(|(_, property)| property.get(mark) == Some(&Value::Bool(true))).map(|(name, _)| name.clone())
+    }
+
+    /// Returns the names of all properties, if the schema refuses others and nothing but `properties` names them.
+    fn accepted(&self) -> Option<Vec<String>> {
+        let is_alone = |keyword: &str| self.text.get(keyword).is_none();
+        let is_closed = self.text.get("additionalProperties") == Some(&Value::Bool(false));
+        let is_listed = ["allOf", "anyOf", "oneOf", "if", "$ref", "patternProperties"].into_iter().all(is_alone);
+        let properties = self.text.get("properties").and_then(Value::as_object);
+        // The host gives the backend, and no author of a resource does.
+        let is_given = |property: &Value| property.get(BACKEND_MARK) == Some(&Value::Bool(true));
+        let names = || properties.into_iter().flatten().filter(|(_, property)| !is_given(property)).map(|(name, _)| name.clone()).collect();
+        (is_closed && is_listed).then(names)
     }
 
     /// Checks a value in which tokens stand for sealed values; `base` is put before pointers.

@@ -420,3 +420,46 @@ fn files_of_other_tools_are_named_in_a_note() {
     let ran = folder.ok("plan shop -e dev --create-env development");
     insta::assert_snapshot!(ran.err);
 }
+
+#[test]
+fn an_unknown_class_is_made_by_the_default_definition() {
+    let folder = Folder::new();
+    let container =
+        "containers: { main: { image: \"web:1\", variables: { DB: \"${resources.db.host}\", PEER: \"${resources.web.name}\" } } }";
+    let resources = "  db: { type: postgres, class: small }\n  web: { type: service, class: odd }\n";
+    folder.write("shop/web.score.yaml", &workload("web", "", resources).replace("containers: { main: { image: \"web:1\" } }", container));
+    let first = folder.ok("plan shop -e dev --create-env development");
+    insta::assert_snapshot!(stable(&first));
+    // The warning stays as long as the class is unknown, and goes with it.
+    folder.ok("deploy shop -e dev --create-env development --yes");
+    let explained = folder.ok("explain postgres.small#web.db -e dev");
+    assert!(explained.out.contains("postgres"), "{}", explained.out);
+    let again = folder.ok("plan shop -e dev");
+    assert_eq!(again.err.matches("no class `small`").count(), 1, "{}", again.err);
+    folder.write(
+        "platform/small.yaml",
+        "apiVersion: windlass.dev/v1alpha1\nkind: ResourceDefinition\nmetadata: { name: small }\nspec:\n  type: postgres\n  class: small\n  driver: { builtin: postgres }\n  grants: [{ import: windlass:kubernetes/objects, kinds: [v1/Secret, v1/Service, v1/PersistentVolumeClaim, apps/v1/StatefulSet] }, { import: windlass:secrets/generated }]\n",
+    );
+    folder.ok("platform apply platform");
+    let known = folder.ok("plan shop -e dev");
+    assert!(!format!("{}{}", known.out, known.err).contains("no class `small`"), "{}{}", known.out, known.err);
+}
+
+#[test]
+fn unknown_params_are_warnings_whatever_the_driver_is() {
+    let folder = Folder::new();
+    let resources = "  cache: { type: redis, params: { name: web-cache } }
+  db: { type: postgres, params: { size: 1Gi } }
+  sql: { type: mysql, params: { size: 1Gi } }
+  llm: { type: llm-model, params: { modle: x } }
+  api: { type: service, params: { workload: web, prt: 1 } }
+  route: { type: route, params: { host: a.example, path: /, port: 80, service: other } }
+";
+    folder.write("shop/web.score.yaml", &workload("web", "", resources));
+    insta::assert_snapshot!(stable(&folder.ok("plan shop -e dev --create-env development")));
+    // A misspelt param that a driver needs is told beside what the driver says.
+    folder.write("shop/web.score.yaml", &workload("web", "", "  route: { type: route, params: { hots: a.example, port: 80 } }\n"));
+    let ran = folder.run("plan shop -e dev --create-env development");
+    assert_eq!(ran.code, 65);
+    insta::assert_snapshot!("misspelt_param", stable(&ran));
+}

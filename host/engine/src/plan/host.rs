@@ -9,6 +9,7 @@ use windlass_resolve::{GraphNode, HostType, Scope};
 use super::{
     Cx, NodeOutcome,
     expand::given_secret,
+    params::take_unknown,
     place,
     resource::params_value,
     target::{Choice, Target},
@@ -25,10 +26,11 @@ pub(crate) fn plan_host(
 ) -> Result<NodeOutcome, Vec<Diagnostic>> {
     let node_key = NodeKey::Resource(key.clone());
     let mut problems = Vec::new();
-    let params = params_value(cx, &node_key, params, None, outcomes, &mut problems);
+    let mut params = params_value(cx, &node_key, params, None, outcomes, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }
+    let warnings = take_unknown(cx, key, &Map::new(), None, &mut params);
     let outputs = match host {
         HostType::Environment => environment_outputs(cx),
         HostType::Service | HostType::ServicePort => {
@@ -46,7 +48,7 @@ pub(crate) fn plan_host(
         references: Vec::new(),
         request: None,
     };
-    Ok(NodeOutcome::new(node, Vec::new(), 0))
+    Ok(NodeOutcome::new(node, warnings, 0))
 }
 
 /// Values of the environment, and its secrets over them.

@@ -13,7 +13,7 @@ use windlass_model::{
     platform::{ConnectionSettings, Grant, OnRemove},
 };
 
-use super::{Cx, DriverUse, NodeOutcome, bug, compare, resource::ResourceCall, workload::WorkloadCall};
+use super::{Cx, DriverUse, NodeOutcome, bug, compare, params, resource::ResourceCall, workload::WorkloadCall};
 
 /// The nodes of the last deployment, and what was said about each.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ impl<'a> Memo<'a> {
     pub(crate) fn new(previous: Option<&'a Plan>) -> Self {
         let Some(plan) = previous else { return Self::default() };
         let mut warnings: HashMap<&str, Vec<&Diagnostic>> = HashMap::new();
-        for warning in plan.warnings.iter().filter(|warning| !compare::is_comparison(warning)) {
+        for warning in plan.warnings.iter().filter(|warning| !compare::is_comparison(warning) && !is_found_again(warning)) {
             warnings.entry(warning.subject.as_str()).or_default().push(warning);
         }
         Self { nodes: plan.nodes().map(|node| (&node.key, node)).collect(), warnings }
@@ -39,6 +39,11 @@ impl<'a> Memo<'a> {
         let node = PlannedNode { depends_on: depends_on.to_vec(), ..(*known).clone() };
         Some(NodeOutcome::new(node, warnings, 0))
     }
+}
+
+/// Returns whether a warning is found before any driver is asked: it is found again each time.
+fn is_found_again(warning: &Diagnostic) -> bool {
+    matches!(warning.code.as_str(), "unknown-class" | params::UNKNOWN)
 }
 
 /// What decides every node of an environment alike.

@@ -8,6 +8,7 @@ mod expand;
 mod flows;
 mod host;
 mod memo;
+mod params;
 pub(crate) mod place;
 mod reference;
 mod references;
@@ -177,7 +178,9 @@ fn try_plan(input: &PlanInput, planners: &Planners, host: &dyn DriverHost) -> Re
             None => {
                 let mut cx = prepared_cx(input, &prepared, planners, host);
                 cx.memo = Memo::new(input.previous.as_deref());
-                plan_nodes(&cx)?
+                let mut answers = plan_nodes(&cx)?;
+                answers.warnings.extend(graph.warnings.iter().cloned());
+                answers
             }
         };
         values.sort_by(|a, b| (&a.action, &a.output).cmp(&(&b.action, &b.output)));
@@ -402,10 +405,16 @@ fn plan_node(cx: &Cx<'_>, key: &NodeKey, outcomes: &BTreeMap<NodeKey, NodeOutcom
                 return Ok(cx.staged(call.unasked(), needs));
             }
             let request = cx.resource_request(&call)?;
-            let answer = match cx.memo.answer(key, request, &call.depends_on) {
+            let warnings = std::mem::take(&mut call.warnings);
+            let mut answer = match cx.memo.answer(key, request, &call.depends_on) {
                 Some(known) => known,
-                None => resource::call(cx, &call, Some(outcomes))?.asked(request),
+                // A misspelt param may be why the driver refuses.
+                None => match resource::call(cx, &call, Some(outcomes)) {
+                    Ok(answer) => answer.asked(request),
+                    Err(problems) => return Err(problems.into_iter().chain(warnings).collect()),
+                },
             };
+            answer.warnings.extend(warnings);
             Ok(NodeOutcome { values, ..answer })
         }
         (NodeKind::Workload { stages, .. }, NodeKey::Workload(name)) => {

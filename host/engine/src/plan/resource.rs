@@ -15,7 +15,7 @@ use windlass_resolve::{GraphNode, Maker, NodeKind, Scope, expand, unclosed_place
 use super::{
     Cx, DriverUse, NodeOutcome, desired,
     expand::{Lookup, decided},
-    is_behind_broken,
+    is_behind_broken, params,
     place::{of_request, params_place, places},
     planned_driver, reference,
     references::{self, Sources},
@@ -44,6 +44,8 @@ pub(crate) struct ResourceCall<'a> {
     pub depends_on: Vec<NodeKey>,
     /// What its plain fields hold of recorded values, and what they lack.
     pub settled: Settled,
+    /// What was found before the driver is asked.
+    pub warnings: Vec<Diagnostic>,
 }
 
 impl ResourceCall<'_> {
@@ -107,13 +109,14 @@ pub(crate) fn prepare<'a>(
             let mut settled = namespace.settled;
             let on_node = |problems: Vec<Diagnostic>| problems.into_iter().map(|problem| problem.on(&node_key)).collect::<Vec<_>>();
             settled.extend(cx.settle(&used, &mut fields, outcomes).map_err(on_node)?);
-            if settled.needs.is_empty()
-                && let Some(backend) = cx.schemas_of(&used).map_err(on_node)?.backend.as_deref()
-            {
+            let schemas = cx.schemas_of(&used).map_err(on_node)?;
+            let warnings = params::take_unknown(cx, key, &definition.spec.inputs, schemas.accepted.as_deref(), &mut params);
+            if let (true, Some(backend)) = (settled.needs.is_empty(), schemas.backend.as_deref()) {
                 target::fill_backend(cx, key, backend, &mut params).map_err(|problem| vec![problem])?;
             }
             Ok(ResourceCall {
                 settled,
+                warnings,
                 key: key.clone(),
                 layer: *layer,
                 definition,

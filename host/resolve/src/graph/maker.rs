@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use windlass_model::{
     Diagnostic, ResourceKey, did_you_mean,
     name::{ClassName, DocumentName},
-    platform::{LayerName, MatchRule, MatchSubject, ResourceDefinition},
+    platform::{LayerName, Layers, MatchRule, MatchSubject, ResourceDefinition},
 };
 
 use super::{Builder, GraphInput, HostType, Maker, Wanted, need_key, tie};
@@ -15,13 +15,17 @@ impl<'a> Builder<'a> {
     /// Finds who makes a resource: the strongest layer that knows the address decides.
     pub(super) fn maker(&mut self, wanted: &Wanted<'a>) -> Option<Maker<'a>> {
         let key = &wanted.key;
+        let class = class_of(self.input.layers, key);
+        if class != key.class {
+            self.warnings.push(unknown_class(self.input.layers, key).on(wanted.subject.clone()).at(format!("{}/class", wanted.pointer)));
+        }
         let subject = self.subject(Some(key), None);
         let mut known_type = HostType::of(key.r#type.as_str()).is_some();
         for (layer, platform) in &self.input.layers.0 {
             let candidates: Vec<&'a ResourceDefinition> = platform
                 .definitions
                 .values()
-                .filter(|definition| definition.spec.r#type == key.r#type && definition.spec.classes().contains(&key.class))
+                .filter(|definition| definition.spec.r#type == key.r#type && definition.spec.classes().contains(&class))
                 .collect();
             known_type |= platform.definitions.values().any(|definition| definition.spec.r#type == key.r#type);
             if candidates.is_empty() {
@@ -67,20 +71,11 @@ impl<'a> Builder<'a> {
                 }
             };
         }
-        if let (Some(host), true) = (HostType::of(key.r#type.as_str()), key.class.is_default()) {
+        if let (Some(host), true) = (HostType::of(key.r#type.as_str()), class.is_default()) {
             return Some(Maker::Host(host));
         }
         let (problem, at) = if known_type {
-            let mut classes: Vec<String> = self
-                .input
-                .layers
-                .iter()
-                .flat_map(|(_, platform)| platform.definitions.values())
-                .filter(|definition| definition.spec.r#type == key.r#type)
-                .flat_map(|definition| definition.spec.classes())
-                .map(|class| class.to_string())
-                .chain(HostType::of(key.r#type.as_str()).map(|_| ClassName::default_class().to_string()))
-                .collect();
+            let mut classes: Vec<String> = classes_of(self.input.layers, key).map(|class| class.to_string()).collect();
             classes.sort();
             classes.dedup();
             let problem = Diagnostic::error("unknown-class", format!("resource type `{}` has no class `{}`", key.r#type, key.class));
@@ -106,6 +101,30 @@ impl<'a> Builder<'a> {
     }
 }
 
+/// Returns the class whose definitions make a resource: its own, or `default` where nothing makes its own and something that one.
+fn class_of(layers: &Layers, key: &ResourceKey) -> ClassName {
+    let default = ClassName::default_class();
+    let is_made = |class: &ClassName| classes_of(layers, key).any(|known| known == *class);
+    if !is_made(&key.class) && is_made(&default) { default } else { key.class.clone() }
+}
+
+/// Lists the classes of a resource's type.
+fn classes_of(layers: &Layers, key: &ResourceKey) -> impl Iterator<Item = ClassName> {
+    let definitions = layers.iter().flat_map(|(_, platform)| platform.definitions.values());
+    let of_type = definitions.filter(|definition| definition.spec.r#type == key.r#type);
+    let host = HostType::of(key.r#type.as_str()).map(|_| ClassName::default_class());
+    of_type.flat_map(|definition| definition.spec.classes().to_vec()).chain(host)
+}
+
+/// Says that a class is unknown, and that the default one is used.
+fn unknown_class(layers: &Layers, key: &ResourceKey) -> Diagnostic {
+    let mut classes: Vec<String> = classes_of(layers, key).map(|class| class.to_string()).collect();
+    classes.sort();
+    classes.dedup();
+    let message = format!("resource type `{}` has no class `{}`; its class `default` is used", key.r#type, key.class);
+    Diagnostic::warning("unknown-class", message).hint(format!("classes: {}", classes.join(", ")))
+}
+
 /// Tells, for every definition of an address, whether it won and if not, why.
 #[must_use]
 pub fn candidates<'a>(
@@ -120,12 +139,13 @@ pub fn candidates<'a>(
         resource: Some(key),
         workload: None,
     };
+    let class = class_of(input.layers, key);
     let mut out = Vec::new();
     for (layer, platform) in &input.layers.0 {
         for definition in platform
             .definitions
             .values()
-            .filter(|definition| definition.spec.r#type == key.r#type && definition.spec.classes().contains(&key.class))
+            .filter(|definition| definition.spec.r#type == key.r#type && definition.spec.classes().contains(&class))
         {
             let lost = match winner {
                 Some((won_layer, won, _)) if won_layer == layer && won == definition.name() => None,

@@ -52,6 +52,8 @@ pub struct Graph<'a> {
     /// Everything that is wrong with it. Nodes without a maker are part of the graph, so that the others can be checked; a graph
     /// that exceeds a limit has no nodes.
     pub problems: Vec<Diagnostic>,
+    /// What is resolved otherwise than it was written.
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// One node.
@@ -160,8 +162,14 @@ struct Wanted<'a> {
 
 /// Resolves the graph, with all problems at once.
 pub fn resolve<'a>(input: &GraphInput<'a>) -> Graph<'a> {
-    let mut builder =
-        Builder { input: *input, nodes: BTreeMap::new(), problems: Vec::new(), queue: VecDeque::new(), growth: Growth::default() };
+    let mut builder = Builder {
+        input: *input,
+        nodes: BTreeMap::new(),
+        problems: Vec::new(),
+        warnings: Vec::new(),
+        queue: VecDeque::new(),
+        growth: Growth::default(),
+    };
     builder.run()
 }
 
@@ -169,6 +177,7 @@ struct Builder<'a> {
     input: GraphInput<'a>,
     nodes: BTreeMap<NodeKey, GraphNode<'a>>,
     problems: Vec<Diagnostic>,
+    warnings: Vec<Diagnostic>,
     queue: VecDeque<Wanted<'a>>,
     growth: Growth,
 }
@@ -219,6 +228,7 @@ impl<'a> Builder<'a> {
             environment_type,
             namespace: NodeKey::Resource(namespace),
             problems: std::mem::take(&mut self.problems),
+            warnings: std::mem::take(&mut self.warnings),
         }
     }
 
