@@ -1,4 +1,5 @@
 //! Jobs on a cluster: they are waited for, their failures are told, and what completed is done.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests: a failure here is the test's")]
 
 use serde_json::Value;
 use windlass_suite::cluster::Scene;

@@ -1,4 +1,5 @@
 //! What becomes of objects on a cluster beside deployments: their version is served no longer, they are being deleted.
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a failure here is the test's")]
 
 use windlass_cluster::Shared;
 use windlass_suite::cluster::Scene;
