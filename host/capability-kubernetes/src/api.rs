@@ -195,6 +195,7 @@ impl Api {
                 Failure::Refused(refusal) => match refusal.code {
                     429 | 502 | 503 | 504 => true,
                     500 => tries < INTERNAL_TRIES_MAX,
+                    404 => !refusal.is_of_api_server() && tries < INTERNAL_TRIES_MAX,
                     _ => false,
                 },
             };
@@ -266,6 +267,14 @@ pub(crate) struct ApplyOptions {
     pub force: bool,
     /// Nothing is kept.
     pub dry_run: bool,
+}
+
+impl Refusal {
+    /// Tells whether an API server says so: with a reason, or in its words for a path that it does not serve. Anything else comes from
+    /// something on the way.
+    fn is_of_api_server(&self) -> bool {
+        !self.reason.is_empty() || self.message.trim() == "404 page not found"
+    }
 }
 
 /// Reads a body to its end.

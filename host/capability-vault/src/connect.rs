@@ -20,7 +20,10 @@ use windlass_model::{
     platform::{ConnectionSettings, Reference, VaultAuth, VaultSettings},
 };
 
-use crate::{store::Vault, transport::VaultClient};
+use crate::{
+    store::{MOUNT_HINT, Vault},
+    transport::VaultClient,
+};
 
 /// Where Kubernetes puts the token of a pod's account.
 const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
@@ -143,7 +146,7 @@ pub(crate) fn failed(what: &str, error: &ClientError) -> CapabilityError {
                         "the token must be valid and its policy allow it: `examples/cloud/permissions/vault-policy.hcl` lists what Windlass needs",
                     ),
                 ),
-                404 => (Kind::Invalid, None),
+                404 => (Kind::Invalid, Some(MOUNT_HINT)),
                 300..=399 => (
                     Kind::Denied,
                     Some(

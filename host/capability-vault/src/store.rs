@@ -42,6 +42,10 @@ const RETRIES: usize = 6;
 /// How long it waits before the first time.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// What to look at where nothing is found.
+pub(crate) const MOUNT_HINT: &str =
+    "check the mount and the path; it must be a KV engine of version 2, and stand in `mounts` of the connection if its name has a slash";
+
 /// An open server.
 pub(crate) struct Vault {
     settings: VaultSettings,
@@ -139,7 +143,7 @@ impl EntryStore for Vault {
     type Known = ReadSecretMetadataResponse;
 
     const NAME: &'static str = "Vault";
-    const HINT: &'static str = "check the mount and the path; it must be a KV engine of version 2, and stand in `mounts` of the connection if its name has a slash";
+    const HINT: &'static str = MOUNT_HINT;
 
     async fn look(&self, path: &str) -> Result<Option<ReadSecretMetadataResponse>, CapabilityError> {
         let (mount, rest) = self.parts(path)?;

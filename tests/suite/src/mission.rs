@@ -110,9 +110,13 @@ impl Mission {
             .unwrap_or_default()
             .iter()
             .map(|variable| {
-                let value = match text(variable, "/valueFrom/secretKeyRef/key") {
-                    Some(key) => secret(&scene, &text(variable, "/valueFrom/secretKeyRef/name").unwrap_or_default(), &key),
-                    None => text(variable, "/value").unwrap_or_default(),
+                let named = |kind: &str| {
+                    Some((text(variable, &format!("/valueFrom/{kind}/name"))?, text(variable, &format!("/valueFrom/{kind}/key"))?))
+                };
+                let value = match (named("secretKeyRef"), named("configMapKeyRef")) {
+                    (Some((name, key)), _) => secret(&scene, &name, &key),
+                    (_, Some((name, key))) => scene.get(&format!("configmap/{name}"))["data"][&key].as_str().unwrap_or_default().to_owned(),
+                    _ => text(variable, "/value").unwrap_or_default(),
                 };
                 (text(variable, "/name").unwrap_or_default(), value)
             })

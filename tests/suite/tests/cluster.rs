@@ -616,7 +616,7 @@ fn a_deferred_address_reaches_the_container() {
     });
     scene.folder.ok("deploy app -e dev --create-env development --yes");
     helper.join().unwrap();
-    assert_eq!(scene.get("deployment/web")["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"], "192.0.2.7");
+    assert_eq!(scene.get("configmap/web-files")["data"]["main.env.IP"], "192.0.2.7");
     scene.folder.ok("destroy -e dev --yes");
 }
 
@@ -746,7 +746,7 @@ fn kinds_that_windlass_does_not_know_are_found_and_waited_for() {
     ]);
     let mut child = child;
     assert!(child.wait().unwrap().success(), "{}", scene.folder.ok("events -e dev").out);
-    assert_eq!(scene.get("deployment/web")["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"], "http://w");
+    assert_eq!(scene.get("configmap/web-files")["data"]["main.env.URL"], "http://w");
     // The kind goes, and its objects with it: nothing is left to delete.
     scene.kubectl(&["delete", "crd", "widgets.test.windlass.dev"]).unwrap();
     scene.folder.ok("destroy -e dev --yes");

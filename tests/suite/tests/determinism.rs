@@ -92,6 +92,7 @@ fn every_well_known_type_can_be_deployed() {
     let platform = world.platform(&root().join("host/cli/platform"));
     let params = |name: &str| match name {
         "route" => ", params: { host: shop.example, port: 80 }",
+        "dapr-subscription" => ", params: { pubsub: events, topic: orders }",
         "endpoint" | "service" | "service-port" => ", params: { workload: web }",
         _ => "",
     };

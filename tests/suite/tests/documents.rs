@@ -48,7 +48,6 @@ fn validate_tells_every_error_of_every_layer_in_one_pass() {
         "the workload's metadata has no such field",
         "cache` has no output `hots`",
         "unknown resource type `nosuchtype`",
-        "has no class `golden`",
         "shop/mounting.score.yaml:6",
         "workload `web` is written twice",
         "shop/cut.score.yaml",

@@ -196,12 +196,12 @@ fn a_deferred_value_passes_where_it_may_be_sealed_and_stages_what_must_know_it()
     let mut input = world.input(folder.path());
     input.secrets.insert("env/API_KEY".into(), 1);
     let plan = world.plan(&input).plan.unwrap();
-    let deployment = plan.actions().find(|action| action.identity.contains("Deployment")).unwrap();
+    let values = plan.actions().find(|action| action.identity.contains("ConfigMap") && action.identity.contains("web")).unwrap();
     assert_eq!(
-        windlass_model::sealed::displayed(&deployment.spec.to_value()["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"]),
+        windlass_model::sealed::displayed(&values.spec.to_value()["data"]["main.env.LB"]),
         "http://«deferred probe.default#web.probe:object/config./status/ip»"
     );
-    assert!(deployment.depends_on.iter().any(|id| id.as_str() == "probe.default#web.probe:object/config"), "data is an edge");
+    assert!(values.depends_on.iter().any(|id| id.as_str() == "probe.default#web.probe:object/config"), "data is an edge");
     // `dns-static` must read its host.
     let dns = "---\napiVersion: windlass.dev/v1alpha1\nkind: ResourceDefinition\nmetadata: { name: dns }\nspec:\n  type: dns\n  driver: { builtin: dns-static }\n  resources: { lb: { type: probe } }\n  inputs: { host: \"${resources.lb.value}\" }\n";
     let platform = folder.path().join("platform/platform.yaml");

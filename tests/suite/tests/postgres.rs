@@ -40,9 +40,12 @@ fn variables(scene: &Scene) -> std::collections::BTreeMap<String, String> {
     let mut out = std::collections::BTreeMap::new();
     for variable in deployment["spec"]["template"]["spec"]["containers"][0]["env"].as_array().unwrap() {
         let name = variable["name"].as_str().unwrap().to_owned();
-        let value = match variable["valueFrom"]["secretKeyRef"]["key"].as_str() {
-            Some(key) => secret(scene, variable["valueFrom"]["secretKeyRef"]["name"].as_str().unwrap(), key),
-            None => variable["value"].as_str().unwrap_or_default().to_owned(),
+        let named = |kind: &str| Some((variable["valueFrom"][kind]["name"].as_str()?, variable["valueFrom"][kind]["key"].as_str()?));
+        let value = match (named("secretKeyRef"), named("configMapKeyRef")) {
+            (Some((name, key)), _) => secret(scene, name, key),
+            // Values that are known late come by a ConfigMap.
+            (_, Some((name, key))) => scene.get(&format!("configmap/{name}"))["data"][key].as_str().unwrap().to_owned(),
+            _ => variable["value"].as_str().unwrap_or_default().to_owned(),
         };
         out.insert(name, value);
     }

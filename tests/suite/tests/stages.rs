@@ -155,10 +155,10 @@ fn fields_of_what_is_known_later() {
     folder.write("app/web.score.yaml", &web);
     folder.ok(FIRST);
     let files = folder.files(".windlass/manifests");
-    let manifest = &files.iter().find(|(name, _)| name.ends_with("deployment.apps-web.yaml")).unwrap().1;
-    for value in ["value: at mapped.example", "value: https://web-dns-app-dev.mapped.example"] {
-        assert!(manifest.contains(value), "{manifest}");
-    }
+    let manifest = |end: &str| files.iter().find(|(name, _)| name.ends_with(end)).unwrap().1.clone();
+    let (values, deployment) = (manifest("configmap-web-files.yaml"), manifest("deployment.apps-web.yaml"));
+    assert!(values.contains("main.env.FIRST: at mapped.example"), "{values}");
+    assert!(deployment.contains("value: https://web-dns-app-dev.mapped.example"), "{deployment}");
     assert!(folder.ok(NEXT).err.contains("nothing was written"));
     // What turns out not to be there is told, with what was asked for.
     asked("7");

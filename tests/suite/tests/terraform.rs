@@ -113,8 +113,8 @@ fn a_module_is_applied_once_changed_and_removed() {
     let first = folder.ok("deploy shop -e dev --yes");
     assert!(first.err.contains("terraform_data.bucket: Creation complete"), "progress is shown: {}", first.err);
     let written = folder.files(".windlass/manifests/shop/dev");
-    let deployment = written.iter().find(|(path, _)| path.contains("deployment")).map(|(_, text)| text.clone()).unwrap();
-    assert!(deployment.contains("shop-dev-files"), "{deployment}");
+    let values = written.iter().find(|(path, _)| path.contains("configmap")).map(|(_, text)| text.clone()).unwrap();
+    assert!(values.contains("shop-dev-files"), "{values}");
     // Nothing of the value outside of the store's encryption and the Secret that is meant to hold it.
     for (path, text) in folder.files(".windlass") {
         assert!(!text.contains(CANARY) || path.contains("secret"), "{path}");
@@ -622,7 +622,7 @@ fn what_a_module_yields_gets_the_type_of_its_resource() {
     let written = folder.files(".windlass/manifests/shop/dev");
     let text = |name: &str| written.iter().find(|(path, _)| path.contains(name)).map(|(_, text)| text.clone()).unwrap_or_default();
     assert!(text("service").contains("port: 5420"), "{}", text("service"));
-    assert!(text("deployment").contains("value: \"5420\""), "{}", text("deployment"));
+    assert!(text("configmap").contains("main.env.PORT: \"5420\""), "{}", text("configmap"));
     assert!(folder.ok("deploy shop -e dev --yes").err.contains("nothing was written"));
     folder.write("platform/bucket/main.tf", &format!("{MODULE}\noutput \"port\" {{ value = \"none\" }}\n"));
     folder.ok("platform apply platform");

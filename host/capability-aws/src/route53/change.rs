@@ -7,7 +7,7 @@ use aws_sdk_route53::{
 use windlass_engine::session::{CapabilityError, CapabilityErrorKind as Kind, Insistence, Owner, Ownership};
 
 use super::{
-    record::{Exact, Key, owner_key, owner_record, whose},
+    record::{Exact, Key, owner_key, owner_record},
     zones::Contents,
 };
 
@@ -51,10 +51,7 @@ pub(crate) fn admitted(key: &Key, contents: &Contents, owner: &Owner, insistence
         return contents.whose(key, owner).admit(&named(key), insistence);
     }
     let beside = owner_key(key);
-    match contents.value(&beside) {
-        Some(value) => whose(Some(value), owner).admit(&named(&beside), insistence),
-        None => Ok(()),
-    }
+    if contents.0.contains_key(&beside) { contents.marked(&beside, owner).admit(&named(&beside), insistence) } else { Ok(()) }
 }
 
 /// Decides what makes a record set and its owner's record so; nothing if they are.
@@ -95,7 +92,7 @@ pub(crate) fn removal(key: &Key, contents: &Contents, owner: &Owner, exact: Opti
     }
     let beside = owner_key(key);
     if let Some(known) = contents.0.get(&beside)
-        && whose(contents.value(&beside), owner) == Ownership::Ours
+        && contents.marked(&beside, owner) == Ownership::Ours
     {
         changes.push(change(ChangeAction::Delete, known.clone())?);
     }
@@ -193,6 +190,15 @@ mod tests {
         for value in ["\"heritage=external-dns,external-dns/owner=default\"", "\"google-site-verification=x\""] {
             let refused = super::group(0, &wish(), &holding(text("a-shop.example.com", value)), &owner(), Insistence::Refuse);
             assert!(refused.err().unwrap().message.contains("`a-shop.example.com` TXT"), "{value}");
+        }
+        let other = ResourceRecord::builder().value("\"heritage=windlass,windlass/owner=other/shop/prod\"").build().unwrap();
+        for order in [[true, false], [false, true]] {
+            let ours = ResourceRecord::builder().value(owner_value(&owner())).build().unwrap();
+            let values = order.map(|is_ours| if is_ours { ours.clone() } else { other.clone() }).to_vec();
+            let mut shared = text("a-shop.example.com", "x");
+            shared.resource_records = Some(values);
+            let refused = super::group(0, &wish(), &holding(shared), &owner(), Insistence::Refuse);
+            assert!(refused.err().unwrap().message.contains("other/shop/prod"), "a record that names two owners is no one's");
         }
         let left = holding(text("a-shop.example.com", &owner_value(&owner())));
         let made = super::group(0, &wish(), &left, &owner(), Insistence::Refuse).unwrap().unwrap();

@@ -339,7 +339,7 @@ impl Session for Route53Session {
 
 /// Tells whether a record set is one that says whose another is.
 fn is_owner_record(key: &Key, contents: &Contents) -> bool {
-    key.r#type == "TXT" && contents.value(key).is_some_and(|value| value.starts_with("\"heritage="))
+    key.r#type == "TXT" && contents.values(key).any(|value| value.starts_with("\"heritage="))
 }
 
 impl Route53Session {

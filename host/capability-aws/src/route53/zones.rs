@@ -32,15 +32,22 @@ impl Contents {
     pub(crate) fn whose(&self, key: &Key, owner: &Owner) -> Ownership {
         // external-dns before 0.12 wrote its record at the name itself.
         let plain = Key { name: key.name.clone(), ..owner_key(key) };
-        match whose(self.value(&owner_key(key)), owner) {
-            Ownership::None if key.r#type != "TXT" => whose(self.value(&plain), owner),
+        match self.marked(&owner_key(key), owner) {
+            Ownership::None if key.r#type != "TXT" => self.marked(&plain, owner),
             seen => seen,
         }
     }
 
-    /// Returns the first value of a record set.
-    pub(crate) fn value(&self, key: &Key) -> Option<&str> {
-        self.0.get(key).and_then(|set| set.resource_records().first()).map(|record| record.value())
+    /// Reads an owner's record. One that names several owners is that of the others: each of them believes that it is its own.
+    pub(crate) fn marked(&self, key: &Key, owner: &Owner) -> Ownership {
+        let marks = self.values(key).map(|value| whose(Some(value), owner)).filter(|mark| *mark != Ownership::None);
+        let (ours, others): (Vec<_>, Vec<_>) = marks.partition(|mark| *mark == Ownership::Ours);
+        others.into_iter().chain(ours).next().unwrap_or(Ownership::None)
+    }
+
+    /// Visits the values of a record set.
+    pub(crate) fn values(&self, key: &Key) -> impl Iterator<Item = &str> {
+        self.0.get(key).into_iter().flat_map(|set| set.resource_records()).map(|record| record.value())
     }
 }
 

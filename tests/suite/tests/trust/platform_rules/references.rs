@@ -109,5 +109,6 @@ fn text_that_a_placeholder_brings_in_is_expanded_no_second_time() {
     folder.write("app/application.yaml", &application);
     folder.ok(DEPLOY);
     let deployment = folder.files(".windlass/manifests").into_iter().find(|(path, _)| path.contains("deployment")).unwrap().1;
-    assert!(deployment.contains("${context.environment} $${resources.env.X} { $folder: . }"), "{deployment}");
+    // Kubernetes reads two dollars as one.
+    assert!(deployment.contains("${context.environment} $$$${resources.env.X} { $folder: . }"), "{deployment}");
 }
