@@ -44,7 +44,7 @@ fn the_mission() {
 
     // CI announces an image: the workload's objects carry its version, nothing else moves.
     mission.scene.folder.ok("deploy app -e development --image api=ghcr.io/windlass-examples/api:1.1.0 --yes");
-    assert_eq!(in_development.changes() - before.1, 3, "Deployment, Service and Secret");
+    assert_eq!(in_development.changes() - before.1, 4, "Deployment, Service, Secret and ConfigMap");
     assert_eq!((mission.aws.changes().len(), statements(&mission)), (before.0, before.2));
 
     // A definition changes: the login gets more connections, nothing else moves.
