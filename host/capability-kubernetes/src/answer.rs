@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
-use windlass_model::limits;
+use windlass_model::{limits, nesting::values};
 
 /// Bytes of a value in memory, without its text.
 const VALUE_BYTES: usize = size_of::<serde_json::Value>();
@@ -55,21 +55,6 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &Bytes, size: Size) -> Result<T, 
 /// Returns about how many bytes a text takes as a tree.
 pub(crate) fn weight(text: &[u8]) -> usize {
     text.len() + values(text) * VALUE_BYTES
-}
-
-/// Counts values of JSON, or more of them, without making any.
-fn values(text: &[u8]) -> usize {
-    let (mut count, mut is_text, mut is_escaped) = (1, false, false);
-    for byte in text {
-        match byte {
-            _ if is_escaped => is_escaped = false,
-            b'\\' => is_escaped = is_text,
-            b'"' => is_text = !is_text,
-            b',' | b'[' | b'{' if !is_text => count += 1,
-            _ => {}
-        }
-    }
-    count
 }
 
 /// Writes text into a query or a path (RFC 3986).

@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 use windlass_model::{
-    ActionId, Diagnostic, NodeKey, limits, pointer,
+    ActionId, Diagnostic, NodeKey, limits, nesting, pointer,
     sealed::{Encoding, Origin, Part, Sealed, SealedPart, SharedPart},
     visible,
 };
 
 use crate::{
-    budget::{CallBudget, Cost, LimitReached, PlanBudget, json_values},
+    budget::{CallBudget, Cost, LimitReached, PlanBudget},
     derive::{self, encode},
     planner::{Authority, Planner, Planners, SpecContext},
     tokens::{self, TokenError, TokenTable},
@@ -105,7 +105,7 @@ impl Recorder {
     pub fn count_json<'t>(&mut self, texts: impl IntoIterator<Item = &'t str>) -> Result<(), LimitReached> {
         for text in texts {
             self.budget.spend(Cost::OutputBytes, text.len())?;
-            self.budget.spend(Cost::JsonValues, json_values(text))?;
+            self.budget.spend(Cost::JsonValues, nesting::values(text.as_bytes()))?;
         }
         Ok(())
     }

@@ -34,6 +34,22 @@ pub fn shape(text: &[u8]) -> Shape {
     shape
 }
 
+/// Counts the values of a JSON text, or more of them, without making any; the keys of maps are not counted.
+#[must_use]
+pub fn values(text: &[u8]) -> usize {
+    let (mut count, mut in_string, mut is_escaped) = (1, false, false);
+    for byte in text {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = in_string,
+            b'"' => in_string = !in_string,
+            b',' | b'[' | b'{' if !in_string => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
 /// Returns whether a JSON text is nested deeper than a limit. Few texts have so many brackets that they must be measured.
 #[must_use]
 pub fn is_deeper(text: &str, max: usize) -> bool {
@@ -82,5 +98,21 @@ mod tests {
         assert!(!is_deeper(&nested(10), 10));
         assert!(is_deeper(&nested(11), 10));
         assert!(!is_deeper(&format!("[{}]", vec!["[]"; 50].join(",")), 10), "many lists beside each other");
+    }
+
+    #[test]
+    fn values_are_never_undercounted() {
+        fn exact(value: &Value) -> usize {
+            1 + match value {
+                Value::Array(items) => items.iter().map(exact).sum(),
+                Value::Object(fields) => fields.values().map(exact).sum(),
+                _ => 0,
+            }
+        }
+        for text in [r#"{"a":[1,2,{"b":"x,[{\"\\"}],"c":null}"#, "[0,0,0]", r#""a,b""#, "[[[]]]", "{}", "1"] {
+            let found = exact(&serde_json::from_str(text).unwrap());
+            let counted = values(text.as_bytes());
+            assert!(counted >= found && counted <= 2 * found, "{text}: {counted} for {found}");
+        }
     }
 }

@@ -82,6 +82,7 @@ impl Cx<'_> {
     /// Puts recorded values into plain fields, where the action that yields them stays as it is.
     pub(crate) fn settle(
         &self,
+        node: &NodeKey,
         used: &DriverUse<'_>,
         fields: &mut [Fields<'_>],
         outcomes: &BTreeMap<NodeKey, NodeOutcome>,
@@ -90,7 +91,7 @@ impl Cx<'_> {
         if !fields.iter().any(|fields| holds_deferred(fields.value)) {
             return Ok(settled);
         }
-        let schemas = self.schemas_of(used)?;
+        let schemas = self.schemas_of(node, used)?;
         for Fields { value, base, schema } in fields {
             let mut needs = Vec::new();
             for _ in 0..PASSES_MAX {
@@ -110,7 +111,7 @@ impl Cx<'_> {
                         Known::Not(missing) => {
                             needs.extend(missing.into_iter().map(|of| Need { of, pointer: problem.pointer.clone() }));
                         }
-                        Known::Refused(why) => return Err(vec![why.at(problem.pointer)]),
+                        Known::Refused(why) => return Err(vec![why.on(node).at(problem.pointer)]),
                     }
                 }
                 if !has_changed {
@@ -221,12 +222,15 @@ impl Cx<'_> {
         (is_same && (is_done || is_unmoved())).then_some(record)
     }
 
-    pub(crate) fn schemas_of(&self, used: &DriverUse<'_>) -> Result<std::sync::Arc<schema::DriverSchemas>, Vec<Diagnostic>> {
-        let description = self.host.describe(&used.component).map_err(|fault| vec![Diagnostic::from(fault)])?;
-        self.planners
-            .schemas
-            .driver(&used.component, &description)
-            .map_err(|error| vec![Diagnostic::error("driver-schema", format!("driver `{}`: {error}", used.reference.component_key()))])
+    /// Returns the compiled schemas of a node's driver; what is wrong with them is a finding about the node.
+    pub(crate) fn schemas_of(
+        &self,
+        node: &NodeKey,
+        used: &DriverUse<'_>,
+    ) -> Result<std::sync::Arc<schema::DriverSchemas>, Vec<Diagnostic>> {
+        let description = self.host.describe(&used.component).map_err(|fault| vec![Diagnostic::from(fault).on(node)])?;
+        let problem = |error| Diagnostic::error("driver-schema", format!("driver `{}`: {error}", used.reference.component_key())).on(node);
+        self.planners.schemas.driver(&used.component, &description).map_err(|error| vec![problem(error)])
     }
 
     /// Stands for a node that can't be planned: what comes behind it finds what its type yields, filled by nothing.
