@@ -19,7 +19,7 @@ pub(crate) fn take_unknown(
     accepted: Option<&[String]>,
     params: &mut Value,
 ) -> Vec<Diagnostic> {
-    let Value::Object(params) = params else { return Vec::new() };
+    let Some(params) = params.as_object_mut().filter(|params| !params.is_empty()) else { return Vec::new() };
     let declared = declared(cx, key);
     let known: Vec<&str> = match (accepted, &declared) {
         (Some(accepted), _) => accepted.iter().map(String::as_str).collect(),

@@ -96,10 +96,7 @@ fn call_stage(
 ) -> Result<Rendered, Vec<Diagnostic>> {
     let component = &stage.used.component;
     let named = |problem: Diagnostic| problem.on(node);
-    let description = cx.host.describe(component).map_err(|fault| vec![named(fault.into())])?;
-    let schemas = cx.planners.schemas.driver(component, &description).map_err(|error| {
-        vec![named(Diagnostic::error("driver-schema", format!("driver `{}`: {error}", stage.used.reference.component_key())))]
-    })?;
+    let schemas = cx.schemas_of(node, &stage.used)?;
     let mut tokens = TokenTable::default();
     let inputs = tokens.open(&stage.inputs);
     let mut workload = tokens.open(&call.workload);

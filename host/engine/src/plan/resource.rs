@@ -107,9 +107,8 @@ pub(crate) fn prepare<'a>(
                 Fields { value: &mut params, base: "/params", schema: |schemas| &schemas.params },
             ];
             let mut settled = namespace.settled;
-            let on_node = |problems: Vec<Diagnostic>| problems.into_iter().map(|problem| problem.on(&node_key)).collect::<Vec<_>>();
-            settled.extend(cx.settle(&used, &mut fields, outcomes).map_err(on_node)?);
-            let schemas = cx.schemas_of(&used).map_err(on_node)?;
+            settled.extend(cx.settle(&node_key, &used, &mut fields, outcomes)?);
+            let schemas = cx.schemas_of(&node_key, &used)?;
             let warnings = params::take_unknown(cx, key, &definition.spec.inputs, schemas.accepted.as_deref(), &mut params);
             if let (true, Some(backend)) = (settled.needs.is_empty(), schemas.backend.as_deref()) {
                 target::fill_backend(cx, key, backend, &mut params).map_err(|problem| vec![problem])?;
@@ -195,10 +194,7 @@ pub(crate) fn call(
 ) -> Result<NodeOutcome, Vec<Diagnostic>> {
     let node = NodeKey::Resource(call.key.clone());
     let document = format!("ResourceDefinition/{}", call.definition.name());
-    let description = cx.host.describe(&call.used.component).map_err(|fault| vec![Diagnostic::from(fault).on(&node)])?;
-    let schemas = cx.planners.schemas.driver(&call.used.component, &description).map_err(|error| {
-        vec![Diagnostic::error("driver-schema", format!("driver `{}`: {error}", call.used.reference.component_key())).on(&node)]
-    })?;
+    let schemas = cx.schemas_of(&node, &call.used)?;
     let mut tokens = TokenTable::default();
     let params = tokens.open(&call.params);
     let inputs = tokens.open(&call.inputs);

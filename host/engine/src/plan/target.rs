@@ -3,10 +3,13 @@
 //! Host types, `${context.target.…}` and `${context.workload.…}` of definitions, and the param that a driver's schema marks as its
 //! backend read their answers here.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 use windlass_model::{
     Diagnostic, NodeKey, ResourceKey, did_you_mean,
     name::WorkloadName,
+    pointer,
     score::{Port, Workload},
     sealed::Sealed,
 };
@@ -208,8 +211,12 @@ const ROOTS: [(&str, Choice); 2] = [("target", Choice::ByName), ("workload", Cho
 /// Why there is no such workload, Service or port; placed where the resource is asked for.
 pub(crate) fn facts(cx: &Cx<'_>, key: &ResourceKey, inputs: &Map<String, Value>, params: &Value) -> Result<Map<String, Value>, Diagnostic> {
     let mut facts = Map::new();
+    let references = context_references(inputs);
+    if references.is_empty() {
+        return Ok(facts);
+    }
     for (root, choice) in ROOTS {
-        let read = Fact::ALL.into_iter().filter(|(name, _)| reads(inputs, &format!("context.{root}.{name}"))).collect::<Vec<_>>();
+        let read = Fact::ALL.into_iter().filter(|(name, _)| references.contains(format!("{root}.{name}").as_str())).collect::<Vec<_>>();
         if read.is_empty() {
             continue;
         }
@@ -221,11 +228,15 @@ pub(crate) fn facts(cx: &Cx<'_>, key: &ResourceKey, inputs: &Map<String, Value>,
     Ok(facts)
 }
 
-fn reads(inputs: &Map<String, Value>, reference: &str) -> bool {
-    let reference = format!("${{{reference}}}");
-    let mut found = false;
+/// Lists what inputs read of `context`: the part of each reference behind that word.
+fn context_references(inputs: &Map<String, Value>) -> BTreeSet<&str> {
+    const CONTEXT: &str = "${context.";
+    let mut found = BTreeSet::new();
     for value in inputs.values() {
-        windlass_model::pointer::visit_texts(value, &mut |text| found |= text.contains(&reference));
+        pointer::visit_texts(value, &mut |text: &str| {
+            let behind = text.match_indices(CONTEXT).filter_map(|(start, word)| text.get(start + word.len()..));
+            found.extend(behind.filter_map(|rest| Some(rest.split_once('}')?.0)));
+        });
     }
     found
 }

@@ -98,10 +98,7 @@ pub(crate) fn prepare<'a>(
             Fields { value: inputs, base: "/inputs", schema: |schemas| &schemas.inputs },
             Fields { value: &mut resolved, base: "", schema: |schemas| &schemas.params },
         ];
-        let more = cx
-            .settle(used, &mut fields, outcomes)
-            .map_err(|problems| problems.into_iter().map(|problem| problem.on(&key)).collect::<Vec<_>>())?;
-        settled.extend(more);
+        settled.extend(cx.settle(&key, used, &mut fields, outcomes)?);
     }
     let definition = profile.as_ref().map(|(layer, profile, rule)| winning(profile.name(), *layer, rule.as_ref()));
     Ok(WorkloadCall {
