@@ -61,7 +61,7 @@ impl Runtime {
         let mut linker = Linker::new(&engine);
         link::link(&mut linker, planners).map_err(|error| unusable(&error))?;
         tick(&engine);
-        Ok(Self { engine, linker, address_space, places: Places::new(calls), wasi_linker: OnceLock::new() })
+        Ok(Self { engine, linker, address_space, places: Places::new(calls.max(1)), wasi_linker: OnceLock::new() })
     }
 
     /// Returns the linker for components that import WASI; most need none.

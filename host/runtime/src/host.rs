@@ -56,14 +56,6 @@ pub enum Memory {
     OnDemand(AddressSpace),
 }
 
-/// What the engine is set up with.
-#[derive(Clone, Copy, Debug)]
-struct SetUp {
-    memory: Memory,
-    calls: usize,
-    on_scarce: fn(),
-}
-
 impl Default for HostSettings {
     fn default() -> Self {
         Self {
@@ -80,14 +72,12 @@ impl Default for HostSettings {
 /// Runs drivers in wasmtime.
 pub struct WasmHost {
     runtime: OnceLock<Result<Runtime, Fault>>,
-    set_up: SetUp,
+    settings: HostSettings,
     planners: Planners,
     source: Arc<dyn ComponentSource>,
     cache: Option<CodeCache>,
     infos: Mutex<HashMap<Digest, Arc<ComponentInfo>>>,
     descriptions: Mutex<HashMap<Digest, Arc<Description>>>,
-    admission: Admission,
-    call_time: Duration,
     admitted: Mutex<HashMap<Digest, Arc<OnceLock<Result<Component, Fault>>>>>,
     drivers: Mutex<HashMap<Digest, Arc<OnceLock<Result<Driver, Fault>>>>>,
 }
@@ -96,18 +86,15 @@ impl WasmHost {
     /// Makes a host; its engine is set up when a component is needed for the first time.
     #[must_use]
     pub fn new(settings: &HostSettings, planners: &Planners, source: Arc<dyn ComponentSource>) -> Self {
-        let set_up = SetUp { memory: settings.memory, calls: settings.parallelism.max(1), on_scarce: settings.on_scarce };
         Self {
             runtime: OnceLock::new(),
-            set_up,
+            settings: settings.clone(),
             planners: planners.clone(),
             source,
             // A cache that is not trusted costs the time of compiling again, no more.
             cache: settings.cache.as_ref().and_then(|place| CodeCache::open(place).ok()),
             infos: Mutex::default(),
             descriptions: Mutex::default(),
-            admission: settings.admission.clone(),
-            call_time: settings.call_time,
             admitted: Mutex::default(),
             drivers: Mutex::default(),
         }
@@ -115,16 +102,16 @@ impl WasmHost {
 
     fn runtime(&self) -> Result<&Runtime, Fault> {
         let made = self.runtime.get_or_init(|| {
-            let SetUp { memory, calls, on_scarce } = self.set_up;
-            match memory {
+            let HostSettings { memory, parallelism: calls, on_scarce, .. } = &self.settings;
+            match *memory {
                 Memory::Pooled => {
-                    let runtime = Runtime::pooled(calls, &self.planners)?;
+                    let runtime = Runtime::pooled(*calls, &self.planners)?;
                     if runtime.address_space == AddressSpace::Scarce {
                         on_scarce();
                     }
                     Ok(runtime)
                 }
-                Memory::OnDemand(address_space) => Runtime::on_demand(address_space, calls, &self.planners),
+                Memory::OnDemand(address_space) => Runtime::on_demand(address_space, *calls, &self.planners),
             }
         });
         made.as_ref().map_err(Clone::clone)
@@ -168,7 +155,7 @@ impl WasmHost {
 
     /// Returns how a component is admitted that did not come with the program itself.
     fn child_for(&self, component: &Digest) -> Option<&ChildAdmission> {
-        match &self.admission {
+        match &self.settings.admission {
             Admission::Child(child) if !child.own.contains(component) => Some(child),
             Admission::Child(_) | Admission::InProcess => None,
         }
@@ -240,7 +227,7 @@ impl WasmHost {
         let mut store = call::store(
             &runtime.engine,
             CallState { wasi: driver.uses_wasi.then(|| wasi::context(&[0])), ..CallState::default() },
-            self.call_time,
+            self.settings.call_time,
         );
         let description = match &driver.pre {
             Pre::Resource(pre) => pre
@@ -252,31 +239,39 @@ impl WasmHost {
                 .and_then(|instance| instance.windlass_driver_workload_profile().call_describe(&mut store))
                 .map(convert::workload_description),
         };
-        description.map(Arc::new).map_err(|error| call::fault(&error, self.call_time))
+        description.map(Arc::new).map_err(|error| call::fault(&error, self.settings.call_time))
     }
 
-    fn run(&self, driver: &Driver, request: &DriverRequest, recorder: Recorder) -> (Result<DriverAnswer, CallError>, Recorder) {
+    /// Calls a component, and gives back what it recorded; a fault comes without the name of the component.
+    fn run(
+        &self,
+        component: &Digest,
+        request: &DriverRequest,
+        recorder: Recorder,
+    ) -> (Result<Result<DriverAnswer, CallError>, Fault>, Recorder) {
+        let loaded = self.runtime().and_then(|runtime| Ok((runtime, self.driver(component)?)));
+        let (runtime, slot) = match loaded {
+            Ok(loaded) => loaded,
+            Err(fault) => return (Err(fault), recorder),
+        };
+        let Some(Ok(driver)) = slot.get() else { return (Err(Fault::Load("it was not loaded".to_owned())), recorder) };
         let wasi = driver.uses_wasi.then(|| {
             let seed = Digest::of(request).unwrap_or_else(|_| Digest::of_bytes(&[]));
             wasi::context(seed.as_bytes())
         });
-        let unnamed = |fault| Err(CallError::Fault(DriverFault { driver: String::new(), component: Digest::of_bytes(&[]), fault }));
-        let runtime = match self.runtime() {
-            Ok(runtime) => runtime,
-            Err(fault) => return (unnamed(fault), recorder),
-        };
         let fallback = recorder_like(&self.planners);
         let _place = runtime.places.take();
-        let mut store = call::store(&runtime.engine, CallState { recorder: Some(recorder), wasi, ..CallState::default() }, self.call_time);
+        let state = CallState { recorder: Some(recorder), wasi, ..CallState::default() };
+        let mut store = call::store(&runtime.engine, state, self.settings.call_time);
         let result = call::call(driver, &mut store, request);
         let mut recorder = store.into_data().recorder.unwrap_or(fallback);
-        let result = match result {
-            Ok(result) => result.and_then(|answer| match recorder.count_json(call::texts(&answer)) {
-                Ok(()) => Ok(answer),
-                Err(limit) => unnamed(Fault::Limit { limit: limit.limit, value: limit.value }),
-            }),
-            Err(error) => unnamed(call::fault(&error, self.call_time)),
-        };
+        let result = result.map_err(|error| call::fault(&error, self.settings.call_time)).and_then(|answered| {
+            if let Ok(answer) = &answered {
+                let counted = recorder.count_json(call::texts(answer));
+                counted.map_err(|limit| Fault::Limit { limit: limit.limit, value: limit.value })?;
+            }
+            Ok(answered)
+        });
         (result, recorder)
     }
 }
@@ -357,19 +352,8 @@ impl DriverHost for WasmHost {
     }
 
     fn call(&self, component: &Digest, request: &DriverRequest, recorder: Recorder) -> (Result<DriverAnswer, CallError>, Recorder) {
-        let slot = match self.driver(component) {
-            Ok(slot) => slot,
-            Err(fault) => return (Err(CallError::Fault(self.fault(component, fault))), recorder),
-        };
-        let Some(Ok(driver)) = slot.get() else {
-            return (Err(CallError::Fault(self.fault(component, Fault::Load("it was not loaded".to_owned())))), recorder);
-        };
-        let (result, recorder) = self.run(driver, request, recorder);
-        let result = result.map_err(|error| match error {
-            CallError::Fault(fault) => CallError::Fault(self.fault(component, fault.fault)),
-            refused @ CallError::Refused(_) => refused,
-        });
-        (result, recorder)
+        let (result, recorder) = self.run(component, request, recorder);
+        (result.unwrap_or_else(|fault| Err(CallError::Fault(self.fault(component, fault)))), recorder)
     }
 }
 
