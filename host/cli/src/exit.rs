@@ -47,10 +47,8 @@ pub(crate) enum Overtaken {
 /// What is told about it.
 #[derive(Debug)]
 pub(crate) enum Reason {
-    Problems(Problems),
-    Diagnostics(Vec<(Diagnostic, Option<String>)>),
     /// Problems of documents, and findings about those that could be read.
-    Both(Problems, Vec<(Diagnostic, Option<String>)>),
+    Found(Problems, Vec<(Diagnostic, Option<String>)>),
     Text {
         message: String,
         hint: Option<String>,
@@ -91,16 +89,18 @@ impl Failure {
 
     /// Tells of problems of documents, and of findings about those that could be read.
     pub(crate) fn found(problems: Problems, findings: Vec<(Diagnostic, Option<String>)>) -> Self {
-        Self { code: Code::BadInput, reason: Reason::Both(problems, findings), overtaken: None }
+        Self { code: Code::BadInput, reason: Reason::Found(problems, findings), overtaken: None }
     }
 
     /// Tells of problems of documents, and of what planning them all the same found.
     pub(crate) fn with_problems(mut problems: Problems, planned: Option<Self>, is_news: impl Fn(&Diagnostic) -> bool) -> Self {
         let mut more = Vec::new();
         match planned.map(|failure| failure.reason) {
-            Some(Reason::Diagnostics(found)) => more.extend(found.into_iter().filter(|(finding, _)| is_news(finding))),
-            Some(Reason::Problems(of_platform)) => problems.extend(of_platform),
-            Some(Reason::Both(..) | Reason::Text { .. }) | None => {}
+            Some(Reason::Found(of_platform, found)) => {
+                problems.extend(of_platform);
+                more.extend(found.into_iter().filter(|(finding, _)| is_news(finding)));
+            }
+            Some(Reason::Text { .. }) | None => {}
         }
         Self::found(problems, more)
     }
@@ -109,15 +109,13 @@ impl Failure {
     pub(crate) fn message(&self) -> &str {
         match &self.reason {
             Reason::Text { message, .. } => message,
-            Reason::Problems(_) | Reason::Diagnostics(_) | Reason::Both(..) => "",
+            Reason::Found(..) => "",
         }
     }
 
     pub(crate) fn print(&self) {
         match &self.reason {
-            Reason::Problems(problems) => crate::print::problems(problems),
-            Reason::Diagnostics(diagnostics) => crate::print::diagnostics(diagnostics),
-            Reason::Both(problems, diagnostics) => {
+            Reason::Found(problems, diagnostics) => {
                 if !problems.0.is_empty() {
                     crate::print::problems(problems);
                 }
@@ -130,7 +128,7 @@ impl Failure {
 
 impl From<Problems> for Failure {
     fn from(problems: Problems) -> Self {
-        Self { code: Code::BadInput, reason: Reason::Problems(problems), overtaken: None }
+        Self::found(problems, Vec::new())
     }
 }
 

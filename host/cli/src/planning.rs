@@ -11,7 +11,7 @@ use windlass_capability_postgres::DatabasesPlanner;
 use windlass_capability_secrets::GeneratedPlanner;
 use windlass_capability_terraform::ModulesPlanner;
 use windlass_capability_vault::ExternalPlanner;
-use windlass_document::{Fetched, LoadedPlatform, load_platform};
+use windlass_document::{Fetched, LoadedPlatform, Problems, load_platform};
 use windlass_engine::{PlanInput, Planners, driver::DriverHost as _, host_access::HostAccess};
 use windlass_model::{
     Diagnostic, Digest,
@@ -192,14 +192,17 @@ fn users(platform: &Platform, component: &str) -> Vec<(String, String)> {
 /// Looks up where findings stand.
 pub(crate) fn located(diagnostics: Vec<Diagnostic>, provenance: &Provenance) -> Failure {
     let policy = !diagnostics.is_empty() && diagnostics.iter().all(|diagnostic| diagnostic.code.starts_with("policy-"));
-    let reason = Reason::Diagnostics(placed(diagnostics, provenance));
+    let reason = Reason::Found(Problems::default(), placed(diagnostics, provenance));
     Failure { code: if policy { Code::Policy } else { Code::BadInput }, reason, overtaken: None }
 }
 
 /// Puts file and line beside findings.
 pub(crate) fn placed(diagnostics: Vec<Diagnostic>, provenance: &Provenance) -> Vec<(Diagnostic, Option<String>)> {
-    let place = |diagnostic: &Diagnostic| provenance.0.get(&diagnostic.subject).map(|file| file.locate(&diagnostic.pointer));
-    diagnostics.into_iter().map(|diagnostic| (diagnostic.clone(), place(&diagnostic))).collect()
+    let placed = |diagnostic: Diagnostic| {
+        let place = provenance.0.get(&diagnostic.subject).map(|file| file.locate(&diagnostic.pointer));
+        (diagnostic, place)
+    };
+    diagnostics.into_iter().map(placed).collect()
 }
 
 /// Returns where machine code is kept, and in another folder the key that vouches for it, by the XDG rules.

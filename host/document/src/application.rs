@@ -201,17 +201,23 @@ fn read_document(document: &Document, read: &mut ReadApplication) -> Result<Appl
     let mut problems = Problems::default();
     let value = document.node.to_value();
     schema::check("Application", &document.source, &document.node, &value, &mut problems);
-    let parsed = if problems.has_errors() {
+    let value = if problems.has_errors() {
         let Some(Repaired { value, places }) = repair("Application", value) else { return Err(problems) };
         read.broken.extend(places.into_iter().map(|place| ("application".to_owned(), place)));
-        serde_json::from_value(value)
+        value
     } else {
-        serde_json::from_value(value)
+        value
     };
-    parsed.inspect(|_| read.problems.extend(problems.clone())).map_err(|error| {
-        problems.push(Problem::file(&document.source, "invalid", error.to_string()).at(document.node.span, ""));
-        problems
-    })
+    match serde_json::from_value(value) {
+        Ok(application) => {
+            read.problems.extend(problems);
+            Ok(application)
+        }
+        Err(error) => {
+            problems.push(Problem::file(&document.source, "invalid", error.to_string()).at(document.node.span, ""));
+            Err(problems)
+        }
+    }
 }
 
 /// Reads the Score files beside an Application document.

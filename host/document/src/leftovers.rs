@@ -1,5 +1,7 @@
 //! Fields of earlier versions of Score, of other tools and of other levels of a Score document, and where their content stands.
 
+use windlass_model::pointer;
+
 /// A field that people write and Score does not have.
 struct Leftover {
     /// The level at which people write it: a JSON Pointer in which `*` stands for any name.
@@ -51,11 +53,8 @@ const LEFTOVERS: [Leftover; 29] = [
 
 /// Returns what a field of a Score document that Score does not have was replaced by; `level` is a JSON Pointer.
 pub(crate) fn remedy(level: &str, name: &str) -> Option<&'static str> {
-    let fits = |pattern: &str| {
-        let is_as_deep = pattern.matches('/').count() == level.matches('/').count();
-        is_as_deep && pattern.split('/').zip(level.split('/')).all(|(wanted, given)| wanted == "*" || wanted == given)
-    };
-    LEFTOVERS.iter().find(|leftover| leftover.name == name && fits(leftover.level)).map(|leftover| leftover.remedy)
+    let found = LEFTOVERS.iter().find(|leftover| leftover.name == name && pointer::matches(leftover.level, level));
+    found.map(|leftover| leftover.remedy)
 }
 
 #[cfg(test)]
