@@ -24,6 +24,19 @@ pub use servers::{Postgres, SERVERS, Servers, SharedServers, Tools, decode, enco
 
 /// The variable that names the folder of the cluster that a whole test run shares.
 pub const SHARED: &str = "WINDLASS_TEST_CLUSTER";
+/// A workload profile that passes on the annotations by which the cluster plays its scenes.
+pub const SCENES: &str = "apiVersion: windlass.dev/v1alpha1
+kind: WorkloadProfile
+metadata: { name: default }
+spec:
+  stages:
+    - name: render
+      driver: { builtin: workload-default }
+      grants:
+        - import: windlass:kubernetes/objects
+          kinds: [apps/v1/Deployment, apps/v1/StatefulSet, batch/v1/Job, batch/v1/CronJob, v1/Service, v1/ConfigMap, v1/Secret]
+          metadata: [windlass.test/]
+";
 /// How long the API server may take until it is ready, and the node after it.
 const READY_WITHIN: Duration = Duration::from_secs(90);
 

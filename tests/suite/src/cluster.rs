@@ -8,7 +8,7 @@ use std::{
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
-use windlass_cluster::Shared;
+use windlass_cluster::{SCENES, Shared};
 
 use crate::binary::{Folder, application_document};
 
@@ -18,20 +18,6 @@ const SOON: Duration = Duration::from_secs(30);
 fn application_name(name: &str) -> String {
     format!("t{}-{name}", std::process::id())
 }
-
-/// A profile that passes on the annotations by which the cluster of the tests plays its scenes.
-const SCENES: &str = "apiVersion: windlass.dev/v1alpha1
-kind: WorkloadProfile
-metadata: { name: default }
-spec:
-  stages:
-    - name: render
-      driver: { builtin: workload-default }
-      grants:
-        - import: windlass:kubernetes/objects
-          kinds: [apps/v1/Deployment, apps/v1/StatefulSet, batch/v1/Job, batch/v1/CronJob, v1/Service, v1/ConfigMap, v1/Secret]
-          metadata: [windlass.test/]
-";
 
 /// The connection to a cluster with these settings, and a profile for its scenes.
 #[must_use]

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use windlass_cluster::Cluster;
+use windlass_cluster::{Cluster, SCENES};
 
 use crate::place::Place;
 
@@ -132,20 +132,6 @@ pub(crate) fn run_on_cluster(place: &Place, own: Option<&Cluster>) -> Result<()>
     }
     show.step(&step("Take everything away", "destroy -e dev --yes"))
 }
-
-/// A profile that passes on the annotations by which the cluster of the demo plays its scenes.
-const SCENES: &str = "apiVersion: windlass.dev/v1alpha1
-kind: WorkloadProfile
-metadata: { name: default }
-spec:
-  stages:
-    - name: render
-      driver: { builtin: workload-default }
-      grants:
-        - import: windlass:kubernetes/objects
-          kinds: [apps/v1/Deployment, apps/v1/StatefulSet, batch/v1/Job, batch/v1/CronJob, v1/Service, v1/ConfigMap, v1/Secret]
-          metadata: [windlass.test/]
-";
 
 const ON_CLUSTER: &[Step] = &[
     step("The platform team stores its definitions", "platform apply shop/platform"),
