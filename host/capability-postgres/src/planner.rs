@@ -152,15 +152,13 @@ mod tests {
 
     use super::*;
 
+    fn context() -> SpecContext {
+        SpecContext { application: "shop".into(), environment: "dev".into(), workload: None, namespace: None, connection_kind: "postgres" }
+    }
+
     fn checked(resource: &str, value: Value) -> Vec<String> {
         let authority = Authority::default();
-        let context = SpecContext {
-            application: "shop".into(),
-            environment: "dev".into(),
-            workload: None,
-            namespace: None,
-            connection_kind: "postgres",
-        };
+        let context = context();
         let spec = DatabasesPlanner.normalise(resource, value, &authority, &context);
         DatabasesPlanner
             .check(&spec, &authority, &context)
@@ -192,13 +190,7 @@ mod tests {
             Encoding::Json,
         );
         let authority = Authority::default();
-        let context = SpecContext {
-            application: "shop".into(),
-            environment: "dev".into(),
-            workload: None,
-            namespace: None,
-            connection_kind: "postgres",
-        };
+        let context = context();
         let once = DatabasesPlanner.normalise("login", json!({ "password": secret.to_json() }), &authority, &context);
         let twice = DatabasesPlanner.normalise("login", once.clone(), &authority, &context);
         assert_eq!(once, twice);

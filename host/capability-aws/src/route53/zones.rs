@@ -40,9 +40,12 @@ impl Contents {
 
     /// Reads an owner's record. One that names several owners is that of the others: each of them believes that it is its own.
     pub(crate) fn marked(&self, key: &Key, owner: &Owner) -> Ownership {
-        let marks = self.values(key).map(|value| whose(Some(value), owner)).filter(|mark| *mark != Ownership::None);
-        let (ours, others): (Vec<_>, Vec<_>) = marks.partition(|mark| *mark == Ownership::Ours);
-        others.into_iter().chain(ours).next().unwrap_or(Ownership::None)
+        let rank = |mark: &Ownership| match mark {
+            Ownership::Other(_) => 0,
+            Ownership::Ours => 1,
+            Ownership::None => 2,
+        };
+        self.values(key).map(|value| whose(Some(value), owner)).min_by_key(rank).unwrap_or(Ownership::None)
     }
 
     /// Visits the values of a record set.
