@@ -167,17 +167,22 @@ pub(crate) fn is_colored<S: anstream::stream::RawStream>(stream: &S) -> bool {
 /// Appends one line without anything that acts: hidden characters and commands of CI services are escaped, marks of styles stay.
 fn escape_line(out: &mut String, line: &str) {
     let line = without_commands(line);
-    let mut chars = line.chars();
-    while let Some(c) = chars.next() {
-        let mut ahead = chars.clone();
-        match (c, ahead.next(), ahead.next()) {
-            (MARK, Some(key), Some(letter)) if key == nonce() && is_letter(letter) => {
+    let mut rest = &*line;
+    while let Some((before, marked)) = rest.split_once(MARK) {
+        out.push_str(&visible::escaped(before));
+        let mut ahead = marked.chars();
+        match (ahead.next(), ahead.next()) {
+            (Some(key), Some(letter)) if key == nonce() && is_letter(letter) => {
                 out.extend([MARK, key, letter]);
-                chars = ahead;
+                rest = ahead.as_str();
             }
-            _ => visible::push_escaped(out, c),
+            _ => {
+                out.push_str(&visible::escaped(MARK.encode_utf8(&mut [0; 4])));
+                rest = marked;
+            }
         }
     }
+    out.push_str(&visible::escaped(rest));
 }
 
 fn is_letter(letter: char) -> bool {

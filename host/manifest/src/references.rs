@@ -227,7 +227,9 @@ fn matched_hosts(rule: &str) -> Vec<&str> {
 /// Says what the name below a field names, by the field's own name.
 fn kind_of_field(key: &str) -> Option<ReferenceKind> {
     let is = |name: &str| key.eq_ignore_ascii_case(name);
-    let holds = |part: &str| key.as_bytes().windows(part.len()).any(|window| window.eq_ignore_ascii_case(part.as_bytes()));
+    let begins = |window: &[u8], part: &str| window.first().map(u8::to_ascii_lowercase) == part.bytes().next();
+    let is_at = |window: &[u8], part: &str| begins(window, part) && window.eq_ignore_ascii_case(part.as_bytes());
+    let holds = |part: &str| key.as_bytes().windows(part.len()).any(|window| is_at(window, part));
     if is("certificaterefs") || is("credentialname") || holds("secret") && !holds("secretstore") {
         Some(ReferenceKind::Secret)
     } else if holds("serviceaccount") {

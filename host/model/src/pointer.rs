@@ -33,8 +33,15 @@ impl fmt::Display for Pointer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Root => Ok(()),
-            Self::Field(around, key) => write!(f, "{around}/{}", escape(key)),
-            Self::Element(around, index) => write!(f, "{around}/{index}"),
+            Self::Field(around, key) => {
+                around.fmt(f)?;
+                f.write_str("/")?;
+                if is_plain(key) { f.write_str(key) } else { f.write_str(&escape(key)) }
+            }
+            Self::Element(around, index) => {
+                around.fmt(f)?;
+                write!(f, "/{index}")
+            }
         }
     }
 }
@@ -42,13 +49,31 @@ impl fmt::Display for Pointer<'_> {
 /// Finds what a pointer points to; unlike [`Value::pointer`] it takes no memory for steps without escapes, which are nearly all.
 #[must_use]
 pub fn find<'v>(value: &'v Value, pointer: &str) -> Option<&'v Value> {
-    if pointer.contains('~') || !pointer.starts_with('/') {
+    if !pointer.starts_with('/') || pointer.bytes().any(|byte| byte == b'~') {
         return value.pointer(pointer);
     }
-    pointer.split('/').skip(1).try_fold(value, |value, step| match value {
+    raw_steps(pointer).try_fold(value, |value, step| match value {
         Value::Object(fields) => fields.get(step),
         Value::Array(items) => items.get(index(step)?),
         _ => None,
+    })
+}
+
+/// Splits off the first step, as it is written; what is left is a pointer again. Nothing of the pointer to the whole.
+#[must_use]
+pub fn first_step(pointer: &str) -> Option<(&str, &str)> {
+    let below = pointer.strip_prefix('/')?;
+    // Steps are too short for a search that prepares itself.
+    Some(below.split_at(below.bytes().position(|byte| byte == b'/').unwrap_or(below.len())))
+}
+
+/// Splits a pointer into its steps, as they are written.
+pub fn raw_steps(pointer: &str) -> impl Iterator<Item = &str> {
+    let mut rest = pointer;
+    std::iter::from_fn(move || {
+        let (step, below) = first_step(rest)?;
+        rest = below;
+        Some(step)
     })
 }
 
@@ -60,20 +85,27 @@ fn index(step: &str) -> Option<usize> {
 /// Splits a pointer into its unescaped steps.
 #[must_use]
 pub fn steps(pointer: &str) -> Vec<String> {
-    pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect()
+    raw_steps(pointer).map(|step| step.replace("~1", "/").replace("~0", "~")).collect()
+}
+
+/// Returns whether a step stands in a pointer as it is.
+fn is_plain(step: &str) -> bool {
+    !step.bytes().any(|byte| matches!(byte, b'~' | b'/'))
 }
 
 /// Escapes one step.
 #[must_use]
 pub fn escape(step: &str) -> String {
+    if is_plain(step) {
+        return step.to_owned();
+    }
     step.replace('~', "~0").replace('/', "~1")
 }
 
 /// Tells whether a pointer matches a pattern in which `*` stands for any one step and a last `**` for any rest.
 #[must_use]
 pub fn matches(pattern: &str, pointer: &str) -> bool {
-    let mut pattern = pattern.split('/').skip(1);
-    let mut steps = pointer.split('/').skip(1);
+    let (mut pattern, mut steps) = (raw_steps(pattern), raw_steps(pointer));
     loop {
         match (pattern.next(), steps.next()) {
             (Some("**"), _) | (None, None) => return true,

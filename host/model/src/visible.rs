@@ -21,7 +21,8 @@ pub const fn is_hidden(c: char) -> bool {
 /// Returns one line of text in which every hidden character is an escape such as `\n` or `\u{1b}`.
 #[must_use]
 pub fn escaped(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_hidden) {
+    // Most text is plain ASCII, which needs no look at its characters.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) || !text.contains(is_hidden) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 16);
@@ -32,7 +33,7 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
 }
 
 /// Appends a character, as an escape where it is hidden.
-pub fn push_escaped(out: &mut String, c: char) {
+fn push_escaped(out: &mut String, c: char) {
     match c {
         '\n' => out.push_str("\\n"),
         '\r' => out.push_str("\\r"),

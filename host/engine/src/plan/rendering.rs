@@ -274,9 +274,12 @@ impl Admission<'_, '_> {
                 .iter()
                 .any(|known| known.kind == reference.kind && known.namespace == reference.namespace && known.name == reference.name)
         };
+        let mut references = references.filter(is_new).peekable();
+        if references.peek().is_none() {
+            return Vec::new();
+        }
         let authority = std::sync::Arc::new(Authority::of(&stage.used.grants, OBJECTS));
         references
-            .filter(is_new)
             .map(|reference| Claim { action: ActionId::new(self.node, local), reference, authority: std::sync::Arc::clone(&authority) })
             .collect()
     }

@@ -1,6 +1,6 @@
 //! Which fields of built-in kinds ordinary workloads need, and which exception of a grant lifts each of the others.
 
-use std::{borrow::Cow, fmt};
+use std::{collections::BTreeMap, fmt, sync::LazyLock};
 
 use serde_json::Value;
 use windlass_model::{
@@ -26,7 +26,8 @@ struct Rule {
 }
 
 /// Stands in the tables for the pods of all kinds: places are relative to the pod.
-const POD: &[&str] = &["(pod)"];
+const POD_KIND: &str = "(pod)";
+const POD: &[&str] = &[POD_KIND];
 
 const fn ordinary(kinds: &'static [&'static str], at: &'static str, fields: &'static [&'static str]) -> Ordinary {
     Ordinary { kinds, at, fields }
@@ -220,12 +221,33 @@ fn tolerates_any(toleration: &Value) -> bool {
     }
 }
 
-/// Where a table applies: the object itself, or each pod in it.
-fn bases<'p>(kinds: &[&str], kind: &str, pods: &'p [String]) -> Vec<Cow<'p, str>> {
-    if kinds == POD {
-        return pods.iter().map(|pod| Cow::Borrowed(pod.as_str())).collect();
+/// What the tables say about one kind; about pods, under [`POD`].
+#[derive(Default)]
+struct Tables {
+    rules: Vec<&'static Rule>,
+    ordinary: Vec<&'static Ordinary>,
+    referring: Vec<&'static Ordinary>,
+}
+
+/// The tables by kind: each object is of one kind, and the tables are about many.
+static BY_KIND: LazyLock<BTreeMap<&'static str, Tables>> = LazyLock::new(|| {
+    let mut by_kind: BTreeMap<&'static str, Tables> = BTreeMap::new();
+    for rule in RULES {
+        rule.kinds.iter().for_each(|kind| by_kind.entry(kind).or_default().rules.push(rule));
     }
-    if kinds.contains(&kind) { vec![Cow::Borrowed("")] } else { Vec::new() }
+    for table in ORDINARY {
+        table.kinds.iter().for_each(|kind| by_kind.entry(kind).or_default().ordinary.push(table));
+    }
+    for table in &REFERRING {
+        table.kinds.iter().for_each(|kind| by_kind.entry(kind).or_default().referring.push(table));
+    }
+    by_kind
+});
+
+/// Returns the tables that apply to an object, each with where: at the object itself, or at each pod in it.
+fn tables<'p>(kind: &str, pods: &'p [String]) -> impl Iterator<Item = (&'p str, &'static Tables)> {
+    let of_pods = BY_KIND.get(POD_KIND).into_iter().flat_map(move |tables| pods.iter().map(move |pod| (pod.as_str(), tables)));
+    BY_KIND.get(kind).map(|tables| ("", tables)).into_iter().chain(of_pods)
 }
 
 /// Checks the fields of an object of a built-in kind (`kind` is empty for another), and of the pods in it.
@@ -236,18 +258,18 @@ pub(super) fn check(
     lifted: &dyn Fn(PolicyException) -> bool,
     problems: &mut Vec<Diagnostic>,
 ) {
-    for rule in RULES.iter().filter(|rule| !lifted(rule.lifted_by)) {
-        for base in bases(rule.kinds, kind, pods) {
-            each(manifest, &base, rule.at, &mut |at, value| {
+    for (base, tables) in tables(kind, pods) {
+        for rule in tables.rules.iter().filter(|rule| !lifted(rule.lifted_by)) {
+            each(manifest, base, rule.at, &mut |at, value| {
                 if !value.is_null() && (rule.refuses)(value) && !is_sealed(value) {
                     problems.push(refusal(rule.why.to_owned(), &at.to_string(), rule.lifted_by));
                 }
             });
         }
     }
-    for table in ORDINARY.iter().filter(|_| !lifted(OtherFields)) {
-        for base in bases(table.kinds, kind, pods) {
-            each(manifest, &base, table.at, &mut |at, value| {
+    for (base, tables) in tables(kind, pods) {
+        for table in tables.ordinary.iter().filter(|_| !lifted(OtherFields)) {
+            each(manifest, base, table.at, &mut |at, value| {
                 let fields = value.as_object().filter(|_| !is_sealed(value)).into_iter().flatten();
                 for (field, _) in fields.filter(|(field, value)| !table.fields.contains(&field.as_str()) && !value.is_null()) {
                     if !has_rule(table, field) {
@@ -275,20 +297,30 @@ fn refusal(why: String, at: &str, lifted_by: PolicyException) -> Diagnostic {
 
 /// Returns whether a value that is known only later would decide what these tables judge.
 pub(super) fn decides(kind: &str, pods: &[String], lifted: &dyn Fn(PolicyException) -> bool, at: &str) -> bool {
-    let is_above = |base: &str, pattern: &str| {
-        let full = format!("{base}{pattern}");
-        let mut wanted = full.split('/');
-        at.split('/').all(|step| wanted.next().is_some_and(|known| known == "*" || known == step))
+    let judges = |below: &str, tables: &Tables| {
+        tables.ordinary.iter().filter(|_| !lifted(OtherFields)).any(|table| is_above(below, table.at, None))
+            || tables.rules.iter().filter(|rule| !lifted(rule.lifted_by)).any(|rule| is_above(below, rule.at, None))
+            || tables
+                .referring
+                .iter()
+                .any(|table| is_above(below, table.at, None) || table.fields.iter().any(|field| is_above(below, table.at, Some(field))))
     };
-    let in_tables = ORDINARY.iter().filter(|_| !lifted(OtherFields)).map(|table| (table.kinds, table.at));
-    let in_rules = RULES.iter().filter(|rule| !lifted(rule.lifted_by)).map(|rule| (rule.kinds, rule.at));
-    let refers = |table: &Ordinary| {
-        let is_field = |base: &str| table.fields.iter().any(|field| is_above(base, &format!("{}/{field}", table.at)));
-        bases(table.kinds, kind, pods).iter().any(|base| is_above(base, table.at) || is_field(base))
-    };
-    in_tables.chain(in_rules).any(|(kinds, pattern)| bases(kinds, kind, pods).iter().any(|base| is_above(base, pattern)))
-        || REFERRING.iter().any(refers)
-        || !lifted(Scheduling) && pods.iter().any(|pod| at.strip_prefix(pod.as_str()).is_some_and(|rest| rest.starts_with("/tolerations/")))
+    tables(kind, pods).any(|(base, tables)| match below(at, base) {
+        Some(below) => judges(below, tables) || !lifted(Scheduling) && !base.is_empty() && below.starts_with("/tolerations/"),
+        // The place holds the whole base.
+        None => base.strip_prefix(at).is_some_and(|rest| rest.starts_with('/')),
+    })
+}
+
+/// Returns the rest of a pointer below a base.
+fn below<'a>(at: &'a str, base: &str) -> Option<&'a str> {
+    at.strip_prefix(base).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Returns whether a place holds a place of a pattern, or is one; the pattern may go on with a field.
+fn is_above(at: &str, pattern: &str, field: Option<&str>) -> bool {
+    let mut wanted = pointer::raw_steps(pattern).chain(field);
+    pointer::raw_steps(at).all(|step| wanted.next().is_some_and(|known| known == "*" || known == step))
 }
 
 fn is_sealed(value: &Value) -> bool {
@@ -315,8 +347,7 @@ pub(crate) fn each<'v>(manifest: &'v Value, base: &str, pattern: &str, visit: &m
 }
 
 fn descend<'v>(value: &'v Value, at: Place<'_>, pattern: &str, visit: &mut dyn FnMut(Place<'_>, &'v Value)) {
-    let Some(rest) = pattern.strip_prefix('/') else { return visit(at, value) };
-    let (step, rest) = rest.find('/').map_or((rest, ""), |end| rest.split_at(end));
+    let Some((step, rest)) = pointer::first_step(pattern) else { return visit(at, value) };
     match (step, value) {
         ("*", Value::Array(items)) => {
             for (index, item) in items.iter().enumerate() {
