@@ -9,6 +9,7 @@ use windlass_model::{
     ActionId, Diagnostic,
     plan::Change,
     platform::{DeclaredKind, Family, KindGrant},
+    pointer,
     reference::Reference,
     spec::Spec,
 };
@@ -83,7 +84,7 @@ impl Planner for ObjectsPlanner {
 
     fn action_name(&self, name: &str, spec: &Value) -> String {
         // The namespace before it goes at the end, when everything has moved out of it.
-        match (manifest::kind_of(spec).map(|kind| kind.kind), spec.pointer("/metadata/name").and_then(Value::as_str)) {
+        match (manifest::kind_of(spec).map(|kind| kind.kind), pointer::find(spec, "/metadata/name").and_then(Value::as_str)) {
             (Some("Namespace"), Some(own)) => format!("{name}.{own}"),
             _ => name.to_owned(),
         }

@@ -51,6 +51,9 @@ fn control_line(source: &Arc<Source>) -> Option<Problem> {
 
 /// Returns the first mark of a template engine in a text.
 fn mark(text: &str) -> Option<&str> {
+    if !text.bytes().any(|byte| byte == b'{') {
+        return None;
+    }
     let pairs = [("${{", "}}"), ("{{", "}}"), ("{%", "%}")];
     let found = pairs.into_iter().filter_map(|(open, close)| {
         let start = text.find(open).filter(|start| !text.get(..*start).is_some_and(|before| open == "${{" && before.ends_with('$')))?;

@@ -1,7 +1,12 @@
 //! What a pod may not do to its node and to other tenants: the rules of Pod Security `baseline`.
 
+use std::fmt::Arguments;
+
 use serde_json::Value;
-use windlass_model::Diagnostic;
+use windlass_model::{
+    Diagnostic,
+    pointer::{find, raw_steps},
+};
 
 use crate::shape::{CONTAINERS, PODS};
 
@@ -24,90 +29,87 @@ const SYSCTLS: [&str; 12] = [
 ];
 const SELINUX_TYPES: [&str; 5] = ["", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
 /// Where a kubelet can be sent to an address of somebody's choice.
-const PROBES: [&str; 5] = ["livenessProbe", "readinessProbe", "startupProbe", "lifecycle/postStart", "lifecycle/preStop"];
+const PROBES: [&str; 5] = ["/livenessProbe", "/readinessProbe", "/startupProbe", "/lifecycle/postStart", "/lifecycle/preStop"];
 
 /// Checks the pod at a place of a manifest; every breach is a finding.
 pub(crate) fn check(pod: &Value, at: &str, problems: &mut Vec<Diagnostic>) {
-    let mut refuse = |place: String, what: &str| {
-        problems.push(
-            Diagnostic::error("policy-privileged-pod", what.to_owned()).at(place).hint("a grant lifts this with `allow: [privilegedPods]`"),
-        );
+    let mut refuse = |place: Arguments<'_>, what: &str| {
+        let problem = Diagnostic::error("policy-privileged-pod", what.to_owned()).at(place.to_string());
+        problems.push(problem.hint("a grant lifts this with `allow: [privilegedPods]`"));
     };
     for field in ["hostNetwork", "hostPID", "hostIPC"] {
         if is_true(pod.get(field)) {
-            refuse(format!("{at}/{field}"), "a pod may not share the host's namespaces");
+            refuse(format_args!("{at}/{field}"), "a pod may not share the host's namespaces");
         }
     }
     for (index, volume) in items(pod.get("volumes")) {
         if volume.get("hostPath").is_some() {
-            refuse(format!("{at}/volumes/{index}/hostPath"), "a pod may not mount the host's paths");
+            refuse(format_args!("{at}/volumes/{index}/hostPath"), "a pod may not mount the host's paths");
         }
     }
     if let Some(security) = pod.get("securityContext") {
-        let base = format!("{at}/securityContext");
-        check_confinement(security, &base, &mut refuse);
+        check_confinement(security, format_args!("{at}/securityContext"), &mut refuse);
         for (index, sysctl) in items(security.get("sysctls")) {
             if !sysctl.get("name").and_then(Value::as_str).is_some_and(|name| SYSCTLS.contains(&name)) {
-                refuse(format!("{base}/sysctls/{index}"), "a pod may not set parameters of the node's kernel");
+                refuse(format_args!("{at}/securityContext/sysctls/{index}"), "a pod may not set parameters of the node's kernel");
             }
         }
     }
     for list in CONTAINERS {
         for (index, container) in items(pod.get(list)) {
-            check_container(container, &format!("{at}/{list}/{index}"), &mut refuse);
+            check_container(container, format_args!("{at}/{list}/{index}"), &mut refuse);
         }
     }
 }
 
-fn check_container(container: &Value, base: &str, refuse: &mut dyn FnMut(String, &str)) {
+fn check_container(container: &Value, base: Arguments<'_>, refuse: &mut dyn FnMut(Arguments<'_>, &str)) {
     if let Some(security) = container.get("securityContext") {
-        let base = format!("{base}/securityContext");
         if is_true(security.get("privileged")) {
-            refuse(format!("{base}/privileged"), "a container may not run privileged");
+            refuse(format_args!("{base}/securityContext/privileged"), "a container may not run privileged");
         }
-        for (index, capability) in items(security.pointer("/capabilities/add")) {
+        for (index, capability) in items(find(security, "/capabilities/add")) {
             if !capability.as_str().is_some_and(|capability| CAPABILITIES.contains(&capability)) {
-                refuse(format!("{base}/capabilities/add/{index}"), "a container may not add Linux capabilities");
+                refuse(format_args!("{base}/securityContext/capabilities/add/{index}"), "a container may not add Linux capabilities");
             }
         }
         if security.get("procMount").and_then(Value::as_str).is_some_and(|mount| mount != "Default") {
-            refuse(format!("{base}/procMount"), "a container may not unmask /proc");
+            refuse(format_args!("{base}/securityContext/procMount"), "a container may not unmask /proc");
         }
-        check_confinement(security, &base, refuse);
+        check_confinement(security, format_args!("{base}/securityContext"), refuse);
     }
     for (index, port) in items(container.get("ports")) {
         if port.get("hostPort").and_then(Value::as_u64).is_some_and(|port| port != 0) {
-            refuse(format!("{base}/ports/{index}/hostPort"), "a container may not take the host's ports");
+            refuse(format_args!("{base}/ports/{index}/hostPort"), "a container may not take the host's ports");
         }
     }
     for probe in PROBES {
         for action in ["httpGet", "tcpSocket"] {
-            let host = format!("/{probe}/{action}/host");
-            if container.pointer(&host).and_then(Value::as_str).is_some_and(|host| !host.is_empty()) {
-                refuse(format!("{base}{host}"), "a probe may not send the node to another host");
+            let host = find(container, probe).and_then(|probe| probe.get(action)?.get("host")?.as_str());
+            if host.is_some_and(|host| !host.is_empty()) {
+                refuse(format_args!("{base}{probe}/{action}/host"), "a probe may not send the node to another host");
             }
         }
     }
 }
 
 /// What pods and containers say alike.
-fn check_confinement(security: &Value, base: &str, refuse: &mut dyn FnMut(String, &str)) {
-    let text = |at: &str| security.pointer(at).and_then(Value::as_str).unwrap_or_default();
+fn check_confinement(security: &Value, base: Arguments<'_>, refuse: &mut dyn FnMut(Arguments<'_>, &str)) {
+    let text = |around: &str, field: &str| security.get(around).and_then(|around| around.get(field)?.as_str()).unwrap_or_default();
     for profile in ["seccompProfile", "appArmorProfile"] {
-        if text(&format!("/{profile}/type")) == "Unconfined" {
-            refuse(format!("{base}/{profile}/type"), "a container may not be unconfined");
+        if text(profile, "type") == "Unconfined" {
+            refuse(format_args!("{base}/{profile}/type"), "a container may not be unconfined");
         }
     }
-    if !SELINUX_TYPES.contains(&text("/seLinuxOptions/type")) {
-        refuse(format!("{base}/seLinuxOptions/type"), "a container keeps a type of SELinux that is made for containers");
+    if !SELINUX_TYPES.contains(&text("seLinuxOptions", "type")) {
+        refuse(format_args!("{base}/seLinuxOptions/type"), "a container keeps a type of SELinux that is made for containers");
     }
     for field in ["user", "role"] {
-        if !text(&format!("/seLinuxOptions/{field}")).is_empty() {
-            refuse(format!("{base}/seLinuxOptions/{field}"), "a container does not choose who it is to SELinux");
+        if !text("seLinuxOptions", field).is_empty() {
+            refuse(format_args!("{base}/seLinuxOptions/{field}"), "a container does not choose who it is to SELinux");
         }
     }
-    if is_true(security.pointer("/windowsOptions/hostProcess")) {
-        refuse(format!("{base}/windowsOptions/hostProcess"), "a pod may not run as a process of the host");
+    if is_true(find(security, "/windowsOptions/hostProcess")) {
+        refuse(format_args!("{base}/windowsOptions/hostProcess"), "a pod may not run as a process of the host");
     }
 }
 
@@ -119,7 +121,7 @@ pub(crate) fn decides(pods: &[String], at: &str) -> bool {
 }
 
 fn decides_below(at: &str) -> bool {
-    let steps: Vec<&str> = at.split('/').skip(1).collect();
+    let steps: Vec<&str> = raw_steps(at).collect();
     match steps.as_slice() {
         ["hostNetwork" | "hostPID" | "hostIPC" | "volumes"] | ["securityContext", ..] | ["volumes", _] | ["volumes", _, "hostPath", ..] => {
             true
@@ -127,7 +129,7 @@ fn decides_below(at: &str) -> bool {
         [list, rest @ ..] if CONTAINERS.contains(list) => match rest {
             [] | [_] | [_, "securityContext", ..] | [_, "ports"] | [_, "ports", _] | [_, "ports", _, "hostPort"] => true,
             [_, probe @ ..] => PROBES.iter().any(|known| {
-                let known: Vec<&str> = known.split('/').collect();
+                let known: Vec<&str> = raw_steps(known).collect();
                 let below = probe.strip_prefix(known.as_slice());
                 known.starts_with(probe) || matches!(below, Some([] | ["httpGet" | "tcpSocket"] | ["httpGet" | "tcpSocket", "host"]))
             }),

@@ -62,19 +62,20 @@ struct Walk<'m> {
 
 impl Walk<'_> {
     fn field(&mut self, key: &str, value: &Value, at: &Pointer<'_>) {
-        if let Some(entries) = value.as_object().filter(|_| FREE_MAPS.contains(&key) && Sealed::from_json(value).is_none()) {
-            for (key, entry) in entries.iter().filter(|(_, entry)| !entry.is_string()) {
-                self.field(key, entry, &at.field(key));
-            }
-            return;
-        }
-        let kind = kind_of_field(key);
         match value {
-            Value::String(_) => self.note(kind.filter(|kind| is_name_field(key, kind)), None, value, at),
-            Value::Object(_) if Sealed::from_json(value).is_some() && !key.to_ascii_lowercase().ends_with("key") => {
-                self.note(kind, None, value, at);
+            Value::String(_) => self.note(kind_of_field(key).filter(|kind| is_name_field(key, kind)), None, value, at),
+            Value::Object(fields) => {
+                let is_sealed = Sealed::from_json(value).is_some();
+                if !is_sealed && FREE_MAPS.contains(&key) {
+                    for (key, entry) in fields.iter().filter(|(_, entry)| !entry.is_string()) {
+                        self.field(key, entry, &at.field(key));
+                    }
+                } else if is_sealed && !key.to_ascii_lowercase().ends_with("key") {
+                    self.note(kind_of_field(key), None, value, at);
+                } else {
+                    self.object(key, fields, at);
+                }
             }
-            Value::Object(fields) => self.object(key, fields, at),
             Value::Array(items) => {
                 for (index, item) in items.iter().enumerate() {
                     self.field(key, item, &at.element(index));

@@ -1,8 +1,8 @@
 //! What every node's planning needs: drivers with what they may do, contexts, and actions put under their node.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use serde_json::Value;
@@ -20,6 +20,7 @@ use crate::{
     driver::{DriverContext, DriverHost, World},
     planner::{Authority, Planners, SpecContext},
     recorder::{RecorderInput, StagedAction, printable},
+    schema::TokenSchema,
     tokens::TokenTable,
 };
 
@@ -42,6 +43,8 @@ pub(crate) struct Cx<'a> {
     pub memo: Memo<'a>,
     /// What all driver calls share.
     pub budget: Arc<PlanBudget>,
+    /// Compiled schemas of types, see [`Cx::type_schema`].
+    pub types: Mutex<HashMap<usize, Arc<TokenSchema>>>,
 }
 
 /// A driver with its component and what it may do.
@@ -54,6 +57,18 @@ pub(crate) struct DriverUse<'a> {
 }
 
 impl<'a> Cx<'a> {
+    /// Compiles a type's schema, once: it is known again by its place in memory, where it stays while the plan is made.
+    pub(crate) fn type_schema(&self, schema: &'a Value) -> Result<Arc<TokenSchema>, String> {
+        let place = std::ptr::from_ref(schema).addr();
+        let types = || self.types.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = types().get(&place) {
+            return Ok(Arc::clone(known));
+        }
+        let compiled = self.planners.schemas.r#type(schema)?;
+        types().insert(place, Arc::clone(&compiled));
+        Ok(compiled)
+    }
+
     /// Finds a driver's component and checks its imports against grants, before anything runs.
     pub(crate) fn driver(
         &self,

@@ -23,7 +23,7 @@ pub(crate) mod workload;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use serde::{Deserialize, Serialize};
@@ -301,6 +301,7 @@ pub(crate) fn prepared_cx<'a>(input: &'a PlanInput, prepared: &Prepared<'a>, pla
         expansion: Expansion::default(),
         memo: Memo::default(),
         budget: Arc::default(),
+        types: Mutex::default(),
         data_loss_allowed: compare::data_loss_allowed(graph),
         secret_versions: Arc::new(
             input.secrets.iter().filter_map(|(name, version)| name.strip_prefix("action/").map(|id| (id.to_owned(), *version))).collect(),

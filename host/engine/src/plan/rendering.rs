@@ -172,7 +172,7 @@ fn is_passed_on(authority: &Authority, key: &str) -> bool {
 
 /// Warns of annotations that no stage of the pipeline is given.
 fn withheld(call: &WorkloadCall<'_>) -> Vec<Diagnostic> {
-    let annotations = call.workload.pointer("/metadata/annotations").and_then(Value::as_object);
+    let annotations = find(&call.workload, "/metadata/annotations").and_then(Value::as_object);
     let is_domain = |key: &&String| key.contains('/') && !STEERING.contains(&key.as_str());
     let keys: Vec<&String> = annotations.into_iter().flatten().map(|(key, _)| key).filter(is_domain).collect();
     if keys.is_empty() {

@@ -157,7 +157,7 @@ pub(crate) fn params_value(
         && let Some(kind) = desired::resource_type(&cx.input.layers, key.r#type.as_str())
         && !kind.spec.params.is_null()
     {
-        match cx.planners.schemas.r#type(&kind.spec.params) {
+        match cx.type_schema(&kind.spec.params) {
             Ok(schema) => {
                 let misfits = schema.check(&TokenTable::default().open(&value), &base, &|_| None);
                 problems.extend(misfits.into_iter().filter(|misfit| !is_told(misfit)).map(|misfit| misfit.on(&subject)));
@@ -401,7 +401,7 @@ fn outputs(
     }
     if let Some(declared) = declared {
         let open = TokenTable::default().open(&Value::Object(out.clone()));
-        match cx.planners.schemas.r#type(declared) {
+        match cx.type_schema(declared) {
             Ok(schema) => problems.extend(
                 schema
                     .check(&open, "", &|_| None)

@@ -258,18 +258,21 @@ pub(super) fn check(
     lifted: &dyn Fn(PolicyException) -> bool,
     problems: &mut Vec<Diagnostic>,
 ) {
-    for (base, tables) in tables(kind, pods) {
+    let tables: Vec<(Place<'_>, &Value, &Tables)> = tables(kind, pods)
+        .filter_map(|(base, tables)| Some((Place { base, below: Pointer::Root }, pointer::find(manifest, base)?, tables)))
+        .collect();
+    for (base, start, tables) in &tables {
         for rule in tables.rules.iter().filter(|rule| !lifted(rule.lifted_by)) {
-            each(manifest, base, rule.at, &mut |at, value| {
+            descend(start, *base, rule.at, &mut |at, value| {
                 if !value.is_null() && (rule.refuses)(value) && !is_sealed(value) {
                     problems.push(refusal(rule.why.to_owned(), &at.to_string(), rule.lifted_by));
                 }
             });
         }
     }
-    for (base, tables) in tables(kind, pods) {
+    for (base, start, tables) in &tables {
         for table in tables.ordinary.iter().filter(|_| !lifted(OtherFields)) {
-            each(manifest, base, table.at, &mut |at, value| {
+            descend(start, *base, table.at, &mut |at, value| {
                 let fields = value.as_object().filter(|_| !is_sealed(value)).into_iter().flatten();
                 for (field, _) in fields.filter(|(field, value)| !table.fields.contains(&field.as_str()) && !value.is_null()) {
                     if !has_rule(table, field) {
