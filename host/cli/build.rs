@@ -1,8 +1,18 @@
-//! Embeds the first-party components: `cargo xtask components` builds them.
+//! Embeds the first-party components, which `cargo xtask components` builds, and the platform that applies where nobody wrote another:
+//! its documents are read and checked here, once, and not at the start of every command.
 
-use std::{env, fmt::Write as _, fs, path::PathBuf};
+use std::{
+    env,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use sha2::{Digest, Sha256};
+use windlass_document::{LoadedPlatform, load_platform_sources};
+
+/// The documents of the built-in layer, in `platform`.
+const DOCUMENTS: [&str; 3] = ["core.yaml", "templates.yaml", "types.yaml"];
 
 /// The drivers that the binary embeds.
 const BUILT_IN: [&str; 17] = [
@@ -25,9 +35,29 @@ const BUILT_IN: [&str; 17] = [
     "workload-default",
 ];
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    println!("cargo::rerun-if-env-changed=WINDLASS_COMPONENTS");
+type Anything = Box<dyn std::error::Error>;
+
+fn main() -> Result<(), Anything> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
+    embed_components(&out)?;
+    embed_platform(&out)
+}
+
+fn embed_platform(out: &Path) -> Result<(), Anything> {
+    let mut sources = Vec::new();
+    for name in DOCUMENTS {
+        let path = Path::new("platform").join(name);
+        println!("cargo::rerun-if-changed={}", path.display());
+        sources.push((format!("built-in/{name}"), fs::read_to_string(path)?));
+    }
+    let sources: Vec<(&str, &str)> = sources.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    let LoadedPlatform { platform, provenance, .. } = load_platform_sources(&sources).map_err(|problems| format!("{problems:#?}"))?;
+    fs::write(out.join("platform.json"), serde_json::to_vec(&(platform, provenance))?)?;
+    Ok(())
+}
+
+fn embed_components(out: &Path) -> Result<(), Anything> {
+    println!("cargo::rerun-if-env-changed=WINDLASS_COMPONENTS");
     let folder = match env::var_os("WINDLASS_COMPONENTS") {
         Some(folder) => PathBuf::from(folder),
         // OUT_DIR is TARGET/PROFILE/build/PACKAGE/out.
