@@ -196,10 +196,8 @@ pub(crate) fn observed(state: Option<&Value>, spec: &ModuleSpec, program: &str, 
     let Some(state) = state else { return Ok(observed) };
     let mut outputs = Map::new();
     for (name, declared) in &spec.outputs {
-        let value = state.pointer(&format!("/outputs/{}/value", windlass_model::pointer::escape(name)));
-        let Some(value) = value.filter(|value| !value.is_null()) else {
-            return Err(CapabilityError::new(Kind::Failed, format!("the module yields no output `{name}`")));
-        };
+        // The module declares every output that is asked for, and a state leaves out those that are null.
+        let value = state.pointer(&format!("/outputs/{}/value", windlass_model::pointer::escape(name))).unwrap_or(&Value::Null);
         let length = value.to_string().len();
         if length > limits::TERRAFORM_OUTPUT_BYTES_MAX {
             let allowed = limits::TERRAFORM_OUTPUT_BYTES_MAX;
@@ -207,7 +205,11 @@ pub(crate) fn observed(state: Option<&Value>, spec: &ModuleSpec, program: &str, 
             return Err(CapabilityError::new(Kind::Failed, message).hint("let the module keep it, and yield where it is"));
         }
         if declared.sensitive {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let text = match value {
+                Value::Null => String::new(),
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
             observed.secret_outputs.insert(name.clone(), Secret::new(text));
         } else {
             outputs.insert(name.clone(), value.clone());

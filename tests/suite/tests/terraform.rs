@@ -137,6 +137,24 @@ fn a_module_is_applied_once_changed_and_removed() {
 }
 
 #[test]
+fn an_output_that_is_null_is_no_failure() {
+    let module = MODULE.replace("value = terraform_data.bucket.output", "value = null").replace("\"key-${var.token}\"", "null");
+    let folder = scene(&module);
+    folder.write(
+        "shop/web.score.yaml",
+        &FILES.replace("${resources.files.bucket}", "'<${resources.files.bucket}>'\n      WHOLE: ${resources.files.bucket}"),
+    );
+    folder.ok("deploy shop -e dev --yes");
+    let written = folder.files(".windlass/manifests/shop/dev");
+    assert!(
+        written.iter().any(|(path, text)| path.contains("configmap") && text.contains("BUCKET: <>") && text.contains("WHOLE: \"\"")),
+        "{written:?}"
+    );
+    assert!(folder.ok("deploy shop -e dev --yes").err.contains("nothing was written"));
+    folder.ok("destroy -e dev --yes --allow-destroy");
+}
+
+#[test]
 fn what_is_broken_off_hands_its_state_over_and_leaves_nothing_running() {
     let folder = scene(MODULE);
     folder.write("platform/definition.yaml", &DEFINITION.replace("[declassify]", "[declassify, execute]"));

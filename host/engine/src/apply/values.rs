@@ -157,6 +157,8 @@ impl Values<'_> {
                 Part::Text(text) => std::borrow::Cow::Borrowed(text.as_str()),
                 Part::Sealed(part) => match self.origin(&part.origin).await? {
                     Value::String(text) => text.into(),
+                    // A module may yield nothing: that is no text.
+                    Value::Null => "".into(),
                     // A list or a map stands inside text as compact JSON.
                     other => other.to_string().into(),
                 },

@@ -65,6 +65,8 @@ impl<'o> View<'o> {
             Self::As(kind) => {
                 let value = coerce(kind, value);
                 let fits = match kind {
+                    // A module may yield nothing, whatever type it is said to yield.
+                    _ if value.is_null() => true,
                     "boolean" => value.is_boolean(),
                     "integer" => value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|number| number.fract() == 0.0),
                     "number" => value.is_number(),
@@ -134,6 +136,8 @@ mod tests {
             ("string", json!(5432), Some(json!("5432"))),
             ("string", json!(false), Some(json!("false"))),
             ("string", json!({}), None),
+            ("string", json!(null), Some(json!(null))),
+            ("integer", json!(null), Some(json!(null))),
         ] {
             let looked = View::As(kind).look(yielded.clone(), "x");
             assert_eq!(looked.clone().ok(), expected, "{yielded} as {kind}");
