@@ -103,6 +103,13 @@ fn what_people_see_on_other_ways() {
     folder.write(service, &folder.read(service).replace("port: 80", "port: 81"));
     std::fs::remove_file(folder.path().join(".windlass/manifests/shop/dev/shop-dev/deployment.apps-web.yaml")).unwrap();
     insta::assert_snapshot!("drift", stable(&folder.run("drift -e dev --detailed-exitcode")));
+    // A plan that changes nothing is not all that a deployment would do.
+    assert_eq!(folder.run("plan shop -e dev --image web=web:1 --detailed-exitcode").code, 0);
+    for format in ["text", "json", "yaml"] {
+        let refreshed = folder.run(&format!("plan shop -e dev --image web=web:1 --refresh --detailed-exitcode -o {format}"));
+        assert_eq!(refreshed.code, 2, "{}", refreshed.err);
+        assert_eq!(format != "text", refreshed.out.contains("/spec/ports/0/port"), "{}", refreshed.out);
+    }
     folder.ok("deploy shop -e dev --yes --take-ownership Service/shop-dev/web");
     insta::assert_snapshot!("deletable", stable(&folder.run("deletable postgres#web.db -e dev")));
     insta::assert_snapshot!("deletable_all", stable(&folder.run("deletable -e dev")));

@@ -8,8 +8,10 @@ use std::{
 use windlass_document::{
     ApplicationInput, LoadedApplication, OtherFile, PlanFile, Purpose, ReadApplication, other_files, parse_property, read_application,
 };
+use windlass_engine::apply::Drift;
 use windlass_model::{
     application::{Model, Provenance},
+    canonical,
     diagnostic::Diagnostic,
     event::Verb,
     state::EnvironmentKey,
@@ -181,12 +183,16 @@ pub(crate) async fn plan(
         }
         (None, false) => return Err(Failure::usage("PATH is missing").hint("a Score file, a folder or an Application document")),
     };
-    show(&planned, format)?;
+    let drift = if options.refresh { Some(refresh(&workspace, &planned).await?) } else { None };
+    match &drift {
+        Some(drift) if format != Format::Text => show_with_drift(&planned, drift, format)?,
+        _ => show(&planned, format)?,
+    }
     if std::env::var_os("WINDLASS_COUNT_CALLS").is_some() {
         print::note(&format!("driver calls: {}", planned.driver_calls));
     }
-    if options.refresh {
-        refresh(&workspace, &planned).await?;
+    if let Some(drift) = &drift {
+        report(drift, &planned, format);
     }
     if options.preview {
         preview(&workspace, &planned).await?;
@@ -202,7 +208,13 @@ pub(crate) async fn plan(
         plan_file::write(&file, out)?;
         print::note(&format!("plan written to {}", out.display()));
     }
-    Ok(if options.detailed_exitcode && planned.plan.has_changes() { Code::Changes } else { Code::Done })
+    let has_drifted = drift.as_ref().is_some_and(|drift| !drift.found.is_empty());
+    // What could not be looked at may be anything.
+    if let Some(error) = drift.and_then(|drift| drift.unseen.into_iter().next()) {
+        return Err(error.into());
+    }
+    let changes = planned.plan.has_changes() || has_drifted;
+    Ok(if options.detailed_exitcode && changes { Code::Changes } else { Code::Done })
 }
 
 /// Shows a plan and what it warns of; JSON is the plan itself, canonical.
@@ -237,13 +249,32 @@ async fn preview(workspace: &Workspace, planned: &Planned) -> Result<(), Failure
     Ok(())
 }
 
-/// Looks at what exists: a report of its own, outside of the plan.
-async fn refresh(workspace: &Workspace, planned: &Planned) -> Result<(), Failure> {
+/// Looks at what exists; what is found is no part of the plan.
+async fn refresh(workspace: &Workspace, planned: &Planned) -> Result<Drift, Failure> {
+    if planned.input.recorded.is_empty() {
+        return Ok(Drift::default());
+    }
+    Ok(workspace.engine().drift(&workspace::actor(), &planned.input.environment).await?)
+}
+
+/// Tells people what a look shows; as data it stands beside the plan.
+fn report(drift: &Drift, planned: &Planned, format: Format) {
     if planned.input.recorded.is_empty() {
         print::note("In the world: nothing was deployed yet.");
-        return Ok(());
+    } else if format == Format::Text {
+        super::drift::report(drift).tell();
     }
-    let drift = workspace.engine().drift(&workspace::actor(), &planned.input.environment).await?;
-    super::drift::report(&drift).tell();
-    drift.unseen.into_iter().next().map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// Writes a plan as data with what a look shows under `drift`; the digest of the plan does not cover that.
+fn show_with_drift(planned: &Planned, drift: &Drift, format: Format) -> Result<(), Failure> {
+    let mut value = serde_json::to_value(planned.plan.as_ref()).map_err(Failure::failed)?;
+    if let Some(fields) = value.as_object_mut() {
+        fields.insert("drift".to_owned(), super::drift::entries(drift).into());
+    }
+    if format != Format::Json {
+        return print::structured(format, &value);
+    }
+    let bytes = canonical::to_vec(&value).map_err(Failure::failed)?;
+    print::json(&(String::from_utf8(bytes).map_err(Failure::failed)? + "\n"))
 }
