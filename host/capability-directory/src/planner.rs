@@ -105,8 +105,8 @@ impl Planner for ObjectsPlanner {
         }
     }
 
-    fn refuse_change(&self, recorded: &Value, planned: &Value) -> Option<Diagnostic> {
-        manifest::refuse_change(recorded, planned)
+    fn judge_change(&self, recorded: &Value, planned: &Value) -> Vec<Diagnostic> {
+        manifest::refuse_change(recorded, planned).into_iter().collect()
     }
 
     fn rank(&self, spec: &Value) -> u16 {

@@ -12,7 +12,10 @@ use windlass_model::{
     sealed::{Encoding, Origin, Sealed},
 };
 
-use crate::spec::{DatabaseSpec, LoginSpec, RoleSpec, Spec, reaches_beyond, wrong_name};
+use crate::{
+    spec::{DatabaseSpec, LoginSpec, RoleSpec, Spec, reaches_beyond, wrong_name},
+    sql,
+};
 
 /// Plans roles, logins and databases.
 #[derive(Clone, Copy, Debug, Default)]
@@ -109,6 +112,23 @@ impl Planner for DatabasesPlanner {
             }
             _ => Change::Update,
         }
+    }
+
+    fn judge_change(&self, recorded: &Value, planned: &Value) -> Vec<Diagnostic> {
+        let names = |spec: &Value, field: &str| -> Vec<String> {
+            let listed = spec.get(field).and_then(Value::as_array).into_iter().flatten();
+            listed.filter_map(|name| name.as_str().map(str::to_owned)).collect()
+        };
+        let mut out = Vec::new();
+        for (field, what) in [("extensions", "extension"), ("schemas", "schema")] {
+            let wanted = names(planned, field);
+            for left in names(recorded, field).into_iter().filter(|name| !wanted.contains(name)) {
+                let message = format!("the {what} `{left}` stays in the database: what uses it would go with it");
+                let hint = format!("drop it by hand when nothing uses it any more: `DROP {} {}`", what.to_uppercase(), sql::name(&left));
+                out.push(Diagnostic::warning("compare-kept", message).at(format!("/{field}")).hint(hint));
+            }
+        }
+        out
     }
 
     fn schema(&self, resource: &str) -> Option<Value> {

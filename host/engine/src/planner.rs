@@ -50,9 +50,10 @@ pub trait Planner: Send + Sync {
     fn open_only(&self, spec: &Value) -> Vec<&'static str>;
     /// Compares a recorded spec with a planned one.
     fn classify(&self, recorded: &Value, planned: &Value) -> Change;
-    /// Refuses a change that the system can't make, neither in place nor by a replacement, and says how to get there.
-    fn refuse_change(&self, _recorded: &Value, _planned: &Value) -> Option<Diagnostic> {
-        None
+    /// Judges a change: errors for what the system can make neither in place nor by a replacement, with the way to get there; warnings for
+    /// what it keeps though the planned spec does not ask for it any more.
+    fn judge_change(&self, _recorded: &Value, _planned: &Value) -> Vec<Diagnostic> {
+        Vec::new()
     }
     /// Returns the JSON Schema of a resource's spec, where this build has one of its own.
     fn schema(&self, _resource: &str) -> Option<Value> {

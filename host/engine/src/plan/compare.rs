@@ -91,8 +91,10 @@ pub(crate) fn compare(
                 Some(known) if known.spec == action.spec => (unchanged(known, &action.spec, &changed), Vec::new()),
                 Some(known) => {
                     let (before, after) = (known.spec.to_value(), action.spec.to_value());
-                    let refused = planner.refuse_change(&before, &after).filter(|_| !known.was_never_made());
-                    problems.extend(refused.map(|problem| problem.on(&action.id)));
+                    let judged = planner.judge_change(&before, &after).into_iter().map(|found| found.on(&action.id));
+                    let (errors, told): (Vec<_>, Vec<_>) = judged.filter(|_| !known.was_never_made()).partition(Diagnostic::is_error);
+                    problems.extend(errors);
+                    warnings.extend(told);
                     match planner.classify(&before, &after) {
                         Change::Update if known.was_never_made() => (Change::Create, Vec::new()),
                         change => (change, fields(&before, &after)),
