@@ -60,6 +60,24 @@ pub enum RecordType {
     Cname,
 }
 
+/// Longest label of the DNS.
+const LABEL_CHARS_MAX: usize = 63;
+
+impl RecordType {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::A => "A",
+            Self::Aaaa => "AAAA",
+            Self::Cname => "CNAME",
+        }
+    }
+
+    /// How long a label may be: the record that says whose this one is has the type and a hyphen before it.
+    fn label_chars_max(self) -> usize {
+        LABEL_CHARS_MAX - self.as_str().len() - 1
+    }
+}
+
 /// Another resource of AWS.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -104,8 +122,6 @@ impl ResourceDefinition for DnsRoute53 {
 
     fn define(request: Request<Params, Inputs>) -> Result<Answer<Outputs>, Diagnostics> {
         let Request { context, key, params, inputs, .. } = request;
-        let first = params.name.unwrap_or_else(|| names::name(&[&key.id, &context.application, &context.environment]));
-        let host = format!("{first}.{}", inputs.domain.trim_matches('.'));
         let target = match (inputs.target, inputs.destination) {
             (Some(_), Some(_)) => return Err(nowhere()),
             (target, destination) => target.or_else(|| destination.map(Sealable::from)),
@@ -117,16 +133,13 @@ impl ResourceDefinition for DnsRoute53 {
             }
             (Some(_), Some(_)) | (None, None) => return Err(nowhere()),
         };
+        let own = || names::name_within(&[&key.id, &context.application, &context.environment], record_type.label_chars_max());
+        let host = format!("{}.{}", params.name.unwrap_or_else(own), inputs.domain.trim_matches('.'));
         RecordSet::new(
             "name",
             &RecordSetSpec {
                 name: host.clone(),
-                r#type: match record_type {
-                    RecordType::A => "A",
-                    RecordType::Aaaa => "AAAA",
-                    RecordType::Cname => "CNAME",
-                }
-                .to_owned(),
+                r#type: record_type.as_str().to_owned(),
                 zone_id: inputs.zone_id,
                 private_zone: inputs.private_zone,
                 ttl: inputs.ttl,

@@ -24,6 +24,9 @@ pub struct DbInstanceSpec {
     /// `16.4`, or `16` for any minor version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine_version: Option<String>,
+    /// Whether RDS installs newer minor versions by itself; it does where `engineVersion` names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto_minor_version_upgrade: Option<bool>,
     /// `db.t4g.micro`.
     pub class: String,
     /// Storage in GiB; it can't shrink.

@@ -1,4 +1,4 @@
-//! AWS as moto plays it: looked at by the SDK, reached through a proxy that counts, loses, refuses and rewrites.
+//! AWS as moto plays it: looked at by the SDK, reached through a proxy that counts, loses, rewrites, and refuses what AWS refuses.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,6 +12,8 @@ use tokio::{
     net::{TcpListener, TcpStream},
     runtime::Runtime,
 };
+
+use crate::aws_rules;
 
 /// The region of all tests.
 pub const REGION: &str = "eu-central-1";
@@ -52,6 +54,7 @@ impl std::fmt::Debug for AwsProxy {
 
 struct Proxy {
     upstream: String,
+    config: SdkConfig,
     rule: Box<Rule>,
     calls: Arc<Mutex<Vec<Call>>>,
 }
@@ -71,7 +74,8 @@ impl AwsProxy {
         let port = listener.local_addr().map(|address| address.port()).unwrap_or_default();
         let calls = Arc::new(Mutex::new(Vec::new()));
         let upstream = endpoint.trim_start_matches("http://").to_owned();
-        let proxy = Arc::new(Proxy { upstream, rule: Box::new(rule), calls: Arc::clone(&calls) });
+        let config = runtime.block_on(config(endpoint));
+        let proxy = Arc::new(Proxy { upstream, config, rule: Box::new(rule), calls: Arc::clone(&calls) });
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let proxy = Arc::clone(&proxy);
@@ -135,6 +139,7 @@ fn name(target: Option<&str>, method: &str, path: &str, body: &[u8]) -> String {
         ("POST", path) if path.contains("/rrset") => "ChangeResourceRecordSets".to_owned(),
         ("GET", path) if path.contains("/rrset") => "ListResourceRecordSets".to_owned(),
         ("GET", path) if path.contains("/change/") => "GetChange".to_owned(),
+        ("GET", path) if path.contains("/hostedzone/") => "GetHostedZone".to_owned(),
         ("GET", path) if path.contains("/hostedzone") => "ListHostedZones".to_owned(),
         (method, path) => format!("{method} {path}"),
     }
@@ -153,7 +158,15 @@ impl Proxy {
             before
         };
         let verdict = (self.rule)(&name, before);
-        if let Verdict::Refuse(status, code, message) = verdict {
+        let refused = match &verdict {
+            Verdict::Refuse(status, code, message) => Some((*status, (*code, (*message).to_owned()))),
+            Verdict::Answer(_) => None,
+            Verdict::Pass | Verdict::Lose | Verdict::Rewrite(..) => {
+                let text = String::from_utf8_lossy(&body);
+                aws_rules::refusal(&self.config, &name, parts.uri.path(), &text).await.map(|refusal| (400, refusal))
+            }
+        };
+        if let Some((status, (code, message))) = refused {
             let text = format!(
                 "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error><RequestId>1</RequestId></ErrorResponse>"
             );
@@ -183,6 +196,17 @@ impl Proxy {
     }
 }
 
+/// Returns how an endpoint is reached by the SDK itself.
+async fn config(endpoint: &str) -> SdkConfig {
+    aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::new(REGION))
+        .endpoint_url(endpoint)
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .credentials_provider(Credentials::new("test", "test", None, None, "tests"))
+        .load()
+        .await
+}
+
 /// Looks at what an account holds, without windlass.
 #[derive(Debug)]
 pub struct Account {
@@ -200,14 +224,7 @@ impl Account {
     pub fn open(endpoint: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.unwrap_or_else(|error| unreachable!("{error}"));
-        let config = runtime.block_on(
-            aws_config::defaults(BehaviorVersion::latest())
-                .region(Region::new(REGION))
-                .endpoint_url(endpoint)
-                .http_client(aws_smithy_http_client::Builder::new().build_http())
-                .credentials_provider(Credentials::new("test", "test", None, None, "tests"))
-                .load(),
-        );
+        let config = runtime.block_on(config(endpoint));
         Self { runtime, config }
     }
 
@@ -304,6 +321,23 @@ impl Account {
         let client = aws_sdk_secretsmanager::Client::new(&self.config);
         let read = self.runtime.block_on(client.get_secret_value().secret_id(name).send()).ok()?;
         read.secret_string().map(str::to_owned)
+    }
+
+    /// Changes an instance as RDS itself, or a person, does.
+    ///
+    /// # Panics
+    ///
+    /// If moto refuses.
+    pub fn change_instance(
+        &self,
+        identifier: &str,
+        change: impl FnOnce(
+            aws_sdk_rds::operation::modify_db_instance::builders::ModifyDBInstanceFluentBuilder,
+        ) -> aws_sdk_rds::operation::modify_db_instance::builders::ModifyDBInstanceFluentBuilder,
+    ) {
+        let (client, runtime) = self.rds();
+        let sent = runtime.block_on(change(client.modify_db_instance().db_instance_identifier(identifier)).send());
+        sent.unwrap_or_else(|error| unreachable!("{error:?}"));
     }
 
     /// Returns the client of RDS, with what runs it.

@@ -2,6 +2,8 @@
 //! the contract that every capability passes.
 
 pub mod aws;
+mod aws_rules;
+pub mod aws_scene;
 pub mod binary;
 pub mod cloud;
 pub mod cluster;

@@ -26,6 +26,16 @@ pub(crate) fn normalise(spec: &mut Value, authority: &Authority) {
     }
 }
 
+/// Returns whether a parameter group is one that a driver makes for the instance: it has the instance's name, alone or before that of its
+/// family (`shop-dev-db-postgres16`).
+fn is_own_group(spec: &Value, name: &str) -> bool {
+    let family = |rest: &str| {
+        let version = rest.strip_prefix('-').and_then(|rest| rest.strip_prefix(spec::text(spec, "engine")));
+        version.is_some_and(|version| version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-'))
+    };
+    name.strip_prefix(spec::text(spec, "identifier")).is_some_and(|rest| rest.is_empty() || family(rest))
+}
+
 /// Checks a normalised spec.
 pub(crate) fn check(spec: &Value, authority: &Authority) -> Vec<Diagnostic> {
     let mut problems = Vec::new();
@@ -50,7 +60,11 @@ pub(crate) fn check(spec: &Value, authority: &Authority) -> Vec<Diagnostic> {
     for (field, what) in fields {
         for (at, name) in texts(spec, field) {
             // A group that the driver makes for the instance has its name; a sealed value is an output of a resource.
-            let is_own = own == Some(name) && matches!(field, "subnetGroup" | "parameterGroup");
+            let is_own = match field {
+                "subnetGroup" => own == Some(name),
+                "parameterGroup" => own.is_some() && is_own_group(spec, name),
+                _ => false,
+            };
             if !is_own && !holds(&authority.inputs, name) {
                 problems.push(
                     Diagnostic::error("policy-foreign-resource", format!("{what} `{name}` is not named by the inputs of the definition"))

@@ -8,7 +8,9 @@ use aws_sdk_rds::{
 };
 use serde_json::{Map, Value, json};
 use windlass_engine::{
-    session::{CapabilityError, CapabilityErrorKind as Kind, EffectCx, Observed, Owner, Ownership, Phase, ResolvedAction, Step},
+    session::{
+        CapabilityError, CapabilityErrorKind as Kind, EffectCx, Observed, Owner, Ownership, Phase, PriorState, ResolvedAction, Step,
+    },
     spec,
 };
 use windlass_model::event::DriftedField;
@@ -127,8 +129,8 @@ pub(crate) async fn observe(
     value: &Value,
 ) -> Result<(Ownership, Phase, Vec<DriftedField>), CapabilityError> {
     let Some(group) = find(client, value).await? else { return Ok((Ownership::None, Phase::Absent, Vec::new())) };
-    let (wanted, _) = wanted(value)?;
-    let drift = wanted
+    let (wanted, wanted_tags) = wanted(value)?;
+    let mut drift: Vec<DriftedField> = wanted
         .into_iter()
         .filter(|(name, wanted)| group.fields.get(name) != Some(wanted))
         .map(|(name, wanted)| DriftedField {
@@ -138,7 +140,38 @@ pub(crate) async fn observe(
             by: None,
         })
         .collect();
-    Ok((owner_of(&tags_of(client, &group.arn).await?, owner), Phase::Present, drift))
+    let tags = tags_of(client, &group.arn).await?;
+    drift.extend(tag_drift(&wanted_tags, tags.iter().map(|(key, value)| (key.as_str(), value.as_str()))));
+    Ok((owner_of(&tags, owner), Phase::Present, drift))
+}
+
+/// Compares the tags that a spec gives with those that are there; further tags are no drift.
+pub(crate) fn tag_drift<'t>(wanted: &BTreeMap<String, String>, there: impl Iterator<Item = (&'t str, &'t str)>) -> Vec<DriftedField> {
+    let there: BTreeMap<&str, &str> = there.collect();
+    let differing = wanted.iter().filter(|(key, value)| there.get(key.as_str()) != Some(&value.as_str()));
+    let drifted = differing.map(|(key, value)| DriftedField {
+        pointer: format!("/tags/{}", key.replace('~', "~0").replace('/', "~1")),
+        recorded: Some(json!(value)),
+        found: there.get(key.as_str()).map(|found| json!(found)),
+        by: None,
+    });
+    drifted.collect()
+}
+
+/// Takes tags away, if there are any to take.
+pub(crate) async fn untag(client: &Client, arn: &str, keys: BTreeSet<String>) -> Result<(), CapabilityError> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let sent = client.remove_tags_from_resource().resource_name(arn).set_tag_keys(Some(keys.into_iter().collect())).send().await;
+    sent.map(drop).map_err(|error| error::of("taking tags away", &error))
+}
+
+/// Returns the tags that earlier specs of a group gave and its spec does not.
+fn former_tags(prior: Option<&PriorState>, tags: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let specs = prior.into_iter().flat_map(|prior| &prior.specs);
+    let before = specs.filter_map(|spec| wanted(&spec.to_value()).ok()).flat_map(|(_, tags)| tags.into_keys());
+    before.filter(|key| !tags.contains_key(key)).collect()
 }
 
 /// Makes a group, or makes it so.
@@ -146,12 +179,16 @@ pub(crate) async fn ensure(client: &Client, cx: &EffectCx<'_>, action: &Resolved
     let value = &action.spec;
     let (wanted, tags) = wanted(value)?;
     let own = Tag::builder().key(TAG).value(cx.owner.to_string()).build();
+    let former = former_tags(action.prior.as_ref(), &tags);
     let tags: Vec<Tag> = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).chain([own]).collect();
     let mut changed = false;
     let group = match find(client, value).await? {
         Some(group) => {
             let there = tags_of(client, &group.arn).await?;
             owner_of(&there, cx.owner).admit(&format!("`{}`", action.identity), action.insistence)?;
+            let former: BTreeSet<String> = there.iter().map(|(key, _)| key).filter(|key| former.contains(*key)).cloned().collect();
+            changed |= !former.is_empty();
+            untag(client, &group.arn, former).await?;
             let missing: Vec<Tag> = tags
                 .into_iter()
                 .filter(|tag| !there.iter().any(|(key, value)| tag.key() == Some(key) && tag.value() == Some(value)))

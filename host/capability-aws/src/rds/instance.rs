@@ -1,18 +1,21 @@
 //! DB instances: made, changed in place, waited for, and deleted with a last snapshot.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use aws_sdk_rds::types::{DbInstance, SourceType, Tag};
 use serde_json::{Map, Value, json};
 use windlass_engine::{
     session::{
-        ActionRef, CapabilityError, CapabilityErrorKind as Kind, EffectCx, Observed, Owner, Ownership, Phase, ResolvedAction, Step, Ticket,
+        ActionRef, CapabilityError, CapabilityErrorKind as Kind, EffectCx, Observed, Owner, Ownership, Phase, PriorState, ResolvedAction,
+        Step, Ticket,
     },
     spec,
 };
 use windlass_model::event::DriftedField;
 
 use super::{
+    compare::{Field, different, prior_specs, sendable, with_removed},
+    group,
     session::{RdsSession, tags},
     spec::DbInstanceSpec,
 };
@@ -39,64 +42,6 @@ const BROKEN: [&str; 11] = [
 ];
 /// How far back the reason of a failure is looked for, in minutes.
 const EVENTS_MINUTES: i32 = 120;
-
-/// One field that a spec gives: where, what is wanted, what is there.
-struct Field {
-    pointer: &'static str,
-    wanted: Value,
-    found: Value,
-}
-
-/// Compares what a spec gives with an instance; what it leaves out is RDS's own.
-fn fields(spec: &DbInstanceSpec, instance: &DbInstance) -> Vec<Field> {
-    let mut out = Vec::new();
-    let mut field = |pointer: &'static str, wanted: Option<Value>, found: Value| {
-        if let Some(wanted) = wanted {
-            out.push(Field { pointer, wanted, found });
-        }
-    };
-    let text = |text: &Option<String>| text.as_ref().map(|text| json!(text));
-    field("/class", Some(json!(spec.class)), json!(instance.db_instance_class()));
-    let version = instance.engine_version().unwrap_or_default();
-    let same_version = spec.engine_version.as_ref().is_some_and(|wanted| version == wanted || version.starts_with(&format!("{wanted}.")));
-    field("/engineVersion", text(&spec.engine_version), if same_version { json!(spec.engine_version) } else { json!(version) });
-    // What RDS let grow stays: it can't shrink, and nobody asked it to.
-    let storage = instance.allocated_storage().unwrap_or_default();
-    let grown = spec.max_allocated_storage.is_some() && spec.allocated_storage.is_some_and(|wanted| wanted < storage);
-    field("/allocatedStorage", spec.allocated_storage.map(|wanted| json!(if grown { storage } else { wanted })), json!(storage));
-    field("/maxAllocatedStorage", spec.max_allocated_storage.map(Value::from), json!(instance.max_allocated_storage()));
-    field("/storageType", text(&spec.storage_type), json!(instance.storage_type()));
-    field("/multiAz", spec.multi_az.map(Value::from), json!(instance.multi_az().unwrap_or_default()));
-    field("/subnetGroup", text(&spec.subnet_group), json!(instance.db_subnet_group().and_then(|group| group.db_subnet_group_name())));
-    if !spec.security_groups.is_empty() {
-        let wanted: BTreeSet<&str> = spec.security_groups.iter().map(String::as_str).collect();
-        let found: BTreeSet<&str> = instance.vpc_security_groups().iter().filter_map(|group| group.vpc_security_group_id()).collect();
-        field("/securityGroups", Some(json!(wanted)), json!(found));
-    }
-    let parameters = instance.db_parameter_groups().first().and_then(|group| group.db_parameter_group_name());
-    field("/parameterGroup", text(&spec.parameter_group), json!(parameters));
-    field(
-        "/backupRetentionDays",
-        spec.backup_retention_days.map(Value::from),
-        json!(instance.backup_retention_period().unwrap_or_default()),
-    );
-    field("/backupWindow", text(&spec.backup_window), json!(instance.preferred_backup_window()));
-    field("/maintenanceWindow", text(&spec.maintenance_window), json!(instance.preferred_maintenance_window()));
-    field("/deletionProtection", spec.deletion_protection.map(Value::from), json!(instance.deletion_protection().unwrap_or_default()));
-    field(
-        "/performanceInsights",
-        spec.performance_insights.map(Value::from),
-        json!(instance.performance_insights_enabled().unwrap_or_default()),
-    );
-    field("/publiclyAccessible", spec.publicly_accessible.map(Value::from), json!(instance.publicly_accessible().unwrap_or_default()));
-    let port = instance.endpoint().and_then(|endpoint| endpoint.port()).or(instance.db_instance_port());
-    field("/port", spec.port.map(Value::from), json!(port));
-    out
-}
-
-fn different(spec: &DbInstanceSpec, instance: &DbInstance) -> Vec<Field> {
-    fields(spec, instance).into_iter().filter(|field| field.wanted != field.found).collect()
-}
 
 fn wanted_tags(spec: &DbInstanceSpec, owner: &Owner) -> Vec<Tag> {
     let own = Tag::builder().key(TAG).value(owner.to_string()).build();
@@ -134,8 +79,10 @@ pub(crate) async fn ensure(
     // A password is sent only if it is another one: RDS takes minutes for it, and can't tell.
     let is_held = action.prior.as_ref().is_some_and(|prior| prior.holds(&action.planned, "/masterPassword"));
     let password = spec.master_password.clone().filter(|_| !is_held);
-    let changes = different(&spec, known);
-    tag(session, known, &spec, cx.owner).await?;
+    let prior = action.prior.as_ref();
+    tag(session, known, &spec, prior, cx.owner).await?;
+    let spec = with_removed(spec, prior, known);
+    let changes = sendable(&spec, known);
     if changes.is_empty() && password.is_none() {
         return if serves(known) { done(known, false) } else { broken_or_waiting(session, known, &spec).await };
     }
@@ -153,15 +100,24 @@ pub(crate) async fn ensure(
     Ok(waiting(session, &spec, "modifying", false))
 }
 
-/// Gives an instance our mark and the tags of its spec.
-async fn tag(session: &RdsSession, known: &DbInstance, spec: &DbInstanceSpec, owner: &Owner) -> Result<(), CapabilityError> {
+/// Gives an instance our mark and the tags of its spec, and takes those away that earlier specs gave.
+async fn tag(
+    session: &RdsSession,
+    known: &DbInstance,
+    spec: &DbInstanceSpec,
+    prior: Option<&PriorState>,
+    owner: &Owner,
+) -> Result<(), CapabilityError> {
     let there: BTreeMap<&str, &str> = tags(known).collect();
+    let arn = known.db_instance_arn().unwrap_or_default();
+    let former = prior_specs(prior).flat_map(|before| before.tags.into_keys());
+    let former = former.filter(|key| !spec.tags.contains_key(key) && there.contains_key(key.as_str())).collect();
+    group::untag(&session.client, arn, former).await?;
     let missing: Vec<Tag> =
         wanted_tags(spec, owner).into_iter().filter(|tag| there.get(tag.key().unwrap_or_default()).copied() != tag.value()).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let arn = known.db_instance_arn().unwrap_or_default();
     let sent = session.client.add_tags_to_resource().resource_name(arn).set_tags(Some(missing)).send().await;
     sent.map(drop).map_err(|error| error::of("tagging the DB instance", &error))
 }
@@ -189,6 +145,7 @@ async fn create(session: &RdsSession, spec: &DbInstanceSpec, owner: &Owner) -> R
             .db_instance_identifier(&spec.identifier)
             .source_db_instance_identifier(source)
             .db_instance_class(&spec.class)
+            .set_auto_minor_version_upgrade(spec.auto_minor_version_upgrade)
             .set_max_allocated_storage(spec.max_allocated_storage)
             .set_storage_type(spec.storage_type.clone())
             .set_multi_az(spec.multi_az)
@@ -212,6 +169,7 @@ async fn create(session: &RdsSession, spec: &DbInstanceSpec, owner: &Owner) -> R
         .db_instance_class(&spec.class)
         .set_engine(spec.engine.clone())
         .set_engine_version(spec.engine_version.clone())
+        .set_auto_minor_version_upgrade(spec.auto_minor_version_upgrade)
         .set_allocated_storage(spec.allocated_storage)
         .set_max_allocated_storage(spec.max_allocated_storage)
         .set_storage_type(spec.storage_type.clone())
@@ -260,6 +218,7 @@ async fn modify(session: &RdsSession, spec: &DbInstanceSpec, changes: &[Field], 
         .set_db_instance_class(changed("/class").then(|| spec.class.clone()))
         .set_engine_version(when("/engineVersion", &spec.engine_version))
         .set_allow_major_version_upgrade(changed("/engineVersion").then_some(true))
+        .set_auto_minor_version_upgrade(flag("/autoMinorVersionUpgrade", spec.auto_minor_version_upgrade))
         .set_allocated_storage(number("/allocatedStorage", spec.allocated_storage))
         .set_max_allocated_storage(number("/maxAllocatedStorage", spec.max_allocated_storage))
         .set_storage_type(when("/storageType", &spec.storage_type))
@@ -274,6 +233,7 @@ async fn modify(session: &RdsSession, spec: &DbInstanceSpec, changes: &[Field], 
         .set_enable_performance_insights(flag("/performanceInsights", spec.performance_insights))
         .set_publicly_accessible(flag("/publiclyAccessible", spec.publicly_accessible))
         .set_db_port_number(number("/port", spec.port))
+        .set_manage_master_user_password(flag("/manageMasterPassword", spec.manage_master_password))
         .set_master_user_password(password)
         .send()
         .await;
@@ -358,7 +318,7 @@ pub(crate) async fn poll(
     };
     whose(tags(instance), cx.owner).admit_removal(&format!("the DB instance `{}`", spec.identifier))?;
     if again && SERVING.contains(&status(instance)) {
-        let changes = different(&spec, instance);
+        let changes = sendable(&spec, instance);
         if !changes.is_empty() {
             modify(session, &spec, &changes, None).await?;
             return Ok(waiting(session, &spec, "modifying", false));
@@ -385,6 +345,7 @@ pub(crate) fn observe(
         .into_iter()
         .map(|field| DriftedField { pointer: field.pointer.to_owned(), recorded: Some(field.wanted), found: Some(field.found), by: None })
         .collect();
+    drift.extend(group::tag_drift(&spec.tags, tags(instance)));
     let resource = action.handle.get("resource").and_then(Value::as_str);
     if resource.is_some() && resource != instance.dbi_resource_id() {
         drift.push(DriftedField {

@@ -11,6 +11,7 @@ use super::{
     check::{check_instance, check_subnets, wrong_name},
     exposure,
     spec::{DbInstanceSpec, DbParameterGroupSpec, DbSubnetGroupSpec},
+    version,
 };
 
 /// Plans instances and groups.
@@ -55,6 +56,7 @@ impl Planner for RdsPlanner {
     fn normalise(&self, resource: &str, spec: Value, authority: &Authority, _: &SpecContext) -> Value {
         let mut spec = spec::with_kind(resource, spec);
         exposure::normalise(&mut spec, authority);
+        decide_minor_upgrades(&mut spec);
         spec
     }
 
@@ -103,6 +105,10 @@ impl Planner for RdsPlanner {
         why.map_or(Change::Update, |why| Change::Replace { why })
     }
 
+    fn judge_change(&self, recorded: &Value, planned: &Value) -> Vec<Diagnostic> {
+        if spec::kind(planned) == "db-instance" { kept(recorded, planned) } else { Vec::new() }
+    }
+
     fn schema(&self, resource: &str) -> Option<Value> {
         match resource {
             "db-instance" => Some(spec::schema::<DbInstanceSpec>()),
@@ -122,6 +128,45 @@ impl Planner for RdsPlanner {
 
     fn output(&self, _: &Value, method: &str, _: Option<&str>, _: &Authority, _: &SpecContext) -> Result<OutputDeclaration, Diagnostic> {
         Ok(OutputDeclaration { output: method.to_owned(), secret: false, generated: false })
+    }
+}
+
+/// Fields of an instance that RDS keeps when they are removed, because it has no default to go back to.
+const STAYING: [&str; 6] = ["securityGroups", "backupWindow", "maintenanceWindow", "backupRetentionDays", "storageType", "port"];
+
+/// Says which settings stay as they are though they were removed, and which ones an instance can't be without.
+fn kept(recorded: &Value, planned: &Value) -> Vec<Diagnostic> {
+    let is_removed = |field: &str| recorded.get(field).is_some_and(|value| !value.is_null()) && planned.get(field).is_none();
+    let mut out = Vec::new();
+    for field in STAYING.into_iter().filter(|field| is_removed(field)) {
+        let value = recorded.get(field).map(ToString::to_string).unwrap_or_default();
+        out.push(
+            Diagnostic::warning("compare-kept", format!("RDS keeps `{field}` as it is ({value}): it has no default to go back to"))
+                .at(format!("/{field}"))
+                .hint(format!("give `{field}` the value that the instance is to have")),
+        );
+    }
+    let (engine, version) = (spec::text(planned, "engine"), spec::text(planned, "engineVersion"));
+    let needed = [("subnetGroup", false), ("parameterGroup", version::default_group(engine, version).is_some())];
+    for (field, _) in needed.into_iter().filter(|(field, has_default)| is_removed(field) && !has_default) {
+        out.push(
+            Diagnostic::error("rds-group", format!("an instance can't be without the {field} that it has"))
+                .at(format!("/{field}"))
+                .hint("name the group that the instance is to have instead; it has to exist"),
+        );
+    }
+    out
+}
+
+/// Says whether RDS installs minor versions by itself: where a version is pinned to one, it does not.
+fn decide_minor_upgrades(spec: &mut Value) {
+    let (engine, version) = (spec::text(spec, "engine"), spec::text(spec, "engineVersion"));
+    if engine.is_empty() || version.is_empty() {
+        return;
+    }
+    let upgrades = !version::names_minor(engine, version);
+    if let Some(fields) = spec.as_object_mut() {
+        fields.entry("autoMinorVersionUpgrade").or_insert(Value::Bool(upgrades));
     }
 }
 

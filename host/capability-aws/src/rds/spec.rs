@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A DB instance. Fields that are left out are left to RDS, and its own values are no drift.
+/// A DB instance. Fields that are left out are left to RDS, and its own values are no drift; one that is removed is switched off or
+/// goes back to the default of RDS, where RDS has one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct DbInstanceSpec {
@@ -14,15 +15,18 @@ pub(crate) struct DbInstanceSpec {
     /// `postgres`, `mysql`, …; left out for a read replica.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<String>,
-    /// `16.4`, or `16` for any minor version.
+    /// `16.4`, or `16` for any minor version; a newer minor version that RDS installed is no drift.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine_version: Option<String>,
+    /// Whether RDS installs newer minor versions by itself; it does where `engineVersion` names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto_minor_version_upgrade: Option<bool>,
     /// `db.t4g.micro`.
     pub class: String,
     /// Storage in GiB; it can't shrink.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allocated_storage: Option<i32>,
-    /// How far RDS may let the storage grow, in GiB.
+    /// How far RDS may let the storage grow, in GiB; it does not grow by itself any more when this is removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_allocated_storage: Option<i32>,
     /// `gp3`, `io2`, …

@@ -37,14 +37,28 @@ fn named(key: &Key) -> String {
     format!("the record `{}` {}", key.name, key.r#type)
 }
 
+const CNAME: &str = "CNAME";
 /// Types that tell clients where a host is: one that comes beside another takes a part of its traffic.
-const ADDRESSES: [&str; 5] = ["A", "AAAA", "CNAME", "HTTPS", "SVCB"];
+const ADDRESSES: [&str; 5] = ["A", "AAAA", CNAME, "HTTPS", "SVCB"];
+
+/// Returns the record sets that a name can't have beside this one: a CNAME stands alone, and a record set without a routing policy is the
+/// only one of its type.
+fn excluded<'c>(key: &'c Key, contents: &'c Contents) -> impl Iterator<Item = &'c Key> {
+    let is_excluded = |other: &Key| match other.r#type == key.r#type {
+        true => other.set != key.set && (other.set.is_none() || key.set.is_none()),
+        false => other.r#type == CNAME || key.r#type == CNAME,
+    };
+    contents.0.keys().filter(move |other| other.name == key.name && is_excluded(other))
+}
 
 /// Refuses a record set that is somebody else's, one whose owner's record is, and one that would share a name's traffic with such a one.
 pub(crate) fn admitted(key: &Key, contents: &Contents, owner: &Owner, insistence: Insistence) -> Result<(), CapabilityError> {
     let is_address = |key: &Key| ADDRESSES.contains(&key.r#type.as_str());
     let beside = contents.0.keys().filter(|other| *other != key && other.name == key.name && is_address(other));
     for other in beside.filter(|_| is_address(key)) {
+        contents.whose(other, owner).admit(&named(other), insistence)?;
+    }
+    for other in excluded(key, contents) {
         contents.whose(other, owner).admit(&named(other), insistence)?;
     }
     if contents.0.contains_key(key) {
@@ -66,6 +80,11 @@ pub(crate) fn group(
     let beside = owner_record(set, owner).map_err(built)?;
     let mut changes = Vec::new();
     admitted(&key, contents, owner, insistence)?;
+    // What is taken over and can't stand beside it goes in the same batch.
+    for other in excluded(&key, contents).filter(|_| insistence == Insistence::TakeOver) {
+        let known = contents.0.get(other).into_iter().chain(contents.0.get(&owner_key(other)));
+        changes.extend(known.map(|known| change(ChangeAction::Delete, known.clone())).collect::<Result<Vec<_>, _>>()?);
+    }
     match contents.0.get(&key) {
         Some(known) if Exact::of(known) == Exact::of(set) => {}
         Some(_) => changes.push(change(ChangeAction::Upsert, set.clone())?),

@@ -10,7 +10,7 @@ use windlass_engine::{
 use windlass_model::{ActionId, Diagnostic, plan::Change, platform::Family};
 
 use super::{
-    record::{RecordSetSpec, TYPES, plain_name},
+    record::{Key, RecordSetSpec, TYPES, owner_name, plain_name},
     scope,
 };
 
@@ -49,7 +49,7 @@ impl Planner for Route53Planner {
         };
         let mut problems = Vec::new();
         let mut refuse = |at: &str, why: String| problems.push(Diagnostic::error("record-set", why).at(at));
-        if let Some(why) = wrong_name(&record.name) {
+        if let Some(why) = wrong_name(&record.name).or_else(|| wrong_owner_name(&record)) {
             refuse("/name", why);
         }
         if !TYPES.contains(&record.r#type.as_str()) {
@@ -91,6 +91,8 @@ impl Planner for Route53Planner {
         let set = spec::text(spec, "setIdentifier");
         let zone = spec::text(spec, "zoneId");
         let mut identity = format!("record-set/{}/{}", spec::text(spec, "name"), spec::text(spec, "type"));
+        // Zones of one name are told apart: a record that is meant for another zone is another record.
+        let zone = if zone.is_empty() && spec.get("privateZone") == Some(&Value::Bool(true)) { "private" } else { zone };
         for part in [set, zone].into_iter().filter(|part| !part.is_empty()) {
             identity.push('/');
             identity.push_str(part);
@@ -131,6 +133,8 @@ impl Planner for Route53Planner {
 
 /// Longest name of the DNS.
 const NAME_CHARS_MAX: usize = 253;
+/// Longest label of the DNS.
+const LABEL_CHARS_MAX: usize = 63;
 
 fn wrong_name(name: &str) -> Option<String> {
     if name.is_empty() || name.len() > NAME_CHARS_MAX || !name.contains('.') {
@@ -138,12 +142,32 @@ fn wrong_name(name: &str) -> Option<String> {
     }
     let labels = name.strip_prefix("*.").unwrap_or(name).split('.');
     let fits = |label: &str| {
-        (1..=63).contains(&label.len())
+        (1..=LABEL_CHARS_MAX).contains(&label.len())
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
     labels.clone().find(|label| !fits(label)).map(|label| format!("`{label}` can't stand in a name"))
+}
+
+/// Says why the record that tells whose this one is would not fit into a zone, if it would not: its name has the type before it.
+fn wrong_owner_name(record: &RecordSetSpec) -> Option<String> {
+    let name = owner_name(&Key { name: record.name.clone(), r#type: record.r#type.clone(), set: None });
+    let added = name.len().saturating_sub(record.name.len());
+    let first = record.name.split('.').next().unwrap_or_default();
+    let too_long = name.split('.').any(|label| label.len() > LABEL_CHARS_MAX);
+    if too_long {
+        return Some(format!(
+            "`{first}` has {} characters; a label of {} records has at most {}, because `{}` is put before it in the record that says whose it is",
+            first.len(),
+            record.r#type,
+            LABEL_CHARS_MAX.saturating_sub(added),
+            name.get(..added).unwrap_or_default(),
+        ));
+    }
+    let most = NAME_CHARS_MAX.saturating_sub(added);
+    (name.len() > NAME_CHARS_MAX)
+        .then(|| format!("the name has {} characters; one of {} records has at most {most}", record.name.len(), record.r#type))
 }
 
 /// Tells how values of a type are written, if this is none.
@@ -183,6 +207,15 @@ mod tests {
     #[test]
     fn wrong_records_say_where_and_why() {
         assert!(checked(json!({ "name": "Shop.Example.com.", "type": "a", "values": ["192.0.2.1"] })).is_empty());
+        for (kind, most) in [("A", 61), ("AAAA", 58), ("CNAME", 57)] {
+            let of = |chars: usize| {
+                checked(
+                    json!({ "name": format!("{}.example.com", "x".repeat(chars)), "type": kind, "alias": { "zoneId": "Z", "name": "y" } }),
+                )
+            };
+            assert_eq!(of(most), [""; 0], "{kind}");
+            assert!(of(most + 1)[0].contains(&format!("at most {most}")), "{:?}", of(most + 1));
+        }
         assert!(checked(json!({ "name": "*.example.com", "type": "CNAME", "values": ["x.example.net"] })).is_empty());
         let found = [
             checked(json!({ "name": "shop", "type": "A", "values": ["192.0.2.1"] })),

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use windlass_engine::{
     session::{
         ActionRef, CapabilityError, CapabilityErrorKind as Kind, Depth, EffectCx, Observation, Observed, Owner, Ownership, Phase,
-        Preflight, ResolvedAction, Session, Step, Ticket,
+        Preflight, PriorState, ResolvedAction, Session, Step, Ticket,
     },
     spec,
 };
@@ -79,6 +79,8 @@ impl Route53Session {
             }
         }
         let nothing = Contents::default();
+        let left = open.iter().filter_map(|(index, zone, _)| Some((*index, left_behind(actions.get(*index)?.prior.as_ref(), &zone.id)?)));
+        let left: BTreeMap<usize, Left> = left.collect();
         let seen = self.zones.look(&wanted).await?;
         let mut by_zone: BTreeMap<String, Vec<Group>> = BTreeMap::new();
         let mut handles: BTreeMap<usize, (String, Value)> = BTreeMap::new();
@@ -91,7 +93,11 @@ impl Route53Session {
                     handles.insert(index, (zone.id.clone(), handle));
                     match group {
                         Some(group) => by_zone.entry(zone.id).or_default().push(group),
-                        None => steps[index] = handles.get(&index).map(|(zone, handle)| Ok(done(zone, handle.clone(), false))),
+                        None => {
+                            let gone = self.take_left(cx.owner, left.get(&index)).await;
+                            let found = handles.get(&index).map(|(zone, handle)| gone.map(|changed| done(zone, handle.clone(), changed)));
+                            steps[index] = found;
+                        }
                     }
                 }
                 Err(error) => steps[index] = Some(Err(error)),
@@ -104,7 +110,12 @@ impl Route53Session {
                 let sent = self.send(&zone, "changing record sets", changes).await;
                 for index in indices {
                     let handle = handles.get(&index).map(|(_, handle)| handle.clone()).unwrap_or(Value::Null);
-                    steps[index] = Some(sent.clone().map(|change| Step::Waiting {
+                    // Only what stands in its new zone is taken out of the old one.
+                    let moved = match &sent {
+                        Ok(change) => self.take_left(cx.owner, left.get(&index)).await.map(|_| change.clone()),
+                        Err(error) => Err(error.clone()),
+                    };
+                    steps[index] = Some(moved.map(|change| Step::Waiting {
                         ticket: json!({ "change": change, "handle": handle }),
                         retry_after_ms: SYNC_POLL_MS,
                         note: "waiting until all name servers know it".to_owned(),
@@ -113,6 +124,21 @@ impl Route53Session {
             }
         }
         Ok(steps.into_iter().map(|step| step.unwrap_or_else(|| Err(CapabilityError::new(Kind::Failed, "nothing came of it")))).collect())
+    }
+
+    /// Takes a record set out of the zone that it stood in before; returns whether it was there. A zone that is gone took it along.
+    async fn take_left(&self, owner: &Owner, left: Option<&Left>) -> Result<bool, CapabilityError> {
+        let Some(Left { zone, key, exact }) = left else { return Ok(false) };
+        if !self.zones.exists(&zone.id).await? {
+            return Ok(false);
+        }
+        let seen = self.zones.look(&[(zone.clone(), key.clone())]).await?;
+        let nothing = Contents::default();
+        let changes = removal(key, seen.get(&zone.id).unwrap_or(&nothing), owner, exact.as_ref())?;
+        if changes.is_empty() {
+            return Ok(false);
+        }
+        self.send(&zone.id, "taking a record set out of its former zone", changes).await.map(|_| true)
     }
 
     /// Reads a spec and finds its zone.
@@ -209,6 +235,21 @@ impl Route53Session {
             })
             .collect())
     }
+}
+
+/// A record set in the zone that it stood in before.
+struct Left {
+    zone: Zone,
+    key: Key,
+    exact: Option<Exact>,
+}
+
+/// Returns what would be left behind, if a record set was made in another zone than the one that it belongs into now.
+fn left_behind(prior: Option<&PriorState>, zone: &str) -> Option<Left> {
+    let handle = &prior?.handle;
+    let (before, key) = placed_by(handle)?;
+    let exact = handle.get("exact").and_then(|exact| serde_json::from_value(exact.clone()).ok());
+    (before.id != zone).then_some(Left { zone: before, key, exact })
 }
 
 /// Checks a record once all of its values are known.

@@ -99,6 +99,16 @@ impl Zones {
         Ok(zones)
     }
 
+    /// Returns whether the account has a zone, whether the connection lists it or not.
+    pub(crate) async fn exists(&self, id: &str) -> Result<bool, CapabilityError> {
+        self.pace().await;
+        match self.client.get_hosted_zone().id(id).send().await {
+            Ok(_) => Ok(true),
+            Err(error) if error.as_service_error().is_some_and(|error| error.is_no_such_hosted_zone()) => Ok(false),
+            Err(error) => Err(error::of("looking for a hosted zone", &error)),
+        }
+    }
+
     /// Returns whether the connection may write to a zone.
     fn lists(&self, zone: &Zone) -> bool {
         let Some(listed) = &self.listed else { return true };

@@ -36,6 +36,9 @@ pub struct InstanceInputs {
     /// The engine's version, where the resource asks for none: `16.4`, or `16` for any minor version.
     #[serde(default)]
     pub version: Option<String>,
+    /// Whether RDS installs newer minor versions by itself; if nothing is said, it does where the version names none.
+    #[serde(default)]
+    pub auto_minor_version_upgrade: Option<bool>,
     /// The class: `db.t4g.micro` if nothing is said.
     #[serde(default)]
     pub class: Option<String>,
@@ -155,13 +158,16 @@ pub fn stage(engine: Engine, context: &Context, key: &ResourceKey, version: Opti
         Some(identifier.clone())
     };
     let version = version.or(inputs.version).unwrap_or_else(|| engine.version.to_owned());
+    // Named by family: an instance whose major version changes needs the next group while the one before is still in use.
     let parameter_group = (!inputs.parameters.is_empty()).then(|| {
         let series = version.split('.').take(engine.family_parts).collect::<Vec<_>>().join(".");
         let family = inputs.parameter_family.clone().unwrap_or_else(|| format!("{}{series}", engine.name));
+        let of_family = family.replace(['.', '_'], "-").to_ascii_lowercase();
+        let name = format!("{identifier}-{of_family}");
         let group = DbParameterGroup::new(
-            "parameters",
+            &format!("parameters-{of_family}"),
             &DbParameterGroupSpec {
-                name: identifier.clone(),
+                name: name.clone(),
                 family,
                 description: format!("settings of {identifier}"),
                 parameters: inputs.parameters,
@@ -169,7 +175,7 @@ pub fn stage(engine: Engine, context: &Context, key: &ResourceKey, version: Opti
             },
         );
         behind.push(group.action());
-        identifier.clone()
+        name
     });
     let instance = DbInstance::new(
         "instance",
@@ -177,6 +183,7 @@ pub fn stage(engine: Engine, context: &Context, key: &ResourceKey, version: Opti
             identifier,
             engine: Some(engine.name.to_owned()),
             engine_version: Some(version),
+            auto_minor_version_upgrade: inputs.auto_minor_version_upgrade,
             class: inputs.class.unwrap_or_else(|| CLASS.to_owned()),
             allocated_storage: Some(inputs.storage.unwrap_or(STORAGE)),
             max_allocated_storage: inputs.max_storage,
