@@ -2,7 +2,9 @@
 
 mod arguments;
 mod builtin;
+mod changes;
 mod commands;
+mod excerpt;
 mod exit;
 mod failpoint;
 mod observer;

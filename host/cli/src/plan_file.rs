@@ -15,10 +15,13 @@ use windlass_model::{
     differences::{Difference, differences},
     limits,
     plan::Plan,
-    sealed::{self, Sealed},
+    sealed::Sealed,
 };
 
-use crate::exit::{Code, Failure};
+use crate::{
+    excerpt,
+    exit::{Code, Failure},
+};
 
 /// Length of a value in the message about a difference.
 const SHOWN_CHARS_MAX: usize = 120;
@@ -84,17 +87,25 @@ fn first_difference(approved: &Plan, made: &Plan) -> Result<String, Failure> {
         // What is no digest comes before all digests.
         let rank = SUMMARIES.iter().position(|summary| at.starts_with(summary) || at.ends_with(summary)).map_or(0, |rank| rank + 1);
         if first.as_ref().is_none_or(|(found, _)| rank < *found) {
-            first = Some((rank, format!("`{at}` is {} in the file and {} here", shown(from), shown(to))));
+            let (from, to) = shown(from, to);
+            first = Some((rank, format!("`{at}` is {from} in the file and {to} here")));
         }
     });
     Ok(first.map_or_else(|| "its text is not canonical".to_owned(), |(_, difference)| difference))
 }
 
-fn shown(value: Option<&Value>) -> String {
-    let Some(value) = value else { return "absent".to_owned() };
-    let text = sealed::displayed(value).to_string();
-    match text.char_indices().nth(SHOWN_CHARS_MAX) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text,
+/// Writes both values: of long ones the part that differs, and of one that stands alone the beginning.
+fn shown(from: Option<&Value>, to: Option<&Value>) -> (String, String) {
+    let beginning = |value: &Value| {
+        let text = excerpt::text(value);
+        match text.char_indices().nth(SHOWN_CHARS_MAX) {
+            Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+            None => text,
+        }
+    };
+    let absent = || "absent".to_owned();
+    match (from, to) {
+        (Some(from), Some(to)) => excerpt::pair(from, to),
+        (from, to) => (from.map_or_else(absent, beginning), to.map_or_else(absent, beginning)),
     }
 }

@@ -5,18 +5,18 @@ use std::{collections::HashMap, fmt, io::Write as _};
 use comfy_table::{Table, presets};
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report, Severity as Level};
 use serde::Serialize;
-use serde_json::Value;
 use windlass_document::{Problem, Problems};
 use windlass_model::{
     Diagnostic, Severity,
     identity::shown,
     plan::{Change, DestroyReason, Plan, PlannedAction},
     platform::OnRemove,
-    sealed, visible,
+    visible,
 };
 
 use crate::{
     arguments::{Color, Format},
+    changes,
     exit::Failure,
     page::{self, Page, Style},
 };
@@ -251,7 +251,7 @@ pub(crate) fn plan(plan: &Plan) -> Result<Page, Failure> {
         out.line(format_args!("{DIM}a later stage: behind plan {}{DIM:#}", before.short()));
     }
     for known in &plan.values {
-        out.line(format_args!("{DIM}{} {} is {}{DIM:#}", known.action, known.output, shorten(&known.value.to_string())));
+        out.line(format_args!("{DIM}{} {} is {}{DIM:#}", known.action, known.output, known.value));
     }
     for node in plan.nodes() {
         let changed: Vec<&PlannedAction> = node.actions.iter().filter(|action| action.change.is_change()).collect();
@@ -273,12 +273,7 @@ pub(crate) fn plan(plan: &Plan) -> Result<Page, Failure> {
                 shown(&action.identity),
                 why(&action.change)
             ));
-            for field in &action.fields {
-                let show = |value: &Option<Value>| {
-                    value.as_ref().map_or_else(|| "nothing".to_owned(), |value| shorten(&sealed::displayed(value).to_string()))
-                };
-                out.line(format_args!("      {DIM}{}{DIM:#}: {} → {}", field.pointer, show(&field.from), show(&field.to)));
-            }
+            out.lines(changes::of_action(action).iter().map(|line| format!("      {line}")));
         }
     }
     later(&mut out, plan);
@@ -369,8 +364,4 @@ fn why(change: &Change) -> String {
         Change::Pending { on } => format!(" only if {} changes", on.iter().map(|on| format!("«{on}»")).collect::<Vec<_>>().join(", ")),
         Change::Create | Change::Update | Change::Delete | Change::None => String::new(),
     }
-}
-
-fn shorten(text: &str) -> String {
-    if text.chars().count() <= 80 { text.to_owned() } else { text.chars().take(79).chain(['…']).collect() }
 }

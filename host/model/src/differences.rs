@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::pointer::Pointer;
+use crate::{elements, pointer::Pointer};
 
 /// What differs at one place; nothing on a side where there is nothing.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,7 +15,8 @@ pub struct Difference<'v> {
     pub to: Option<&'v Value>,
 }
 
-/// Finds the deepest places where two values differ. Lists of unequal length differ as a whole, as does what `is_one` says is one thing.
+/// Finds the deepest places where two values differ. Lists whose elements do not correspond place by place differ as a whole, as does what
+/// `is_one` says is one thing.
 pub fn differences<'v>(
     from: &'v Value,
     to: &'v Value,
@@ -46,7 +47,7 @@ fn walk<'v>(
                 }
             }
         }
-        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+        (Value::Array(a), Value::Array(b)) if !is_one(from) && !is_one(to) && elements::correspond(a, b) => {
             for (index, (a, b)) in a.iter().zip(b).enumerate() {
                 walk(a, b, &at.element(index), is_one, found);
             }
@@ -77,5 +78,13 @@ mod tests {
             ("/short", Some(json!([1])), Some(json!([1, 2]))),
         ];
         assert_eq!(found, expected.map(|(at, from, to)| (at.to_owned(), from, to)));
+    }
+
+    #[test]
+    fn lists_with_other_elements_differ_as_a_whole() {
+        let env = |name: &str| json!({ "env": [{ "name": "A", "value": "1" }, { "name": name, "value": "2" }] });
+        let mut found = Vec::new();
+        differences(&env("B"), &env("C"), &|_| false, &mut |at, _| found.push(at.to_string()));
+        assert_eq!(found, ["/env"]);
     }
 }

@@ -8,6 +8,7 @@ pub mod canonical;
 pub mod diagnostic;
 pub mod differences;
 pub mod digest;
+pub mod elements;
 pub mod event;
 pub mod identity;
 pub mod key;

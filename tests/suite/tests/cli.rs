@@ -186,6 +186,21 @@ fn nobody_has_to_listen() {
 }
 
 #[test]
+fn elements_of_lists_are_told_by_their_names() {
+    let folder = application();
+    folder.ok("deploy shop -e dev --image web=web:1 --yes");
+    let more = WEB
+        .replace("      KEY:", "      LOG_LEVEL: info\n      KEY:")
+        .replace("targetPort: 8080 }\n", "targetPort: 8080 }\n    admin: { port: 9090, targetPort: 9090 }\n")
+        + "  data: { type: volume }\n";
+    folder.write(
+        "shop/web.score.yaml",
+        &more.replace("    variables:", "    volumes: { /data: { source: '${resources.data}' } }\n    variables:"),
+    );
+    insta::assert_snapshot!("elements", stable(&folder.run("plan shop -e dev")));
+}
+
+#[test]
 fn data_is_guarded() {
     let folder = application();
     folder.ok("deploy shop -e dev --image web=web:1 --yes");

@@ -11,7 +11,6 @@ use windlass_model::{
     event::Verb,
     identity::shown,
     plan::{Plan, PlannedAction},
-    sealed,
     state::{EnvironmentRecord, Status},
 };
 
@@ -22,6 +21,7 @@ use super::{
 };
 use crate::{
     arguments::{Applying, Format, Global, Planning},
+    changes::{self, Changed},
     exit::{Code, Failure},
     print,
     workspace::{Planned, Workspace},
@@ -162,11 +162,8 @@ fn report(found: &[&Foreign]) {
             Ownership::None | Ownership::Ours => "of nobody that is known".to_owned(),
         };
         print::note(&format!("Taking over {} ({whose})", shown(&foreign.identity)));
-        for field in &foreign.fields {
-            let show = |value: &Option<serde_json::Value>| {
-                value.as_ref().map_or_else(|| "nothing".to_owned(), |value| sealed::displayed(value).to_string())
-            };
-            print::note(&format!("    {}: {} → {}", field.pointer, show(&field.found), show(&field.recorded)));
+        for line in changes::lines(foreign.fields.iter().map(Changed::restored), None) {
+            print::note(&format!("    {line}"));
         }
         if foreign.fields.is_empty() {
             print::note("    as planned");

@@ -4,10 +4,11 @@ use windlass_engine::{
     apply::{ApplyError, Drift, Found, Unseen},
     session::{Ownership, Phase},
 };
-use windlass_model::{event::DriftedField, identity::shown};
+use windlass_model::identity::shown;
 
 use crate::{
     arguments::{Environment, Format, Global},
+    changes::{self, Changed},
     exit::{Code, Failure},
     page::Page,
     print,
@@ -85,7 +86,8 @@ pub(crate) fn report(drift: &Drift) -> Page {
     for one in &drift.found {
         let whose = owner(one).map(|owner| format!("  by {owner}")).unwrap_or_default();
         page.line(format_args!("  {:<8} {}{whose}", state(one), shown(&one.identity)));
-        page.lines(one.fields.iter().map(field));
+        let lines = changes::lines(one.fields.iter().map(Changed::drifted), None);
+        page.lines(lines.iter().map(|line| format!("      {line}")));
     }
     page
 }
@@ -94,13 +96,4 @@ fn unseen_fields(page: &mut Page, drift: &Drift) {
     for Unseen { identity, field, .. } in &drift.unseen_fields {
         page.paragraph(format_args!("  unseen   {} {}: {}", shown(identity), field.pointer, field.reason));
     }
-}
-
-fn field(field: &DriftedField) -> String {
-    let show = |value: &Option<serde_json::Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
-    let by = field.by.as_ref().map(|by| format!("  by {by}")).unwrap_or_default();
-    if field.recorded.is_none() && field.found.is_none() {
-        return format!("      {}{by}", field.pointer);
-    }
-    format!("      {}: {} → {}{by}", field.pointer, show(&field.recorded), show(&field.found))
 }

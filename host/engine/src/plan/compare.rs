@@ -18,7 +18,7 @@ use windlass_resolve::Graph;
 use super::PlanInput;
 use crate::planner::Planners;
 
-/// Fields that are listed of one change; the rest is counted.
+/// Fields that are listed of one change; where more differ, the outermost fields stand for them.
 const FIELDS_MAX: usize = 200;
 
 /// Tells whether the environment's type lets data go. A type that is gone counts as protected.
@@ -262,12 +262,38 @@ fn retain_namespaces(input: &PlanInput, destroys: &mut [Destroy], stages: &[Plan
     }
 }
 
-/// Lists which fields differ.
+/// Lists which fields differ: the deepest, or where they are very many the outermost, so that none is left out.
 pub(crate) fn fields(from: &Value, to: &Value) -> Vec<FieldChange> {
+    let is_sealed = |value: &Value| Sealed::from_json(value).is_some();
+    let deepest = fields_between(from, to, &is_sealed);
+    if deepest.len() <= FIELDS_MAX {
+        return deepest;
+    }
+    fields_between(from, to, &|value| !std::ptr::eq(value, from) && !std::ptr::eq(value, to))
+}
+
+fn fields_between(from: &Value, to: &Value, is_one: &impl Fn(&Value) -> bool) -> Vec<FieldChange> {
     let mut out = Vec::new();
-    differences(from, to, &|value| Sealed::from_json(value).is_some(), &mut |at, Difference { from, to }| {
+    differences(from, to, is_one, &mut |at, Difference { from, to }| {
         out.push(FieldChange { pointer: at.to_string(), from: from.cloned(), to: to.cloned() });
     });
-    out.truncate(FIELDS_MAX);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn of_very_many_fields_the_outermost_are_listed() {
+        let data = |value: usize| (0..=FIELDS_MAX).map(|key| (key.to_string(), json!(value))).collect::<serde_json::Map<_, _>>();
+        let spec = |value: usize, count: usize| json!({ "data": data(value), "metadata": { "labels": { "count": count } }, "same": [1] });
+        let pointers = |fields: &[FieldChange]| fields.iter().map(|field| field.pointer.clone()).collect::<Vec<_>>();
+        let found = fields(&spec(1, 1), &spec(2, 2));
+        assert_eq!(pointers(&found), ["/data", "/metadata"]);
+        assert_eq!(found[0].to.as_ref().unwrap(), &json!(data(2)));
+        assert_eq!(pointers(&fields(&spec(1, 1), &spec(1, 2))), ["/metadata/labels/count"]);
+    }
 }
