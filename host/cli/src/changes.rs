@@ -4,9 +4,10 @@ use std::{collections::BTreeSet, fmt};
 
 use serde_json::{Map, Value};
 use windlass_model::{
+    Spec,
     elements::{ElementKey, KeyFields},
     event::DriftedField,
-    plan::{FieldChange, PlannedAction},
+    plan::FieldChange,
     pointer,
     sealed::{self, Sealed},
 };
@@ -61,12 +62,30 @@ impl fmt::Display for Line {
     }
 }
 
-/// Writes the fields of a planned action that differ.
-pub(crate) fn of_action(action: &PlannedAction) -> Vec<Line> {
-    if action.fields.is_empty() {
+/// Writes fields of a planned action that differ.
+pub(crate) fn of_fields(fields: &[FieldChange], spec: &Spec) -> Vec<Line> {
+    if fields.is_empty() {
         return Vec::new();
     }
-    lines(action.fields.iter().map(Changed::planned), Some(&action.spec.to_value()))
+    lines(fields.iter().map(Changed::planned), Some(&spec.to_value()))
+}
+
+/// Joins lines that were written field by field; the name of an element that several stand below is there once.
+pub(crate) fn merged<'l>(fields: impl IntoIterator<Item = &'l [Line]>) -> Vec<&'l Line> {
+    let mut out = Vec::new();
+    let mut element = None;
+    for lines in fields {
+        for line in lines {
+            let is_same = line.depth == 0 && element == Some(line);
+            if line.depth == 0 {
+                element = Some(line);
+            }
+            if !is_same {
+                out.push(line);
+            }
+        }
+    }
+    out
 }
 
 /// Writes changes in the order of their places. In `whole` the elements stand that pointers count.

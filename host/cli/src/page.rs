@@ -15,7 +15,7 @@ use crate::exit::Failure;
 const MARK: char = '\u{FDE0}';
 
 /// How text looks on a terminal with colours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Style {
     Green,
     Yellow,
@@ -131,7 +131,7 @@ impl Page {
     }
 
     /// Turns marks of styles into escape sequences, or into nothing.
-    fn rendered(&self, colored: bool) -> String {
+    pub(crate) fn rendered(&self, colored: bool) -> String {
         let mut out = String::with_capacity(self.text.len());
         let mut rest = self.text.as_str();
         while let Some((before, marked)) = rest.split_once(MARK) {

@@ -266,14 +266,9 @@ pub(crate) fn plan(plan: &Plan) -> Result<Page, Failure> {
         out.blank();
         out.line(format_args!("{BOLD}{}{BOLD:#}{DIM}{by}{DIM:#}", node.key));
         for action in changed {
-            let (style, sign) = sign(&action.change);
-            out.line(format_args!(
-                "  {style}{sign} {:<8}{style:#} {}{}",
-                action.change.word(),
-                shown(&action.identity),
-                why(&action.change)
-            ));
-            out.lines(changes::of_action(action).iter().map(|line| format!("      {line}")));
+            let sign = sign(&action.change).before(action.change.word());
+            out.line(format_args!("  {sign} {}{}", shown(&action.identity), why(&action.change)));
+            out.lines(changes::of_fields(&action.fields, &action.spec).iter().map(|line| format!("      {line}")));
         }
     }
     later(&mut out, plan);
@@ -282,19 +277,9 @@ pub(crate) fn plan(plan: &Plan) -> Result<Page, Failure> {
         out.blank();
         out.line(format_args!("{BOLD}Taken away{BOLD:#}"));
         for destroy in late {
-            let word = match destroy.act {
-                OnRemove::Delete => "delete",
-                OnRemove::Retain => "retain",
-            };
-            let mut notes = Vec::new();
-            if destroy.holds_data {
-                notes.push("holds data");
-            }
-            if destroy.guarded {
-                notes.push("needs --allow-destroy");
-            }
-            let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) };
-            out.line(format_args!("  {RED}- {word:<8}{RED:#} {}{RED}{notes}{RED:#}", shown(&destroy.identity)));
+            let (word, sign) = removal(destroy.act);
+            let notes = removal_notes(destroy.holds_data, destroy.guarded);
+            out.line(format_args!("  {} {}{RED}{notes}{RED:#}", sign.before(word), shown(&destroy.identity)));
         }
     }
     // Plans have thousands of flows: no action is searched for each of them.
@@ -347,18 +332,49 @@ fn later(out: &mut Page, plan: &Plan) {
     }
 }
 
-fn sign(change: &Change) -> (Style, char) {
-    match change {
-        Change::Create => (GREEN, '+'),
-        Change::Update => (YELLOW, '~'),
-        Change::Replace { .. } => (RED, '±'),
-        Change::Delete => (RED, '-'),
-        Change::None => (DIM, ' '),
-        Change::Pending { .. } => (YELLOW, '?'),
+/// The coloured sign of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Sign(Style, char);
+
+impl Sign {
+    /// Puts the sign before the word for the change, both in its colour.
+    pub(crate) fn before(self, word: &str) -> String {
+        let Self(style, sign) = self;
+        format!("{style}{sign} {word:<8}{style:#}")
     }
 }
 
-fn why(change: &Change) -> String {
+pub(crate) fn sign(change: &Change) -> Sign {
+    match change {
+        Change::Create => Sign(GREEN, '+'),
+        Change::Update => Sign(YELLOW, '~'),
+        Change::Replace { .. } => Sign(RED, '±'),
+        Change::Delete => Sign(RED, '-'),
+        Change::None => Sign(DIM, ' '),
+        Change::Pending { .. } => Sign(YELLOW, '?'),
+    }
+}
+
+/// Returns the word and the sign for a thing that nothing needs any more.
+pub(crate) fn removal(act: OnRemove) -> (&'static str, Sign) {
+    let word = match act {
+        OnRemove::Delete => "delete",
+        OnRemove::Retain => "retain",
+    };
+    (word, Sign(RED, '-'))
+}
+
+/// Writes what stands in the way of a removal behind it.
+pub(crate) fn removal_notes(holds_data: bool, guarded: bool) -> String {
+    let notes: Vec<&str> = [(holds_data, "holds data"), (guarded, "needs --allow-destroy")]
+        .into_iter()
+        .filter_map(|(applies, note)| applies.then_some(note))
+        .collect();
+    if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) }
+}
+
+/// Writes why or when a change is made behind it.
+pub(crate) fn why(change: &Change) -> String {
     match change {
         Change::Replace { why } => format!(": {why}"),
         Change::Pending { on } => format!(" only if {} changes", on.iter().map(|on| format!("«{on}»")).collect::<Vec<_>>().join(", ")),

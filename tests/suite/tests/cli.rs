@@ -423,6 +423,28 @@ fn a_destroyed_environment_can_be_forgotten() {
     assert!(folder.ok("status -e preview").out.contains("1 succeeded"));
 }
 
+#[test]
+fn a_change_of_the_platform_is_told_once() {
+    let folder = Folder::new();
+    let maps = |level: &str, more: &str| {
+        let level = format!("level: {{ apiVersion: v1, kind: ConfigMap, metadata: {{ name: level }}, data: {{ level: {level} }} }}");
+        format!(
+            "apiVersion: windlass.dev/v1alpha1\nkind: ResourceType\nmetadata: {{ name: config }}\nspec: {{}}\n---\napiVersion: windlass.dev/v1alpha1\nkind: ResourceDefinition\nmetadata: {{ name: config }}\nspec:\n  type: config\n  onRemove: retain\n  driver: {{ builtin: template }}\n  inputs: {{ manifests: {{ {level}{more} }} }}\n  grants: [{{ import: windlass:kubernetes/objects, kinds: [v1/ConfigMap] }}, {{ import: windlass:secrets/generated }}]\n"
+        )
+    };
+    folder.write("score.yaml", "apiVersion: score.dev/v1b1\nmetadata: { name: web }\ncontainers: { main: { image: \"web:1\" } }\nresources: { c: { type: config } }\n");
+    folder.write("platform/config.yaml", &maps("low", ", old: { apiVersion: v1, kind: ConfigMap, metadata: { name: old } }"));
+    folder.ok("platform apply platform");
+    for environment in ["blue", "dev", "green"] {
+        folder.ok(&format!("deploy score.yaml -e {environment} --create-env development --yes"));
+    }
+    folder.write("platform/config.yaml", &maps("high", ", new: { apiVersion: v1, kind: ConfigMap, metadata: { name: new } }"));
+    let told = stable(&folder.run("platform diff platform"));
+    let data: serde_json::Value = serde_json::from_str(&folder.ok("platform diff platform -o json").out).unwrap();
+    insta::assert_snapshot!("platform_diff_of_many", told + &serde_json::to_string_pretty(&data).unwrap());
+    assert!(folder.ok("plan score.yaml -e dev --platform platform").out.contains("- retain   ConfigMap/web-dev/old"));
+}
+
 /// Nobody stored it: what a deployment was given is what its environment goes on with.
 #[test]
 fn a_given_platform_goes_on_with_its_environment() {

@@ -12,6 +12,7 @@ mod inspect;
 mod lifecycle;
 mod plan;
 mod platform;
+mod platform_diff;
 mod render;
 mod rotate;
 mod secret;
@@ -44,7 +45,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Code, Failure> {
         Command::Platform(Platform::List { output }) => platform::list(&global, output.output).await,
         Command::Platform(Platform::Show { name, output }) => platform::show(&global, &name, output.output).await,
         Command::Platform(Platform::Diff { dir, env, output, detailed_exitcode }) => {
-            platform::diff(&global, &dir, &env, output.output, detailed_exitcode).await
+            platform_diff::diff(&global, &dir, &env, output.output, detailed_exitcode).await
         }
         Command::Env(Env::Create { name, r#type, app }) => environment::create(&global, &name, &r#type, app.as_ref()).await,
         Command::Env(Env::Rm { environment, yes }) => environment::remove(&global, &environment, yes).await,

@@ -1,16 +1,12 @@
-//! `platform apply|list|show|diff`.
+//! `platform apply|list|show`.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path};
 
 use serde_json::{Value, json};
 use windlass_engine::driver::{ComponentSource as _, DriverHost as _};
 use windlass_model::{
     application::Provenance,
-    identity::shown,
-    name::EnvironmentName,
-    plan::Plan,
     platform::{DriverReference, LayerName, Layers, Platform},
-    state::EnvironmentKey,
 };
 
 use crate::{
@@ -182,95 +178,4 @@ pub(crate) async fn show(global: &Global, name: &str, format: Format) -> Result<
         print::structured(Format::Yaml, document)?;
     }
     Ok(Code::Done)
-}
-
-/// Plans every stored environment with the platform of a folder; equal changes are shown together.
-pub(crate) async fn diff(
-    global: &Global,
-    folder: &Path,
-    only: &[EnvironmentName],
-    format: Format,
-    detailed_exitcode: bool,
-) -> Result<Code, Failure> {
-    let workspace = Workspace::open(global).await?;
-    let (platform, _) = workspace.planning.load(folder)?;
-    let layers = Layers(vec![(LayerName::Stored, Arc::new(platform)), (LayerName::BuiltIn, Arc::clone(&workspace.planning.built_in))]);
-    let claims = Arc::new(workspace.store.claims().await?);
-    let mut unchanged = 0;
-    let mut groups: BTreeMap<Vec<String>, Vec<String>> = BTreeMap::new();
-    let mut failed: BTreeMap<Vec<String>, Vec<String>> = BTreeMap::new();
-    for record in workspace.store.environments().await? {
-        if !only.is_empty() && !only.contains(&record.key.environment) {
-            continue;
-        }
-        match plan_with(&workspace, &record.key, &layers, &claims).await {
-            Ok(None) => {}
-            Ok(Some(plan)) if !plan.has_changes() => unchanged += 1,
-            Ok(Some(plan)) => groups.entry(changes(&plan, &record.key)).or_default().push(record.key.to_string()),
-            Err(problems) => failed.entry(problems).or_default().push(record.key.to_string()),
-        }
-    }
-    let changed = !groups.is_empty() || !failed.is_empty();
-    if format == Format::Text {
-        let mut page = Page::default();
-        for (lines, environments) in &failed {
-            page.line(format_args!("{} could not be planned any more:", environments.join(", ")));
-            lines.iter().for_each(|line| page.paragraph(format_args!("  ! {line}")));
-            page.blank();
-        }
-        for (lines, environments) in &groups {
-            page.line(format_args!("{} would change:", environments.join(", ")));
-            lines.iter().for_each(|line| page.line(format_args!("  {line}")));
-            page.blank();
-        }
-        page.line(format_args!("{unchanged} environment{} unchanged.", if unchanged == 1 { "" } else { "s" }));
-        page.print()?;
-    } else {
-        let list = |groups: &BTreeMap<Vec<String>, Vec<String>>| {
-            groups.iter().map(|(lines, environments)| json!({ "environments": environments, "changes": lines })).collect::<Vec<_>>()
-        };
-        print::structured(format, &json!({ "changed": list(&groups), "failed": list(&failed), "unchanged": unchanged }))?;
-    }
-    Ok(if detailed_exitcode && changed { Code::Changes } else { Code::Done })
-}
-
-/// Plans what an environment holds with other layers; none if nothing was deployed to it. Whatever goes wrong concerns this environment alone.
-async fn plan_with(
-    workspace: &Workspace,
-    key: &EnvironmentKey,
-    layers: &Layers,
-    claims: &Arc<BTreeMap<String, String>>,
-) -> Result<Option<Plan>, Vec<String>> {
-    let input = async {
-        let state = workspace.state(key).await?;
-        let Some(last) = &state.last else { return Ok::<_, Failure>(None) };
-        let model = workspace.read("model", &last.model).await?;
-        let kind = state.record.environment_type.clone();
-        workspace.plan_input_beside(claims, key, &kind, Some(state), model, layers.clone()).await.map(Some)
-    };
-    let Some(input) = input.await.map_err(|failure| vec![failure.message().to_owned()])? else { return Ok(None) };
-    let output = windlass_engine::plan(&input, &workspace.planning.planners, &workspace.planning.host);
-    output.plan.map(Some).ok_or_else(|| output.diagnostics.iter().map(ToString::to_string).collect())
-}
-
-/// Writes a plan's changes so that equal ones of different environments are equal.
-fn changes(plan: &Plan, key: &EnvironmentKey) -> Vec<String> {
-    let own = [format!("{}-{}", key.application, key.environment), key.environment.to_string(), key.application.to_string()];
-    let neutral = |text: &str| {
-        own.iter().zip(["NAMESPACE", "ENVIRONMENT", "APPLICATION"]).fold(text.to_owned(), |text, (name, word)| {
-            text.split('/').map(|part| if part == name { word } else { part }).collect::<Vec<_>>().join("/")
-        })
-    };
-    let mut lines: Vec<String> = plan
-        .actions()
-        .filter(|action| action.change.is_change())
-        .map(|action| {
-            let fields: Vec<&str> = action.fields.iter().map(|field| field.pointer.as_str()).collect();
-            format!("{:<8} {} {}", action.change.word(), neutral(&shown(&action.identity)), fields.join(" ")).trim_end().to_owned()
-        })
-        .collect();
-    lines.extend(plan.destroys.iter().map(|destroy| {
-        format!("{:<8} {}{}", "destroy", neutral(&shown(&destroy.identity)), if destroy.guarded { " (guarded)" } else { "" })
-    }));
-    lines
 }
