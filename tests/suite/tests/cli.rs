@@ -68,6 +68,11 @@ fn what_people_see() {
     insta::assert_snapshot!("environment", stable(&folder.run("env show -e dev")));
     insta::assert_snapshot!("secrets", stable(&folder.run("secret list -e dev")));
     insta::assert_snapshot!("explain_field", stable(&folder.run("explain Service/shop-dev/web#/spec/ports/0/port -e dev")));
+    insta::assert_snapshot!("explain_variable", stable(&folder.run("explain apps/Deployment/shop-dev/web#/env/KEY -e dev")));
+    insta::assert_snapshot!(
+        "explain_input",
+        stable(&folder.run("explain PersistentVolumeClaim/shop-dev/postgres-web-db-data#/storage -e dev"))
+    );
     insta::assert_snapshot!("explain_resource", stable(&folder.run("explain postgres#web.db -e dev")));
     insta::assert_snapshot!("explain_unknown", stable(&folder.run("explain Service/shop-dev/wbe -e dev")));
     insta::assert_snapshot!("graph_mermaid", stable(&folder.run("graph -e dev --format mermaid")));

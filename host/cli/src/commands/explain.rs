@@ -1,6 +1,6 @@
 //! `explain`: which document, which rule, which component.
 
-use windlass_engine::explain::{Explanation, explain as ask};
+use windlass_engine::explain::{Explanation, Relation, explain as ask};
 use windlass_model::{ActionId, NodeKey, application::Provenance, identity::shown, plan::Plan, sealed};
 
 use crate::{
@@ -74,18 +74,17 @@ fn text(workspace: &Workspace, explanation: &Explanation, provenance: &Provenanc
     if let (Some(value), Some(_)) = (&explanation.value, &explanation.pointer) {
         out.line(format_args!("  is          {}", sealed::displayed(value)));
     }
-    for leaf in &explanation.causes {
-        if explanation.pointer.is_some() {
-            out.line(format_args!(
-                "  because of  {} {} = {}",
-                place(&leaf.document, &leaf.pointer),
-                leaf.pointer,
-                sealed::displayed(&leaf.value)
-            ));
-        }
+    for cause in explanation.causes.iter().filter(|_| explanation.pointer.is_some()) {
+        let relation = match cause.relation {
+            Relation::Decides => "because of",
+            Relation::DependsOn => "depends on",
+        };
+        let pointer = if cause.pointer.is_empty() { String::new() } else { format!(" {}", cause.pointer) };
+        let place = place(&cause.document, &cause.pointer);
+        out.line(format_args!("  {relation}  {place}{pointer} = {}", sealed::displayed(&cause.value)));
     }
     if explanation.pointer.is_some() && explanation.causes.is_empty() {
-        out.line("  because of  the driver itself: no input moves it");
+        out.line("  because of  the driver, or a key of a document: no value in a document moves it");
     }
     if let Some(definition) = &explanation.definition {
         let kind = match explanation.node {

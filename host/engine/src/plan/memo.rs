@@ -32,6 +32,11 @@ impl<'a> Memo<'a> {
         Self { nodes: plan.nodes().map(|node| (&node.key, node)).collect(), warnings }
     }
 
+    /// Takes nodes as they were answered, without what was said about them.
+    pub(crate) fn of(nodes: impl Iterator<Item = &'a PlannedNode>) -> Self {
+        Self { nodes: nodes.map(|node| (&node.key, node)).collect(), warnings: HashMap::new() }
+    }
+
     /// Returns the earlier answer to the same question.
     pub(crate) fn answer(&self, key: &NodeKey, request: Digest, depends_on: &[NodeKey]) -> Option<NodeOutcome> {
         let known = self.nodes.get(key).filter(|known| known.request == Some(request))?;

@@ -43,10 +43,12 @@ use crate::{driver::DriverHost, planner::Planners};
 pub(crate) use compare::Moves;
 pub(crate) use cx::Cx;
 use cx::DriverUse;
+pub(crate) use desired::{component, resource_type};
 use expand::Expansion;
-use memo::Memo;
+pub(crate) use memo::Memo;
 use nodes::{Answers, plan_nodes};
-pub(crate) use nodes::{is_behind_broken, outcomes};
+pub(crate) use nodes::{is_behind_broken, outcomes, outcomes_of};
+pub(crate) use place::params_place;
 
 pub use connections::{Connections, DIRECTORY_DEFAULT, claim_of};
 pub use desired::platform_documents;

@@ -1,6 +1,6 @@
 //! The nodes of a plan: level by level, each with what those before it yield.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 use windlass_model::{
@@ -42,9 +42,22 @@ pub(super) fn plan_nodes(cx: &Cx<'_>) -> Result<Answers, Vec<Diagnostic>> {
 /// # Errors
 /// What is wrong with the nodes, in the order in which they are planned.
 pub(crate) fn outcomes(cx: &Cx<'_>) -> Result<BTreeMap<NodeKey, NodeOutcome>, Vec<Diagnostic>> {
+    outcomes_where(cx, |_| true)
+}
+
+/// Plans some nodes: with each, everything that it depends on must be among them.
+///
+/// # Errors
+/// What is wrong with the nodes, in the order in which they are planned.
+pub(crate) fn outcomes_of(cx: &Cx<'_>, nodes: &BTreeSet<NodeKey>) -> Result<BTreeMap<NodeKey, NodeOutcome>, Vec<Diagnostic>> {
+    outcomes_where(cx, |key| nodes.contains(key))
+}
+
+fn outcomes_where(cx: &Cx<'_>, is_wanted: impl Fn(&NodeKey) -> bool) -> Result<BTreeMap<NodeKey, NodeOutcome>, Vec<Diagnostic>> {
     let mut outcomes: BTreeMap<NodeKey, NodeOutcome> = BTreeMap::new();
     let mut errors = Vec::new();
-    for level in levels(cx.graph) {
+    for mut level in levels(cx.graph) {
+        level.retain(|key| is_wanted(key));
         let results: Vec<(NodeKey, Result<NodeOutcome, Vec<Diagnostic>>)> =
             level.par_iter().map(|key| ((*key).clone(), plan_node(cx, key, &outcomes))).collect();
         for (key, result) in results {

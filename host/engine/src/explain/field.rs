@@ -1,0 +1,81 @@
+//! Places in a value as people name them: elements of lists by their key.
+
+use serde_json::Value;
+use windlass_model::pointer::{escape, steps};
+
+/// The fields by which elements of lists are told apart, as Kubernetes merges them; the first that an element has is its key.
+const KEYS: [&str; 10] = ["name", "containerPort", "mountPath", "devicePath", "port", "key", "type", "ip", "host", "path"];
+
+/// Places of a value that are looked through; the largest honest object has fewer.
+const PLACES_MAX: usize = 100_000;
+
+/// Finds a value by a pointer in which elements of lists are named by their place or their key.
+pub(super) fn find<'v>(value: &'v Value, pointer: &str) -> Option<&'v Value> {
+    steps(pointer).iter().try_fold(value, |at, step| match at {
+        Value::Object(fields) => fields.get(step),
+        Value::Array(items) => by_key(items, step).or_else(|| items.get(step.parse::<usize>().ok()?)),
+        _ => None,
+    })
+}
+
+fn by_key<'v>(items: &'v [Value], name: &str) -> Option<&'v Value> {
+    items.iter().find(|item| key(item).is_some_and(|key| key == name))
+}
+
+fn key(item: &Value) -> Option<String> {
+    KEYS.iter().find_map(|field| match item.get(field)? {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    })
+}
+
+/// Finds the pointers that end with the given one, with elements of lists named by their key: `/env/LOG_LEVEL` of a container.
+pub(super) fn ending_with(value: &Value, pointer: &str) -> Vec<String> {
+    let wanted = steps(pointer);
+    let mut found = Vec::new();
+    let mut todo: Vec<(Vec<String>, &Value)> = vec![(Vec::new(), value)];
+    let mut seen = 0;
+    while let Some((path, at)) = todo.pop() {
+        seen += 1;
+        if seen > PLACES_MAX {
+            break;
+        }
+        if path.ends_with(&wanted) {
+            found.push(path.iter().map(|step| format!("/{}", escape(step))).collect());
+            continue;
+        }
+        let inner = |step: String| path.iter().cloned().chain([step]).collect::<Vec<_>>();
+        match at {
+            Value::Object(fields) => todo.extend(fields.iter().map(|(name, field)| (inner(name.clone()), field))),
+            Value::Array(items) => {
+                todo.extend(items.iter().enumerate().map(|(index, item)| (inner(key(item).unwrap_or_else(|| index.to_string())), item)))
+            }
+            _ => {}
+        }
+    }
+    found.sort();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn elements_are_named_by_their_key_or_their_place() {
+        let value = json!({ "spec": { "containers": [
+            { "name": "web", "env": [{ "name": "A", "value": "1" }, { "name": "LOG_LEVEL", "value": "info" }], "ports": [{ "containerPort": 80 }] },
+            { "name": "side", "env": [{ "name": "A", "value": "2" }], "command": ["run"] },
+        ] } });
+        assert_eq!(find(&value, "/spec/containers/web/env/LOG_LEVEL/value").unwrap(), "info");
+        assert_eq!(find(&value, "/spec/containers/1/env/A/value").unwrap(), "2");
+        assert_eq!(find(&value, "/spec/containers/web/ports/80/containerPort").unwrap(), 80);
+        assert_eq!(find(&value, "/spec/containers/side/command/0").unwrap(), "run");
+        assert!(find(&value, "/spec/containers/none").is_none());
+        assert_eq!(ending_with(&value, "/env/LOG_LEVEL"), ["/spec/containers/web/env/LOG_LEVEL"]);
+        assert_eq!(ending_with(&value, "/env/A").len(), 2);
+    }
+}
