@@ -310,7 +310,9 @@ impl Writer {
             Some(lines) => self.put_lines('~', path, lines),
             None => {
                 let (from, to) = excerpt::pair(from, to);
-                self.put('~', path, &format!(": {from} → {to}"));
+                // Names of origins don't tell all that a value is made of.
+                let rest = if from == to { format!(": {from} (made otherwise)") } else { format!(": {from} → {to}") };
+                self.put('~', path, &rest);
             }
         }
     }

@@ -83,6 +83,16 @@ fn secrets_are_named_by_their_origins() {
 }
 
 #[test]
+fn values_made_of_the_same_origins_in_another_way_are_told() {
+    let hash = |text: &str| {
+        let password =
+            json!({ "encoding": "text", "origin": { "generated": { "action": "db:secret/password", "version": 1 } }, "secret": true });
+        json!({ "hash": { "$sealed": [{ "encoding": "text", "origin": { "derived": { "of": [[text, password]], "op": "fingerprint" } } }] } })
+    };
+    insta::assert_snapshot!(told(&hash("a"), &hash("b")), @r#"~ /hash: "«deferred fingerprint(db:secret/password)»" (made otherwise)"#);
+}
+
+#[test]
 fn pointers_into_lists_become_keys_where_the_whole_is_known() {
     let whole = json!({ "containers": [{ "name": "main", "env": [{ "name": "A", "value": "2" }] }] });
     let (old, new) = (json!("1"), json!("2"));
