@@ -94,18 +94,33 @@ fn first_difference(approved: &Plan, made: &Plan) -> Result<String, Failure> {
     Ok(first.map_or_else(|| "its text is not canonical".to_owned(), |(_, difference)| difference))
 }
 
-/// Writes both values: of long ones the part that differs, and of one that stands alone the beginning.
+/// Writes the beginning of both values, or where both are long of the part that differs.
 fn shown(from: Option<&Value>, to: Option<&Value>) -> (String, String) {
-    let beginning = |value: &Value| {
-        let text = excerpt::text(value);
-        match text.char_indices().nth(SHOWN_CHARS_MAX) {
-            Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-            None => text,
-        }
-    };
-    let absent = || "absent".to_owned();
-    match (from, to) {
-        (Some(from), Some(to)) => excerpt::pair(from, to),
-        (from, to) => (from.map_or_else(absent, beginning), to.map_or_else(absent, beginning)),
+    let one = |value: Option<&Value>| value.map_or_else(|| "absent".to_owned(), excerpt::text);
+    let (from, to) = from.zip(to).map_or_else(|| (one(from), one(to)), |(from, to)| excerpt::pair(from, to));
+    (beginning(from), beginning(to))
+}
+
+fn beginning(text: String) -> String {
+    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn of_long_values_the_first_difference_is_shown_within_bounds() {
+        let nodes = |from: usize| json!((from..2_000).map(|node| json!({ "key": format!("workload/{node:04}") })).collect::<Vec<_>>());
+        let (file, here) = shown(Some(&nodes(0)), Some(&nodes(1)));
+        assert!(file.contains("workload/0000") && here.contains("workload/0001"), "{file} {here}");
+        let (alone, absent) = shown(Some(&nodes(0)), None);
+        assert!(alone.contains("workload/0000") && absent == "absent");
+        assert!([file, here, alone].iter().all(|text| text.chars().count() <= SHOWN_CHARS_MAX + 1));
     }
 }
