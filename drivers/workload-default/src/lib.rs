@@ -217,7 +217,7 @@ fn put(spec: &mut Value, name: &str, value: Option<Value>) {
 }
 
 fn deployment(identity: &Identity, inputs: &Inputs, pod: pod::Pod) -> Value {
-    let mut spec = object([("selector", json!({ "matchLabels": identity.selector })), ("template", pod.template(true))]);
+    let mut spec = object([("selector", json!({ "matchLabels": identity.selector })), ("template", pod.template())]);
     put(&mut spec, "replicas", inputs.replicas.map(Value::from));
     manifest("apps/v1", "Deployment", identity.metadata(&identity.name), spec)
 }
@@ -227,17 +227,18 @@ fn stateful_set(identity: &Identity, inputs: &Inputs, mut pod: pod::Pod) -> Valu
     let mut spec = object([
         ("serviceName", json!(identity.service)),
         ("selector", json!({ "matchLabels": identity.selector })),
-        ("template", pod.template(true)),
+        ("template", pod.template()),
     ]);
     put(&mut spec, "replicas", inputs.replicas.map(Value::from));
     put(&mut spec, "volumeClaimTemplates", (!claims.is_empty()).then_some(Value::Array(claims)));
     manifest("apps/v1", "StatefulSet", identity.metadata(&identity.controlled()), spec)
 }
 
-/// A Job's template can't be changed: its name carries the template's hash, so that a change makes a new Job.
+/// A Job's template can't be changed: its name carries the hash of the template and of the files and variables that it reads, so that a
+/// change makes a new Job. What is known only later changes the template's fingerprint, and the host makes the Job anew under its name.
 fn job(identity: &Identity, workload: &Workload, pod: pod::Pod) -> Value {
-    let template = pod.template(false);
-    let name = names::name(&[&identity.name, &names::hash(&template.to_string())]);
+    let name = names::name(&[&identity.name, &pod.hash()]);
+    let template = pod.template();
     let mut metadata = identity.metadata(&name);
     let wait_for = workload.metadata.annotations.get(WAIT_FOR).map(|wait_for| json!({ WAIT_FOR: wait_for }));
     put(&mut metadata, "annotations", wait_for);
@@ -251,7 +252,7 @@ fn cron_job(identity: &Identity, workload: &Workload, inputs: &Inputs, pod: pod:
             .hint(format!("add the annotation `{SCHEDULE}: \"0 3 * * *\"`"))
             .into());
     };
-    let job = object([("backoffLimit", 3.into()), ("template", pod.template(true))]);
+    let job = object([("backoffLimit", 3.into()), ("template", pod.template())]);
     let spec = object([("schedule", json!(schedule)), ("concurrencyPolicy", "Forbid".into()), ("jobTemplate", object([("spec", job)]))]);
     Ok(manifest("batch/v1", "CronJob", identity.metadata(&identity.controlled()), spec))
 }

@@ -28,10 +28,16 @@ pub(crate) struct Pod {
 }
 
 impl Pod {
-    /// The template; those that can't be changed leave the fingerprint out.
-    pub(crate) fn template(self, with_fingerprint: bool) -> Value {
+    /// The hash of the template and of everything it reads, as far as that is known by now.
+    pub(crate) fn hash(&self) -> String {
+        let known = self.fingerprint.as_ref().filter(|fingerprint| !fingerprint.is_sealed());
+        names::hash(&json!([self.labels, self.annotations, self.spec, known]).to_string())
+    }
+
+    /// The template.
+    pub(crate) fn template(self) -> Value {
         let Self { labels, mut annotations, fingerprint, spec, .. } = self;
-        if let (true, Some(fingerprint)) = (with_fingerprint, fingerprint) {
+        if let Some(fingerprint) = fingerprint {
             annotations.insert("windlass.dev/fingerprint".into(), json!(fingerprint));
         }
         let metadata = match annotations.is_empty() {

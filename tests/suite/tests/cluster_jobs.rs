@@ -112,3 +112,34 @@ fn a_job_that_completed_is_done_when_the_cluster_has_deleted_it() {
     assert_eq!(scene.made().get("jobs/seed"), Some(&1));
     scene.folder.ok("destroy -e dev --yes");
 }
+
+#[test]
+fn a_job_runs_again_when_what_it_reads_changes() {
+    let scene = Scene::new("jobreads");
+    let migrate = |sql: &str| {
+        job("slow-ready", "").replace(
+            "image: \"migrate:1\"",
+            &format!(
+                "image: \"migrate:1\", files: {{ /sql: {{ content: {sql} }} }}, variables: {{ KEY: \"${{resources.env.API_KEY}}\" }} }} }}\nresources: {{ env: {{ type: environment"
+            ),
+        )
+    };
+    let deploy = |sql: &str| {
+        scene.folder.write("app/migrate.score.yaml", &migrate(sql));
+        scene.folder.ok("deploy app -e dev --yes");
+        let job = jobs(&scene).pop().unwrap();
+        (job["metadata"]["name"].clone(), job["metadata"]["uid"].clone())
+    };
+    scene.folder.ok("env create dev --type development");
+    assert_eq!(scene.folder.pipe("secret set API_KEY -e dev", "k-1").code, 0);
+    let first = deploy("one");
+    assert_eq!(deploy("one"), first);
+    let other_file = deploy("two");
+    assert_ne!(other_file.1, first.1, "another file, another Job");
+    assert_eq!(scene.folder.pipe("secret set API_KEY -e dev", "k-2").code, 0);
+    let plan = scene.folder.ok("plan app -e dev").out;
+    assert!(plan.contains("batch/Job/") && plan.contains("`/spec/template` of a Job can't be changed"), "{plan}");
+    assert_ne!(deploy("two").1, other_file.1, "another secret, another Job");
+    assert_eq!(jobs(&scene).len(), 1);
+    scene.folder.ok("destroy -e dev --yes");
+}
