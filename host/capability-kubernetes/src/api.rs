@@ -86,6 +86,11 @@ impl Failure {
         matches!(self, Self::Refused(refusal) if refusal.code == code)
     }
 
+    /// Tells whether the server refuses to change a field that it never changes.
+    pub(crate) fn is_immutable(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.code == 422 && refusal.message.contains("field is immutable"))
+    }
+
     /// Tells whether the server says that an object does not exist. Any other 404 says that the path is not served, and nothing of
     /// what is stored there.
     pub(crate) fn is_absence_of(&self, plural: &str, name: &str) -> bool {

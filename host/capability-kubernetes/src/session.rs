@@ -30,6 +30,7 @@ use crate::{
 mod apply;
 mod delete;
 mod places;
+mod refusal;
 mod wait;
 
 /// Metadata without specs: enough to know whose something is and whether it is as it was left.

@@ -49,15 +49,26 @@ impl Pods {
 
     /// Chooses the pods of an object that its newest form made: older ones may be what is being mended.
     fn of<'p>(&'p self, live: &'p Value) -> impl Iterator<Item = &'p Value> {
+        let since = live.get("metadata").and_then(fields::changed_at).unwrap_or_default();
+        let created = move |pod: &Value| pod.pointer("/metadata/creationTimestamp").and_then(Value::as_str).unwrap_or_default() >= since;
+        self.selected(live).filter(move |pod| of_newest(live, pod).unwrap_or_else(|| created(pod)))
+    }
+
+    /// Chooses the pods of an earlier template that a StatefulSet waits for: in order, it replaces no pod before that one is ready.
+    fn stuck<'p>(&'p self, live: &'p Value) -> impl Iterator<Item = &'p Value> {
+        let is_in_order = live.pointer("/spec/podManagementPolicy").and_then(Value::as_str) != Some("Parallel");
+        let older = self.selected(live).filter(move |pod| is_in_order && is_stateful_set(live) && of_newest(live, pod) == Some(false));
+        older.filter(|pod| !is_ready(pod))
+    }
+
+    fn selected<'p>(&'p self, live: &'p Value) -> impl Iterator<Item = &'p Value> {
         let labels = live.pointer("/spec/selector/matchLabels").and_then(Value::as_object);
         // The label that fewest pods have narrows most.
         let found = |label| self.by_label.get(&hash(&self.hasher, label)).map_or(&[][..], Vec::as_slice);
         let fewest = labels.and_then(|labels| labels.iter().map(found).min_by_key(|found| found.len())).unwrap_or_default();
-        let since = live.get("metadata").and_then(fields::changed_at).unwrap_or_default();
         let fits = move |pod: &&Value| {
-            let created = || pod.pointer("/metadata/creationTimestamp").and_then(Value::as_str).unwrap_or_default();
             let is = |(key, value)| pod.pointer("/metadata/labels").and_then(|labels| labels.get(key)) == Some(value);
-            labels.into_iter().flatten().all(is) && of_newest(live, pod).unwrap_or_else(|| created() >= since)
+            labels.into_iter().flatten().all(is)
         };
         fewest.iter().filter_map(|index| self.pods.get(*index)).map(AsRef::as_ref).filter(fits)
     }
@@ -106,11 +117,38 @@ pub(crate) fn of_pods(live: &Value, pods: &Pods) -> Option<PodTrouble> {
     if !is_observed(live) {
         return None;
     }
-    pods.of(live).filter_map(|pod| trouble_of(live, pod)).max_by_key(|trouble| trouble.is_final)
+    let newest = pods.of(live).filter_map(|pod| trouble_of(live, pod));
+    let stuck = pods.stuck(live).filter_map(|pod| trouble_of(live, pod));
+    newest.chain(stuck).max_by_key(|trouble| trouble.is_final)
 }
 
 fn trouble_of(live: &Value, pod: &Value) -> Option<PodTrouble> {
-    if is_job(live) { job_pod_trouble(live, pod) } else { pod_trouble(pod) }
+    if is_job(live) {
+        return job_pod_trouble(live, pod);
+    }
+    let trouble = pod_trouble(pod)?;
+    if !is_stateful_set(live) || of_newest(live, pod) != Some(false) {
+        return Some(trouble);
+    }
+    let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let (name, revision) = (text("/metadata/name"), text("/metadata/labels/controller-revision-hash"));
+    let text = format!(
+        "its pod `{name}` has an earlier template (revision `{revision}`) and is not ready ({}); a StatefulSet replaces no pod before that: \
+         delete the pod, `kubectl -n {} delete pod {name}`",
+        trouble.text,
+        text("/metadata/namespace"),
+    );
+    Some(PodTrouble { text, ..trouble })
+}
+
+fn is_stateful_set(live: &Value) -> bool {
+    live.get("kind").and_then(Value::as_str) == Some("StatefulSet")
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let conditions = pod.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
+    let is = |condition: &Value, field: &str, text: &str| condition.get(field).and_then(Value::as_str) == Some(text);
+    conditions.into_iter().any(|condition| is(condition, "type", "Ready") && is(condition, "status", "True"))
 }
 
 /// Tells whether an object is a Job: its controller deletes pods when it gives up, and with them what they could tell.
@@ -144,7 +182,7 @@ pub(crate) async fn explain(
 pub(crate) async fn last_words(api: &Api, live: &Value, pods: &Pods, until: Instant) -> Vec<String> {
     let mut lines = Vec::new();
     let mut told = 0;
-    for pod in pods.of(live) {
+    for pod in pods.of(live).chain(pods.stuck(live)) {
         let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
         let Some(trouble) = trouble_of(live, pod).filter(|_| told < PODS_MAX) else { continue };

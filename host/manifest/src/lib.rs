@@ -18,7 +18,7 @@ pub use job::{WAIT_FOR, is_completed};
 pub use kinds::{Kind, find};
 pub use pod::{PodTrouble, job_pod_trouble, pod_trouble};
 pub use policy::{PolicyContext, PolicyInput, RESOURCE_LABEL, check, pod_marks};
-pub use readiness::{Readiness, readiness};
+pub use readiness::{Readiness, Refusal, pods_refused, readiness};
 pub use references::{references, yields};
 
 use serde_json::{Map, Value};

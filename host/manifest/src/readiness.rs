@@ -15,11 +15,13 @@ pub enum Readiness {
     InProgress(String),
     /// It will not get there by itself.
     Failed(String),
+    /// A Deployment could not make pods. They may be those of an earlier template: its newest ReplicaSet tells, see [`pods_refused`].
+    PodsRefused(String),
     /// It is going away.
     Terminating,
 }
 
-use Readiness::{Current, Failed, InProgress, Terminating};
+use Readiness::{Current, Failed, InProgress, PodsRefused, Terminating};
 
 /// Says how far a live object is.
 #[must_use]
@@ -63,6 +65,7 @@ pub(crate) struct Condition<'a> {
     status: &'a str,
     pub(crate) reason: &'a str,
     pub(crate) message: &'a str,
+    since: &'a str,
 }
 
 impl Condition<'_> {
@@ -85,6 +88,7 @@ fn condition_in<'a>(conditions: Option<&'a Value>, name: &str) -> Option<Conditi
         status: text(entry, "status"),
         reason: text(entry, "reason"),
         message: text(entry, "message"),
+        since: text(entry, "lastTransitionTime"),
     })
 }
 
@@ -110,8 +114,8 @@ fn deployment(object: &Value) -> Readiness {
         return Failed(why.text());
     }
     // A quota or an admission rule refuses the pods: that is told at once, not after the deadline.
-    if let Some(why) = condition(object, "ReplicaFailure").filter(|why| why.is("True")) {
-        return Failed(why.text());
+    if let Some(refused) = pods_refused(object) {
+        return PodsRefused(refused.text);
     }
     if number(object, "/status/observedGeneration").is_none() {
         return InProgress("its controller has not seen it yet".to_owned());
@@ -179,9 +183,24 @@ fn daemon_set(object: &Value) -> Readiness {
     Current
 }
 
+/// Why a controller could not make pods, and since when: RFC 3339.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub text: String,
+    pub since: String,
+}
+
+/// Returns why a Deployment or a ReplicaSet could not make pods. A Deployment repeats what any of its ReplicaSets says, and goes on to
+/// after its template was corrected.
+#[must_use]
+pub fn pods_refused(object: &Value) -> Option<Refusal> {
+    let why = condition(object, "ReplicaFailure").filter(|why| why.is("True"))?;
+    Some(Refusal { text: why.text(), since: why.since.to_owned() })
+}
+
 fn replica_set(object: &Value) -> Readiness {
-    if let Some(why) = condition(object, "ReplicaFailure").filter(|why| why.is("True")) {
-        return Failed(why.text());
+    if let Some(refused) = pods_refused(object) {
+        return Failed(refused.text);
     }
     let wanted = number(object, "/spec/replicas").unwrap_or(1);
     for (field, what) in

@@ -151,7 +151,7 @@ impl ClusterSession {
         let before = self.listed.get(place);
         let mut live = self.send(cx, action, place).await?;
         if has_failed_before(before.as_deref(), &live) {
-            self.delete_failed(cx, place, &live).await?;
+            self.delete_job(cx, place, text(&live, "/metadata/uid")).await?;
             live = self.send(cx, action, place).await?;
         }
         cx.events.point("after request");
@@ -166,7 +166,7 @@ impl ClusterSession {
                 return Ok(Step::Done(Observed { handle: handle(place, &seen, &live), changed, ..observed }));
             }
             (Readiness::Current, None) => "waiting for a field that others need".to_owned(),
-            (Readiness::InProgress(why) | Readiness::Failed(why), _) => why,
+            (Readiness::InProgress(why) | Readiness::Failed(why) | Readiness::PodsRefused(why), _) => why,
             (Readiness::Terminating, _) => return Err(CapabilityError::new(Kind::Unavailable, departure(&seen))),
         };
         // Said with this step already.
@@ -187,6 +187,14 @@ impl ClusterSession {
                 Err(failure) if is_other_object(&failure) && tries == 0 => {
                     tries += 1;
                     self.look_again(place, cx).await?;
+                    uid = self.claim(cx, place, action.insistence)?;
+                }
+                // What its pods read is known only now, and has changed: their template can't be, so that the Job is made anew.
+                Err(failure) if place.resource.kind == "Job" && failure.is_immutable() && tries == 0 => {
+                    tries += 1;
+                    if let Some(known) = &uid {
+                        self.delete_job(cx, place, known).await?;
+                    }
                     uid = self.claim(cx, place, action.insistence)?;
                 }
                 Err(failure) => return Err(failure.into()),
@@ -212,9 +220,9 @@ impl ClusterSession {
         Ok(())
     }
 
-    /// Deletes a Job that failed in an earlier deployment, so that this one runs it again.
-    async fn delete_failed(&self, cx: &EffectCx<'_>, place: &Place, live: &Value) -> Result<(), CapabilityError> {
-        match self.api.delete(&place.path(), text(live, "/metadata/uid"), cx.deadline).await {
+    /// Deletes a Job of an earlier deployment, so that this one runs it again.
+    async fn delete_job(&self, cx: &EffectCx<'_>, place: &Place, uid: &str) -> Result<(), CapabilityError> {
+        match self.api.delete(&place.path(), uid, cx.deadline).await {
             Ok(_) => {}
             Err(failure) if place.is_absent(&failure) || is_other_object(&failure) => {}
             Err(failure) => return Err(failure.into()),

@@ -52,6 +52,9 @@ pub(super) struct Waited {
     outputs: Vec<WantedOutput>,
     /// Since when, in milliseconds of the Unix epoch: the wait has an end, over restarts too.
     since_ms: u64,
+    /// Since when pods had been refused when the wait began, as the server writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refused_since: Option<String>,
 }
 
 fn now_ms() -> u64 {
@@ -66,6 +69,7 @@ impl Waited {
             generation: generation(live),
             outputs,
             since_ms: now_ms(),
+            refused_since: windlass_manifest::pods_refused(live).map(|refused| refused.since),
         }
     }
 
@@ -87,7 +91,7 @@ struct Known {
 }
 
 /// What one look at a wait says.
-enum Look {
+pub(super) enum Look {
     Done(Observed),
     Waiting(String),
     Failed(Option<Arc<Value>>, String),
@@ -189,6 +193,7 @@ impl ClusterSession {
                 format!("`{}` is not there yet", missing.join("`, `"))
             }
             (Readiness::Failed(why), _) => return Ok(Look::Failed(Some(live), why)),
+            (Readiness::PodsRefused(why), _) => return Ok(self.refused(cx, live, why, waited.refused_since.as_deref(), age_ms).await),
             (Readiness::Terminating, _) => {
                 return Ok(Look::Failed(None, format!("somebody deletes it: {}", departure(&Seen::of_object(&live)))));
             }
