@@ -6,6 +6,7 @@ mod demo;
 mod fuzz;
 mod javascript;
 mod place;
+mod release;
 mod suites;
 mod toolchain;
 
@@ -23,6 +24,7 @@ cargo xtask cluster            starts the servers of the tests and keeps them un
 cargo xtask bench [NAME…]      measures and prints the table
 cargo xtask fuzz [NAME…] [--seconds N]  fuzzes the parsers of untrusted bytes, each for ten minutes
 cargo xtask components         builds the Wasm components of drivers, examples and hostile guests
+cargo xtask release            builds the binary that is handed out, and a file with its debug information
 cargo xtask wit --freeze       writes the hashes of new WIT packages (released ones never change)
 ";
 
@@ -109,6 +111,7 @@ fn run(words: &[&str]) -> Result<()> {
             place::succeed(&mut command)
         }
         ["fuzz", words @ ..] => fuzz::run(&place, words),
+        ["release"] => release::run(&place),
         ["wit", "--freeze"] => freeze(&place),
         _ => {
             eprint!("{HELP}");
