@@ -120,6 +120,9 @@ fn deployment(object: &Value) -> Readiness {
     if number(object, "/status/observedGeneration").is_none() {
         return InProgress("its controller has not seen it yet".to_owned());
     }
+    if progressing.as_ref().is_some_and(|why| why.reason == "DeploymentPaused") {
+        return InProgress("it is paused: nothing rolls out before `spec.paused` is false".to_owned());
+    }
     let wanted = number(object, "/spec/replicas").unwrap_or(1);
     let (all, updated) = (count(object, "/status/replicas"), count(object, "/status/updatedReplicas"));
     let (available, ready) = (count(object, "/status/availableReplicas"), count(object, "/status/readyReplicas"));
@@ -348,6 +351,7 @@ mod tests {
                 say(all(json!({ "replicas": 3 }))),
                 say(all(json!({ "availableReplicas": 1 }))),
                 say(all(json!({}))),
+                say(json!({ "observedGeneration": 2, "conditions": [{ "type": "Progressing", "status": "Unknown", "reason": "DeploymentPaused" }] })),
                 say(all(json!({ "conditions": [{ "type": "Progressing", "status": "True", "reason": "ReplicaSetUpdated" }] }))),
                 say(all(json!({ "conditions": [{ "type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "too slow" }] }))),
                 say(json!({ "observedGeneration": 2, "conditions": [{ "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota" }] })),
@@ -361,9 +365,10 @@ mod tests {
         InProgress("1 old pods are still there")
         InProgress("1 of 2 pods available")
         Current
+        InProgress("it is paused: nothing rolls out before `spec.paused` is false")
         InProgress("its new pods are not announced yet")
         Failed("ProgressDeadlineExceeded: too slow")
-        Failed("FailedCreate: exceeded quota")
+        PodsRefused("FailedCreate: exceeded quota")
         "#
         );
     }

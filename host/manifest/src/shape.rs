@@ -1,6 +1,6 @@
 //! What a server takes, as far as it can be known without one: names, keys, sizes, quantities.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt::Arguments};
 
 use serde_json::Value;
 use windlass_model::{Diagnostic, limits, pointer};
@@ -61,10 +61,20 @@ pub(crate) fn check(manifest: &Value, api_version: &str, kind: &str, name: &str,
     }
     for at in PODS {
         let Some(pod) = pointer::find(manifest, at).filter(|pod| pod.get("containers").is_some()) else { continue };
+        for (index, volume) in items(pod.get("volumes")) {
+            check_part("volume", volume, format_args!("{at}/volumes/{index}"), problems);
+        }
         for list in CONTAINERS {
-            for (index, container) in pod.get(list).and_then(Value::as_array).into_iter().flatten().enumerate() {
+            for (index, container) in items(pod.get(list)) {
                 check_amounts(container.get("resources"), || format!("{at}/{list}/{index}/resources"), problems);
+                check_part("container", container, format_args!("{at}/{list}/{index}"), problems);
+                check_container(container, format_args!("{at}/{list}/{index}"), problems);
             }
+        }
+    }
+    if kind == "Service" {
+        for (index, port) in items(pointer::find(manifest, "/spec/ports")) {
+            check_port(port.get("port"), format_args!("/spec/ports/{index}/port"), problems);
         }
     }
     let schedule = pointer::find(manifest, "/spec/schedule").and_then(Value::as_str).filter(|_| kind == "CronJob");
@@ -83,6 +93,65 @@ pub(crate) fn check(manifest: &Value, api_version: &str, kind: &str, name: &str,
         let base = || format!("{CLAIMS}/{index}/spec/resources");
         check_amounts(template.pointer("/spec/resources"), base, problems);
     }
+}
+
+fn items(list: Option<&Value>) -> impl Iterator<Item = (usize, &Value)> {
+    list.and_then(Value::as_array).into_iter().flatten().enumerate()
+}
+
+/// Checks what a part of a pod is called; what is known only later is not.
+fn check_part(what: &str, part: &Value, at: Arguments<'_>, problems: &mut Vec<Diagnostic>) {
+    let Some(name) = part.get("name").and_then(Value::as_str) else { return };
+    if name.len() > limits::LABEL_CHARS_MAX || !is_label(name) {
+        problems.push(
+            Diagnostic::error("manifest-name", format!("`{name}` is no name of a {what}"))
+                .at(format!("{at}/name"))
+                .hint(format!("at most {} lower-case letters, digits and `-`", limits::LABEL_CHARS_MAX)),
+        );
+    }
+}
+
+fn check_container(container: &Value, at: Arguments<'_>, problems: &mut Vec<Diagnostic>) {
+    for (index, port) in items(container.get("ports")) {
+        check_port(port.get("containerPort"), format_args!("{at}/ports/{index}/containerPort"), problems);
+        let name = port.get("name").and_then(Value::as_str);
+        if let Some(name) = name.filter(|name| !is_port_name(name)) {
+            problems.push(
+                Diagnostic::error("manifest-name", format!("`{name}` is no name of a port"))
+                    .at(format!("{at}/ports/{index}/name"))
+                    .hint(format!("at most {} lower-case letters, digits and `-`, one letter among them", limits::PORT_NAME_CHARS_MAX)),
+            );
+        }
+    }
+    for (index, variable) in items(container.get("env")) {
+        let name = variable.get("name").and_then(Value::as_str);
+        if let Some(name) = name.filter(|name| !is_variable_name(name)) {
+            problems.push(
+                Diagnostic::error("manifest-name", format!("`{name}` is no name of an environment variable"))
+                    .at(format!("{at}/env/{index}/name"))
+                    .hint("printable ASCII characters without `=`"),
+            );
+        }
+    }
+}
+
+fn check_port(port: Option<&Value>, at: Arguments<'_>, problems: &mut Vec<Diagnostic>) {
+    let Some(port) = port.filter(|port| port.as_number().is_some_and(|port| !port.as_u64().is_some_and(|port| matches!(port, 1..=65_535))))
+    else {
+        return;
+    };
+    problems.push(Diagnostic::error("manifest-port", format!("`{port}` is no port")).at(at.to_string()).hint("1 to 65535"));
+}
+
+fn is_port_name(name: &str) -> bool {
+    name.len() <= limits::PORT_NAME_CHARS_MAX
+        && is_label(name)
+        && !name.contains("--")
+        && name.bytes().any(|byte| byte.is_ascii_lowercase())
+}
+
+fn is_variable_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'=')
 }
 
 fn check_name(api_version: &str, kind: &str, name: &str, at: &str, problems: &mut Vec<Diagnostic>) {
@@ -145,6 +214,16 @@ pub(crate) fn is_naming(at: &str) -> bool {
 
 fn check_labels(manifest: &Value, problems: &mut Vec<Diagnostic>) {
     for (base, metadata) in metadata(manifest, &[]) {
+        let annotations = metadata.get("annotations").and_then(Value::as_object).into_iter().flatten();
+        let bytes: usize = annotations.map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum();
+        let most = limits::ANNOTATIONS_BYTES_MAX;
+        if bytes > most {
+            problems.push(
+                Diagnostic::error("manifest-size", format!("annotations of {bytes} bytes: Kubernetes takes {most}"))
+                    .at(format!("{base}/annotations"))
+                    .hint("put what is big into a ConfigMap"),
+            );
+        }
         for field in ["labels", "annotations"] {
             for (key, value) in metadata.get(field).and_then(Value::as_object).into_iter().flatten() {
                 let place = || format!("{base}/{field}/{}", pointer::escape(key));
@@ -310,6 +389,29 @@ mod tests {
         assert_eq!(object("Secret", json!({ "stringData": { "a": most, "b": "x" } })), ["manifest-size "]);
         let keys = json!({ "data": { "a/b": "x", "..c": "x", "d.e": "x" } });
         assert_eq!(object("ConfigMap", keys), ["manifest-key /data/..c", "manifest-key /data/a~1b"]);
+    }
+
+    #[test]
+    fn annotations_and_parts_of_pods_are_held_to_what_the_server_takes() {
+        let annotated = |bytes: usize| json!({ "metadata": { "name": "x", "annotations": { "a": "x".repeat(bytes - 1) } } });
+        assert!(found("v1", "ConfigMap", "x", annotated(limits::ANNOTATIONS_BYTES_MAX)).is_empty());
+        assert_eq!(found("v1", "ConfigMap", "x", annotated(limits::ANNOTATIONS_BYTES_MAX + 1)), ["manifest-size /metadata/annotations"]);
+        let with = |container: Value| {
+            let pod = json!({ "spec": { "template": { "spec": { "containers": [container] } } } });
+            found("apps/v1", "Deployment", "x", pod).join(", ").replace("/spec/template/spec/containers/0", "")
+        };
+        let fine = json!({ "name": "main", "ports": [{ "containerPort": 65535, "name": "http-8080" }], "env": [{ "name": "a.b/c-1" }] });
+        assert_eq!(with(fine), "");
+        assert_eq!(with(json!({ "name": "Main" })), "manifest-name /name");
+        for name in ["-a", "1234", "a--b", "sixteen-chars-xy"] {
+            assert_eq!(with(json!({ "ports": [{ "name": name }] })), "manifest-name /ports/0/name", "{name}");
+        }
+        for port in [json!(0), json!(65536), json!(-1), json!(8.5)] {
+            assert_eq!(with(json!({ "ports": [{ "containerPort": port }] })), "manifest-port /ports/0/containerPort", "{port}");
+        }
+        assert_eq!(with(json!({ "env": [{ "name": "A=B" }, { "name": "" }] })), "manifest-name /env/0/name, manifest-name /env/1/name");
+        let service = json!({ "spec": { "ports": [{ "port": 70000 }, { "port": 80 }] } });
+        assert_eq!(found("v1", "Service", "x", service), ["manifest-port /spec/ports/0/port"]);
     }
 
     #[test]

@@ -14,6 +14,10 @@ pub const YAML_ALIASES_MAX: usize = 1_000;
 pub const JSON_DEPTH_MAX: usize = 64;
 /// Values of one ConfigMap or Secret together: Kubernetes takes no more.
 pub const OBJECT_DATA_BYTES_MAX: usize = 1024 * 1024;
+/// Annotations of one object together, keys included: Kubernetes takes no more.
+pub const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
+/// Name of a port (RFC 6335).
+pub const PORT_NAME_CHARS_MAX: usize = 15;
 /// A file that a Score document names by `source`: it ends in a ConfigMap or a Secret.
 pub const SOURCE_FILE_BYTES_MAX: usize = OBJECT_DATA_BYTES_MAX;
 /// A component. First-party ones are below 1 MiB, a JavaScript driver with its engine is 12 MiB.
