@@ -251,6 +251,10 @@ fn each_field_is_traced_to_the_document_where_its_value_was_written() {
         "platform/p.yaml",
         "apiVersion: windlass.dev/v1alpha1\nkind: ResourceDefinition\nmetadata: { name: postgres-large }\nspec:\n  type: postgres\n  driver: { builtin: postgres }\n  inputs: { storage: 2Gi }\n  grants: [{ import: windlass:kubernetes/objects, kinds: [v1/Secret, v1/Service, v1/PersistentVolumeClaim, apps/v1/StatefulSet] }, { import: windlass:secrets/generated }]\n",
     );
+    folder.write(
+        "platform/types.yaml",
+        "apiVersion: windlass.dev/v1alpha1\nkind: EnvironmentType\nmetadata: { name: development }\nspec:\n  workloadStages:\n    - name: trace\n      driver: { builtin: observability }\n      inputs: { environment: tests, datadog: { admission: true } }\n      grants: [{ import: windlass:kubernetes/objects, kinds: [apps/v1/Deployment], metadata: [\"*\"] }]\n",
+    );
     folder.ok("platform apply platform");
     folder.ok("deploy shop -e dev --create-env development --image web=ghcr.io/acme/web:1 --yes");
     let explained = |object: &str, expected: &[&str]| {
@@ -269,5 +273,29 @@ fn each_field_is_traced_to_the_document_where_its_value_was_written() {
         "apps/Deployment/shop-dev/web#/env/LOG_LEVEL/value",
         &["application.yaml:7 /spec/environments/0/values/LOG_LEVEL = \"debug\"", "web.score.yaml:7 /containers/main/variables/LOG_LEVEL"],
     );
+    explained(
+        "apps/Deployment/shop-dev/web#/template/metadata/labels/tags.datadoghq.com~1env",
+        &["because of  platform/types.yaml:8 /spec/workloadStages/0/inputs/environment = \"tests\""],
+    );
+    explained("apps/Deployment/shop-dev/web#/containers/0/image", &["--image web/main"]);
     explained("apps/Deployment/shop-dev/web#/metadata/name", &["web.score.yaml:2 /metadata/name = \"web\""]);
+}
+
+/// A route refuses a port that the Service lacks, so neither port can be another alone.
+#[test]
+fn a_value_that_another_node_refuses_decides_its_own_fields_alone() {
+    let folder = Folder::new();
+    folder.write(
+        "web.score.yaml",
+        "apiVersion: score.dev/v1b1\nmetadata: { name: web }\nservice:\n  ports:\n    http: { port: 80, targetPort: 8080 }\ncontainers:\n  main:\n    image: web:1\n    resources: { requests: { cpu: 50m } }\nresources:\n  route:\n    type: route\n    params:\n      host: shop.example.com\n      path: /\n      port: 80\n",
+    );
+    folder.ok("deploy web.score.yaml --app shop -e dev --create-env development --yes");
+    let causes = |field: &str| -> Vec<String> {
+        let told = folder.ok(&format!("explain {field} -e dev")).out;
+        let causes = told.lines().map(str::trim).filter(|line| ["because of", "depends on"].iter().any(|start| line.starts_with(start)));
+        causes.map(str::to_owned).collect()
+    };
+    assert_eq!(causes("Service/shop-dev/web#/spec/ports/0/port"), ["because of  web.score.yaml:5 /service/ports/http/port = 80"]);
+    let cpu = causes("apps/Deployment/shop-dev/web#/requests/cpu");
+    assert_eq!(cpu, ["because of  web.score.yaml:9 /containers/main/resources/requests/cpu = \"50m\""]);
 }

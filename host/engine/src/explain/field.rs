@@ -30,26 +30,48 @@ fn key(item: &Value) -> Option<String> {
     })
 }
 
+/// A step into a value: the name of a field, or the key of an element.
+#[derive(Clone)]
+struct Step {
+    name: String,
+    /// The place of an element in its list.
+    place: Option<String>,
+}
+
+impl Step {
+    fn of_element(index: usize, item: &Value) -> Self {
+        let place = index.to_string();
+        Self { name: key(item).unwrap_or_else(|| place.clone()), place: Some(place) }
+    }
+
+    fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.place.as_deref() == Some(name)
+    }
+}
+
 /// Finds the pointers that end with the given one, with elements of lists named by their key: `/env/LOG_LEVEL` of a container.
 pub(super) fn ending_with(value: &Value, pointer: &str) -> Vec<String> {
     let wanted = steps(pointer);
     let mut found = Vec::new();
-    let mut todo: Vec<(Vec<String>, &Value)> = vec![(Vec::new(), value)];
+    let mut todo: Vec<(Vec<Step>, &Value)> = vec![(Vec::new(), value)];
     let mut seen = 0;
     while let Some((path, at)) = todo.pop() {
         seen += 1;
         if seen > PLACES_MAX {
             break;
         }
-        if path.ends_with(&wanted) {
-            found.push(path.iter().map(|step| format!("/{}", escape(step))).collect());
+        let end = path.len().checked_sub(wanted.len()).and_then(|start| path.get(start..));
+        if end.is_some_and(|end| end.iter().zip(&wanted).all(|(step, name)| step.is_called(name))) {
+            found.push(path.iter().map(|step| format!("/{}", escape(&step.name))).collect());
             continue;
         }
-        let inner = |step: String| path.iter().cloned().chain([step]).collect::<Vec<_>>();
+        let inner = |step: Step| path.iter().cloned().chain([step]).collect::<Vec<_>>();
         match at {
-            Value::Object(fields) => todo.extend(fields.iter().map(|(name, field)| (inner(name.clone()), field))),
+            Value::Object(fields) => {
+                todo.extend(fields.iter().map(|(name, field)| (inner(Step { name: name.clone(), place: None }), field)));
+            }
             Value::Array(items) => {
-                todo.extend(items.iter().enumerate().map(|(index, item)| (inner(key(item).unwrap_or_else(|| index.to_string())), item)))
+                todo.extend(items.iter().enumerate().map(|(index, item)| (inner(Step::of_element(index, item)), item)));
             }
             _ => {}
         }
@@ -77,5 +99,6 @@ mod tests {
         assert!(find(&value, "/spec/containers/none").is_none());
         assert_eq!(ending_with(&value, "/env/LOG_LEVEL"), ["/spec/containers/web/env/LOG_LEVEL"]);
         assert_eq!(ending_with(&value, "/env/A").len(), 2);
+        assert_eq!(ending_with(&value, "/1/env/0/name"), ["/spec/containers/side/env/A/name"]);
     }
 }

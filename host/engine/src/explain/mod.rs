@@ -15,6 +15,7 @@ use windlass_model::{
     name::WorkloadName,
     plan::{PlannedDriver, PlannedNode, WinningDocument},
     platform::LayerName,
+    sealed::Sealed,
 };
 use windlass_resolve::{Graph, GraphInput, Maker, NodeKind, graph};
 
@@ -92,7 +93,7 @@ pub struct Cause {
 pub enum Relation {
     /// Another value there gives another value here.
     Decides,
-    /// Every other value that was tried is refused, so nothing would be here.
+    /// Every other value that was tried is refused where this is made, so nothing would be here.
     DependsOn,
 }
 
@@ -120,7 +121,10 @@ pub fn explain(
             return Err(vec![Diagnostic::error("unknown-node", format!("`{node}` is not part of this environment"))]);
         }
         let order = around(cx.graph, node);
-        let outcomes = plan::outcomes_of(&cx, &order.iter().cloned().collect())?;
+        let (outcomes, problems) = plan::outcomes_of(&cx, &order.iter().cloned().collect());
+        if !problems.is_empty() {
+            return Err(problems);
+        }
         let Some(outcome) = outcomes.get(node) else {
             return Err(vec![Diagnostic::error("unknown-node", format!("`{node}` is not part of this environment"))]);
         };
@@ -252,6 +256,22 @@ fn stands_in(leaf: &Value, value: &Value) -> bool {
     }
 }
 
+/// What stands in the field with another value of a leaf.
+enum Answer {
+    /// The plan is sound.
+    Planned(Option<Value>),
+    /// Something is wrong with a node. What stands in the field may follow from that node's outputs, which are sealed values then.
+    Refused(Option<Value>),
+}
+
+fn holds_sealed(value: &Value) -> bool {
+    match value {
+        Value::Object(fields) => Sealed::from_json(value).is_some() || fields.values().any(holds_sealed),
+        Value::Array(items) => items.iter().any(holds_sealed),
+        _ => false,
+    }
+}
+
 /// One question: does a field move with a leaf?
 struct Trial<'c, 'a> {
     cx: &'c Cx<'a>,
@@ -268,31 +288,44 @@ impl Trial<'_, '_> {
             _ => probe::probes(&leaf.value, &schemas),
         };
         let mut without_effect = 0;
-        let tried = !probes.is_empty();
+        let mut refused = Vec::new();
         for other in probes {
-            let Some(after) = changed(self.cx.input, leaf, other).and_then(|input| self.after(&input, leaf).ok()) else { continue };
-            if after.as_ref() != Some(self.value) {
-                return Some(Relation::Decides);
+            match changed(self.cx.input, leaf, other).map_or(Answer::Refused(None), |input| self.answer(&input, leaf)) {
+                Answer::Planned(after) if after.as_ref() != Some(self.value) => return Some(Relation::Decides),
+                Answer::Planned(_) => without_effect += 1,
+                Answer::Refused(after) => refused.push(after),
             }
-            without_effect += 1;
             if without_effect == WITHOUT_EFFECT {
                 return None;
             }
         }
-        (tried && without_effect == 0).then_some(Relation::DependsOn)
+        if without_effect > 0 { None } else { self.relation_of_refused(&refused) }
     }
 
-    /// Plans the node again and returns what stands in the field then.
-    fn after(&self, input: &PlanInput, leaf: &Leaf) -> Result<Option<Value>, Vec<Diagnostic>> {
+    /// Judges a leaf for which no other value is taken, by what would stand in the field each time, where that was made at all:
+    /// another node may be what refuses the value.
+    fn relation_of_refused(&self, refused: &[Option<Value>]) -> Option<Relation> {
+        let made = || refused.iter().flatten();
+        if made().any(|after| after != self.value && !holds_sealed(after)) {
+            return Some(Relation::Decides);
+        }
+        let is_untouched = refused.is_empty() || made().any(|after| after == self.value);
+        (!is_untouched).then_some(Relation::DependsOn)
+    }
+
+    /// Plans the node again, with what it depends on.
+    fn answer(&self, input: &PlanInput, leaf: &Leaf) -> Answer {
         let node = self.node_after(input, leaf);
         let before = self.outcomes.get(self.target.node).map(|outcome| &outcome.node);
-        plan::prepare(input, self.cx.planners, |prepared| {
+        let answer: Result<Answer, Vec<Diagnostic>> = plan::prepare(input, self.cx.planners, |prepared| {
             let mut cx = plan::prepared_cx(input, &prepared, self.cx.planners, self.cx.host);
             cx.memo = Memo::of(self.outcomes.values().map(|outcome| &outcome.node));
-            let outcomes = plan::outcomes_of(&cx, &around(cx.graph, &node).into_iter().collect())?;
+            let (outcomes, problems) = plan::outcomes_of(&cx, &around(cx.graph, &node).into_iter().collect());
             let after = outcomes.get(&node).map(|outcome| &outcome.node);
-            Ok(before.zip(after).and_then(|(before, after)| self.target.value_after(before, after)))
-        })
+            let value = before.zip(after).and_then(|(before, after)| self.target.value_after(before, after));
+            Ok(if problems.is_empty() { Answer::Planned(value) } else { Answer::Refused(value) })
+        });
+        answer.unwrap_or(Answer::Refused(None))
     }
 
     /// Returns the node's key in a changed input: a workload may have another name there.

@@ -42,18 +42,17 @@ pub(super) fn plan_nodes(cx: &Cx<'_>) -> Result<Answers, Vec<Diagnostic>> {
 /// # Errors
 /// What is wrong with the nodes, in the order in which they are planned.
 pub(crate) fn outcomes(cx: &Cx<'_>) -> Result<BTreeMap<NodeKey, NodeOutcome>, Vec<Diagnostic>> {
-    outcomes_where(cx, |_| true)
+    let (outcomes, errors) = outcomes_where(cx, |_| true);
+    if errors.is_empty() { Ok(outcomes) } else { Err(errors) }
 }
 
-/// Plans some nodes: with each, everything that it depends on must be among them.
-///
-/// # Errors
-/// What is wrong with the nodes, in the order in which they are planned.
-pub(crate) fn outcomes_of(cx: &Cx<'_>, nodes: &BTreeSet<NodeKey>) -> Result<BTreeMap<NodeKey, NodeOutcome>, Vec<Diagnostic>> {
+/// Plans some nodes: with each, everything that it depends on must be among them. Returns their outcomes and what is wrong with the
+/// nodes, in the order in which they are planned.
+pub(crate) fn outcomes_of(cx: &Cx<'_>, nodes: &BTreeSet<NodeKey>) -> (BTreeMap<NodeKey, NodeOutcome>, Vec<Diagnostic>) {
     outcomes_where(cx, |key| nodes.contains(key))
 }
 
-fn outcomes_where(cx: &Cx<'_>, is_wanted: impl Fn(&NodeKey) -> bool) -> Result<BTreeMap<NodeKey, NodeOutcome>, Vec<Diagnostic>> {
+fn outcomes_where(cx: &Cx<'_>, is_wanted: impl Fn(&NodeKey) -> bool) -> (BTreeMap<NodeKey, NodeOutcome>, Vec<Diagnostic>) {
     let mut outcomes: BTreeMap<NodeKey, NodeOutcome> = BTreeMap::new();
     let mut errors = Vec::new();
     for mut level in levels(cx.graph) {
@@ -73,7 +72,7 @@ fn outcomes_where(cx: &Cx<'_>, is_wanted: impl Fn(&NodeKey) -> bool) -> Result<B
             outcomes.insert(key, outcome);
         }
     }
-    if errors.is_empty() { Ok(outcomes) } else { Err(errors) }
+    (outcomes, errors)
 }
 
 /// Returns whether something is wrong with a node that another depends on; of a cycle, one was not planned yet.
