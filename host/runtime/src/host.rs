@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    panic::{self, AssertUnwindSafe},
     sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
@@ -24,6 +23,7 @@ use crate::{
     admission::{Admission, Admitted, ChildAdmission, Facts},
     cache::{self, CachePlace, CodeCache},
     call::{self, CallState, Driver, Pre},
+    compile,
     convert::{self, resource, workload},
     engine::{AddressSpace, Runtime},
     inspect, wasi,
@@ -207,12 +207,9 @@ impl WasmHost {
         Ok(Driver { pre, uses_wasi })
     }
 
-    /// Compiles a component in this process. Some components make the compiler panic.
+    /// Compiles a component in this process.
     fn compile(&self, component: &Digest, engine: &Engine) -> Result<Component, Fault> {
-        let bytes = self.bytes(component)?;
-        let compiled = panic::catch_unwind(AssertUnwindSafe(|| Component::from_binary(engine, &bytes)))
-            .map_err(|_| Fault::Load("the compiler failed on it".to_owned()))?
-            .map_err(|error| load_fault(&error))?;
+        let compiled = compile::compile(engine, &self.bytes(component)?)?;
         if let Some(cache) = &self.cache
             && let Ok(code) = compiled.serialize()
         {
@@ -310,7 +307,7 @@ impl ComponentSource for One {
     }
 }
 
-fn load_fault(error: &wasmtime::Error) -> Fault {
+pub(crate) fn load_fault(error: &wasmtime::Error) -> Fault {
     Fault::Load(error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": "))
 }
 

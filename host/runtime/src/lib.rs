@@ -5,6 +5,7 @@
 mod admission;
 mod cache;
 mod call;
+mod compile;
 mod convert;
 mod engine;
 mod host;
