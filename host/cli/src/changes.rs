@@ -1,6 +1,9 @@
 //! Field changes as people read them: elements of lists by their keys, nothing that differs left out.
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use serde_json::{Map, Value};
 use windlass_model::{
@@ -215,23 +218,21 @@ impl Writer {
 
     /// Compares lists by the keys of their elements. Order counts too: that of containers that run one after the other, of variables that use others.
     fn compare_elements(&mut self, path: &[Step], fields: KeyFields, from: &[Value], to: &[Value]) {
-        let with_key = |list: &[Value], key| list.iter().find(|element| fields.key(element).as_ref() == Some(key)).cloned();
+        let by_key = |list| -> BTreeMap<ElementKey, &Value> { fields.keys(list).into_iter().zip(list).collect() };
         let (old, new) = (fields.keys(from), fields.keys(to));
-        for key in &old {
+        let (before, after) = (by_key(from), by_key(to));
+        for (key, element) in old.iter().zip(from) {
             let path = joined(path, Step::Element(key.to_string()));
-            match (with_key(from, key), with_key(to, key)) {
-                (Some(from), Some(to)) => self.compare(&path, &from, &to),
-                (Some(from), None) => self.only_element('-', &path, fields, &from),
-                _ => {}
+            match after.get(key) {
+                Some(other) => self.compare(&path, element, other),
+                None => self.only_element('-', &path, fields, element),
             }
         }
-        for key in new.iter().filter(|key| !old.contains(key)) {
-            if let Some(element) = with_key(to, key) {
-                self.only_element('+', &joined(path, Step::Element(key.to_string())), fields, &element);
-            }
+        for (key, element) in new.iter().zip(to).filter(|(key, _)| !before.contains_key(*key)) {
+            self.only_element('+', &joined(path, Step::Element(key.to_string())), fields, element);
         }
-        let stayed = new.iter().filter(|key| old.contains(key));
-        if !old.iter().filter(|key| new.contains(key)).eq(stayed) {
+        let stayed = new.iter().filter(|key| before.contains_key(*key));
+        if !old.iter().filter(|key| after.contains_key(*key)).eq(stayed) {
             let order = |keys: &[ElementKey]| keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             self.put('~', path, &format!(" in another order: {} → {}", order(&old), order(&new)));
         }
@@ -244,9 +245,9 @@ impl Writer {
         let behind = from.iter().rev().zip(to.iter().rev()).take(shorter - before).take_while(|(a, b)| a == b).count();
         let end = from.len().max(to.len()) - behind;
         for place in before..end {
-            let of = |list: &[Value]| list.get(place).filter(|_| place < list.len() - behind).cloned();
-            let (old, new) = (of(from), of(to));
-            self.compare_one(&joined(path, Step::Field(place.to_string())), old.as_ref(), new.as_ref());
+            let old = from.get(place).filter(|_| place < from.len() - behind);
+            let new = to.get(place).filter(|_| place < to.len() - behind);
+            self.compare_one(&joined(path, Step::Field(place.to_string())), old, new);
         }
     }
 
