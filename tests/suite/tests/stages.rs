@@ -4,22 +4,12 @@
 use windlass_cluster::SharedServers;
 use windlass_suite::{
     aws::{Account, AwsProxy, Verdict, aws_connection},
+    aws_scene::NAMED,
     binary::Folder,
     cloud::terraform_connection,
     cluster::Scene,
     kills::points,
 };
-
-const WEB: &str = "
-apiVersion: score.dev/v1b1
-metadata: { name: web }
-containers:
-  main:
-    image: web:1
-    variables: { URL: \"${resources.dns.url}\" }
-resources:
-  dns: { type: dns }
-";
 
 /// A zone that a module makes, and names below it: `dns-static` must read the domain.
 const ZONE: &str = "
@@ -56,7 +46,7 @@ spec:
 
 fn zoned() -> Folder {
     let folder = Folder::new();
-    folder.write("app/web.score.yaml", WEB);
+    folder.write("app/web.score.yaml", NAMED);
     folder.write("platform/terraform.yaml", &terraform_connection(&SharedServers::find().unwrap().terraform()));
     name(&folder, "first");
     folder
@@ -151,7 +141,7 @@ fn fields_of_what_is_known_later() {
     };
     asked("0");
     let variables = "variables: { URL: \"${resources.dns.url}\", FIRST: \"at ${resources.zone.zone.names.0}\" }";
-    let web = WEB.replace("variables: { URL: \"${resources.dns.url}\" }", variables) + "  zone: { type: zone }\n";
+    let web = NAMED.replace("variables: { URL: \"${resources.dns.url}\" }", variables) + "  zone: { type: zone }\n";
     folder.write("app/web.score.yaml", &web);
     folder.ok(FIRST);
     let files = folder.files(".windlass/manifests");
@@ -299,7 +289,7 @@ fn a_record_is_of_the_type_that_the_address_turns_out_to_need() {
     let account = Account::open(&endpoint);
     let zone = account.zone("staged.example.com");
     let scene = Scene::new("staged");
-    scene.folder.write("app/web.score.yaml", WEB);
+    scene.folder.write("app/web.score.yaml", NAMED);
     scene.folder.write("platform/aws.yaml", &aws_connection(&proxy.endpoint()));
     scene.folder.write("platform/definition.yaml", BALANCER);
     scene.folder.ok("platform apply platform");
