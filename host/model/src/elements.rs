@@ -78,6 +78,15 @@ impl KeyFields {
     }
 }
 
+/// Finds an element by its key, or by any one field that may be part of a key.
+#[must_use]
+pub fn find<'v>(list: &'v [Value], name: &str) -> Option<&'v Value> {
+    let is_called = |fields: KeyFields, element| fields.key(element).is_some_and(|key| key.to_string() == name);
+    let by_key = KeyFields::of(&[list]).and_then(|fields| list.iter().find(|element| is_called(fields, element)));
+    let firsts = || KEYS.into_iter().filter_map(|fields| fields.get(..1)).map(KeyFields);
+    by_key.or_else(|| list.iter().find(|element| firsts().any(|first| is_called(first, element))))
+}
+
 /// Returns whether the elements of two lists correspond place by place: equally many, with the same keys if they have any.
 #[must_use]
 pub fn correspond(a: &[Value], b: &[Value]) -> bool {
@@ -115,6 +124,15 @@ mod tests {
         ] {
             assert_eq!(keys(&unnamed), None, "{unnamed}");
         }
+    }
+
+    #[test]
+    fn elements_are_found_by_their_key_or_a_part_of_it() {
+        let ports = [json!({ "containerPort": 53, "protocol": "UDP" }), json!({ "containerPort": 53, "protocol": "TCP" })];
+        assert_eq!(find(&ports, "53/TCP"), Some(&ports[1]));
+        assert_eq!(find(&ports, "53"), Some(&ports[0]));
+        let mounts = [json!({ "name": "v", "mountPath": "/a" }), json!({ "name": "w", "mountPath": "/b" })];
+        assert_eq!((find(&mounts, "/b"), find(&mounts, "w"), find(&mounts, "x")), (Some(&mounts[1]), Some(&mounts[1]), None));
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Places in a value as people name them: elements of lists by their key.
 
 use serde_json::Value;
-use windlass_model::pointer::{escape, steps};
-
-/// The fields by which elements of lists are told apart, as Kubernetes merges them; the first that an element has is its key.
-const KEYS: [&str; 10] = ["name", "containerPort", "mountPath", "devicePath", "port", "key", "type", "ip", "host", "path"];
+use windlass_model::{
+    elements::{self, ElementKey, KeyFields},
+    pointer::{escape, steps},
+};
 
 /// Places of a value that are looked through; the largest honest object has fewer.
 const PLACES_MAX: usize = 100_000;
@@ -13,19 +13,7 @@ const PLACES_MAX: usize = 100_000;
 pub(super) fn find<'v>(value: &'v Value, pointer: &str) -> Option<&'v Value> {
     steps(pointer).iter().try_fold(value, |at, step| match at {
         Value::Object(fields) => fields.get(step),
-        Value::Array(items) => by_key(items, step).or_else(|| items.get(step.parse::<usize>().ok()?)),
-        _ => None,
-    })
-}
-
-fn by_key<'v>(items: &'v [Value], name: &str) -> Option<&'v Value> {
-    items.iter().find(|item| key(item).is_some_and(|key| key == name))
-}
-
-fn key(item: &Value) -> Option<String> {
-    KEYS.iter().find_map(|field| match item.get(field)? {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
+        Value::Array(items) => elements::find(items, step).or_else(|| items.get(step.parse::<usize>().ok()?)),
         _ => None,
     })
 }
@@ -39,9 +27,9 @@ struct Step {
 }
 
 impl Step {
-    fn of_element(index: usize, item: &Value) -> Self {
+    fn of_element(index: usize, key: Option<ElementKey>) -> Self {
         let place = index.to_string();
-        Self { name: key(item).unwrap_or_else(|| place.clone()), place: Some(place) }
+        Self { name: key.map_or_else(|| place.clone(), |key| key.to_string()), place: Some(place) }
     }
 
     fn is_called(&self, name: &str) -> bool {
@@ -71,7 +59,9 @@ pub(super) fn ending_with(value: &Value, pointer: &str) -> Vec<String> {
                 todo.extend(fields.iter().map(|(name, field)| (inner(Step { name: name.clone(), place: None }), field)));
             }
             Value::Array(items) => {
-                todo.extend(items.iter().enumerate().map(|(index, item)| (inner(Step::of_element(index, item)), item)));
+                let fields = KeyFields::of(&[items]);
+                let step = |(index, item)| (inner(Step::of_element(index, fields.and_then(|fields| fields.key(item)))), item);
+                todo.extend(items.iter().enumerate().map(step));
             }
             _ => {}
         }
